@@ -1,0 +1,57 @@
+# `make` lists the targets. Everything below runs in .venv, which `make setup` makes.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "accrete needs Python 3.11 or newer; say make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv with everything (about 2 minutes and 6 GB: torch brings CUDA)
+
+.PHONY: run
+run: $(STAMP) ## Train digits in four stages on this machine; ARGS='--alpha 0.5' for more
+	$(BIN)/accrete run $(ARGS)
+
+.PHONY: test
+test: $(STAMP) ## All tests that need no GPU, cluster or Docker
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP) ## ruff: style and likely bugs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+.PHONY: types
+types: $(STAMP) ## mypy, strict, on lib/
+	$(BIN)/mypy
+
+.PHONY: check
+check: lint types test ## What CI runs: lint, types, tests, golden files
+
+.PHONY: golden
+golden: $(STAMP) ## Write the compiled pipelines' golden files anew; review the diff
+	$(BIN)/python -m pytest tests/unit/test_golden.py --golden
+
+.PHONY: image
+image: ## Build the trainer image (needs Docker; see images/README.md)
+	docker build --file images/Dockerfile --tag accrete-trainer:0.1.0 .
+
+.PHONY: clean
+clean: ## Remove caches and build output; keeps .venv and ~/.accrete
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Thin KFP components: inputs, one call into accrete, outputs."""

@@ -1,0 +1,38 @@
+"""Prepare: images to class shards and a dataset manifest, and the run's resolved plan."""
+
+from accrete.placement import DEFAULT_IMAGE
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Output
+
+
+@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+def prepare(
+    config: dict,
+    num_stages: int,
+    run_name: str,
+    store_uri: str,
+    dataset: Output[Dataset],
+    plan: Output[Artifact],
+):
+    """Decode and check every image, store class shards, resolve the plan against them.
+
+    Args:
+        config: The run's configuration (source, plan, model, recipe, seed).
+        num_stages: Stages that the pipeline was compiled for.
+        run_name: Name of the run in the object store.
+        store_uri: s3://bucket[/prefix] of shards, checkpoints and manifests.
+        dataset: The dataset manifest.
+        plan: The run's record: configuration, data set and the identity of each stage.
+    """
+    from accrete.steps import prepare_step
+
+    dataset.metadata.update(
+        prepare_step(
+            config=config,
+            num_stages=num_stages,
+            run_name=run_name,
+            store_uri=store_uri,
+            dataset_path=dataset.path,
+            plan_path=plan.path,
+        )
+    )

@@ -1,0 +1,47 @@
+"""Train stage: pull the parent and the shards, grow the head, train, evaluate, push."""
+
+from typing import Optional
+
+from accrete.placement import DEFAULT_IMAGE
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
+
+
+@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+def train_stage(
+    stages: list,
+    run_name: str,
+    store_uri: str,
+    dataset: Input[Dataset],
+    plan: Input[Artifact],
+    model: Output[Model],
+    metrics: Output[Metrics],
+    parent: Optional[Input[Model]] = None,  # noqa: UP045  KFP reads this form only
+):
+    """Train one stage (or a few small consecutive ones) and publish its checkpoint.
+
+    Args:
+        stages: Indices of the stages, from 1.
+        run_name: Name of the run in the object store.
+        store_uri: s3://bucket[/prefix] of shards, checkpoints and manifests.
+        dataset: The dataset manifest.
+        plan: The run's record.
+        model: Manifest of the last of these stages.
+        metrics: Its headline figures.
+        parent: Manifest of the stage before; none for the first.
+    """
+    from accrete.steps import train_step
+
+    facts = train_step(
+        stages=stages,
+        run_name=run_name,
+        store_uri=store_uri,
+        dataset_path=dataset.path,
+        plan_path=plan.path,
+        parent_path=parent.path if parent else None,
+        model_path=model.path,
+    )
+    model.metadata.update(facts)
+    for name in ("num_classes", "top1", "top1_old", "top1_new", "images_seen", "train_s"):
+        if name in facts:
+            metrics.log_metric(name, facts[name])

@@ -1,0 +1,132 @@
+"""Manifests in the store: what exists is what has one, and is whole.
+
+Knows what manifests name; the store below it knows keys and bytes only.
+"""
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from accrete import keys
+from accrete.digest import canonical_json
+from accrete.errors import IntegrityError, ObjectMissingError
+from accrete.manifests import (
+    DatasetManifest,
+    FileRef,
+    ShardRef,
+    StageManifest,
+    dump,
+    load_dataset,
+    load_stage,
+)
+from accrete.store import ObjectRef, ObjectStore
+
+
+class Catalog:
+    """The data sets and stages of one store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        """Use a store; reads nothing yet."""
+        self.store = store
+
+    def prepared_dataset(self, fingerprint: str) -> DatasetManifest | None:
+        """Return the data set that a source became, if it and all its shards are stored."""
+        note = self._read_json(keys.prepared_key(fingerprint))
+        if not isinstance(note, dict) or "dataset" not in note:
+            return None
+        try:
+            manifest = self.dataset(str(note["dataset"]))
+        except ObjectMissingError:
+            return None
+        return manifest if self.is_whole(dataset_objects(manifest)) else None
+
+    def dataset(self, digest: str) -> DatasetManifest:
+        """Return a dataset manifest.
+
+        Raises:
+            ObjectMissingError: there is none.
+            IntegrityError: it was changed.
+        """
+        key = keys.dataset_key(digest)
+        return load_dataset(self._required_json(key), digest, self.store.uri(key))
+
+    def create_dataset(self, manifest: DatasetManifest, fingerprint: str) -> None:
+        """Publish a data set whose shards are stored, then the note that leads to it."""
+        self.store.create_note(keys.dataset_key(manifest.digest), dump(manifest))
+        note = canonical_json({"dataset": manifest.digest})
+        self.store.write_note(keys.prepared_key(fingerprint), note)
+
+    def stage(self, digest: str) -> StageManifest | None:
+        """Return a stage's manifest, None where the stage does not exist.
+
+        Raises:
+            IntegrityError: it was changed, or an object that it names is gone.
+        """
+        key = keys.stage_key(digest)
+        data = self._read_json(key)
+        if data is None:
+            return None
+        manifest = load_stage(data, digest, self.store.uri(key))
+        for ref in (manifest.checkpoint, manifest.metrics):
+            if not self.store.has_object(object_ref(ref)):
+                raise IntegrityError(
+                    f"{self.store.uri(key)} names {self.store.uri(keys.object_key(ref.sha256))}, "
+                    "which is gone or has another size: delete the manifest and run again"
+                )
+        return manifest
+
+    def create_stage(self, manifest: StageManifest) -> StageManifest:
+        """Publish a stage whose objects are stored; return it, or what another attempt published.
+
+        Two attempts at a stage may differ in bytes on a GPU: the first manifest stands, and the
+        loser of the race takes it over.
+        """
+        if self.store.create_note(keys.stage_key(manifest.digest), dump(manifest)):
+            return manifest
+        winner = self.stage(manifest.digest)
+        assert winner is not None
+        return winner
+
+    def is_whole(self, refs: Iterable[ObjectRef]) -> bool:
+        """Return whether all objects are stored with the sizes that their manifest names."""
+        with ThreadPoolExecutor(8) as pool:
+            return all(pool.map(self.store.has_object, refs))
+
+    def _required_json(self, key: str) -> Any:
+        data = self._read_json(key)
+        if data is None:
+            raise ObjectMissingError(f"{self.store.uri(key)} does not exist")
+        return data
+
+    def _read_json(self, key: str) -> Any:
+        data = self.store.read_note(key)
+        return None if data is None else parse_json(data, self.store.uri(key))
+
+
+def parse_json(data: bytes, place: str) -> Any:
+    """Return decoded JSON.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(
+            f"{place} is not JSON ({error}): it was changed; delete it and run again"
+        ) from error
+
+
+def object_ref(ref: FileRef | ShardRef) -> ObjectRef:
+    """Return what the store needs to know of an object."""
+    return ObjectRef(sha256=ref.sha256, num_bytes=ref.num_bytes)
+
+
+def dataset_objects(manifest: DatasetManifest) -> list[ObjectRef]:
+    """Return all objects that a data set names."""
+    return [
+        object_ref(shard)
+        for entry in manifest.classes
+        for shard in (*entry.train, *entry.validation, *entry.test)
+    ]

@@ -1,0 +1,128 @@
+"""The chain of stages of a run: what each trains on, and its identity.
+
+Pure. A stage's identity is a digest of all that decides its result: the parent's identity, the
+shards of D_j, normalization and preprocessing, the class list, the model, the resolved schedule,
+the seed and the format version. It is not made of the whole dataset manifest, which a class that
+arrives later changes.
+"""
+
+from dataclasses import dataclass
+
+from accrete.codec import to_json
+from accrete.config import ModelConfig, RunConfig
+from accrete.digest import sha256_of_json
+from accrete.errors import CountsMismatchError
+from accrete.manifests import FORMAT, DatasetManifest
+from accrete.plan import Plan
+from accrete.recipe import StageSchedule, resolve
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSpec:
+    """All that a stage needs to be told."""
+
+    index: int
+    """j, from 1."""
+    digest: str
+    """The stage's identity."""
+    parent: str | None
+    """Identity of stage j - 1; None for the first."""
+    class_names: tuple[str, ...]
+    """Seen classes, by label."""
+    num_old_classes: int
+    """N_{j-1}."""
+    schedule: StageSchedule
+    """Its window of the plan."""
+    model: ModelConfig
+    """The network."""
+    seed: int
+    """Of weights, sample order and augmentation."""
+
+    @property
+    def num_classes(self) -> int:
+        """N_j."""
+        return len(self.class_names)
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"stage {self.index}"
+
+
+def stage_chain(config: RunConfig, dataset: DatasetManifest) -> tuple[StageSpec, ...]:
+    """Return the stages of a run, each with its identity.
+
+    Raises:
+        CountsMismatchError: the data set is not the one that the plan was made for.
+        ConfigError: the recipe does not fit the plan.
+    """
+    check_counts_match(config.plan, dataset)
+    side = min(dataset.image.height, dataset.image.width)
+    schedules = resolve(config.recipe, config.plan, side)
+    chain: list[StageSpec] = []
+    for stage, schedule in zip(config.plan.stages, schedules, strict=True):
+        names = config.plan.class_order[: stage.num_classes]
+        parent = chain[-1].digest if chain else None
+        identity = {
+            "format": FORMAT,
+            "parent": parent,
+            "classes": list(names),
+            "num_old_classes": stage.num_old_classes,
+            "shards": _shards_of(dataset, names),
+            "image": to_json(dataset.image),
+            "normalization": to_json(dataset.normalization),
+            "model": to_json(config.model),
+            "schedule": to_json(schedule),
+            "seed": config.seed,
+        }
+        chain.append(
+            StageSpec(
+                index=stage.index,
+                digest=sha256_of_json(identity),
+                parent=parent,
+                class_names=names,
+                num_old_classes=stage.num_old_classes,
+                schedule=schedule,
+                model=config.model,
+                seed=config.seed,
+            )
+        )
+    return tuple(chain)
+
+
+def _shards_of(dataset: DatasetManifest, names: tuple[str, ...]) -> list[list[list[str]]]:
+    """Return the shard digests of each class and split, in class order."""
+    by_name = {entry.name: entry for entry in dataset.classes}
+    return [
+        [[shard.sha256 for shard in by_name[name].shards(split)] for split in SPLITS]
+        for name in names
+    ]
+
+
+def check_counts_match(plan: Plan, dataset: DatasetManifest) -> None:
+    """Refuse a data set with other classes or training counts than the plan was made from.
+
+    Raises:
+        CountsMismatchError: names the first class that differs.
+    """
+    have = {
+        entry.name: entry.num_images("train") + entry.num_skipped_train for entry in dataset.classes
+    }
+    planned = dict(zip(plan.class_order, plan.class_images, strict=True))
+    advice = "plan again from this source"
+    for name in planned:
+        if name not in have:
+            raise CountsMismatchError(f"the plan has class {name!r}, the source does not: {advice}")
+    for name, count in have.items():
+        if name not in planned:
+            raise CountsMismatchError(
+                f"the source has class {name!r} with {count} training images, "
+                f"the plan does not: {advice}"
+            )
+        if count != planned[name]:
+            raise CountsMismatchError(
+                f"class {name!r} has {count} training images, "
+                f"the plan was made for {planned[name]}: {advice}"
+            )

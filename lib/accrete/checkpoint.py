@@ -1,0 +1,101 @@
+"""Checkpoints: weights and momentum as safetensors, with what is needed to use them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from accrete.codec import from_json, to_json
+from accrete.config import ModelConfig
+from accrete.digest import canonical_json
+from accrete.errors import CheckpointMismatchError, IntegrityError
+from accrete.manifests import FORMAT, ImageFormat, Normalization
+
+_MODEL, _MOMENTUM = "model.", "momentum."
+_METADATA_KEY = "accrete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself."""
+
+    format: int
+    """FORMAT."""
+    stage: str
+    """Identity of the stage that made it."""
+    class_names: tuple[str, ...]
+    """By label: one for each row of the head."""
+    model: ModelConfig
+    """The network."""
+    image: ImageFormat
+    """What it takes."""
+    normalization: Normalization
+    """How its input is scaled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint's content, on the CPU."""
+
+    info: CheckpointInfo
+    """What it says of itself."""
+    weights: dict[str, Tensor]
+    """The model's state, by name."""
+    momentum: dict[str, Tensor]
+    """SGD's buffers, by parameter name; may be empty."""
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, momentum: dict[str, Tensor], info: CheckpointInfo
+) -> None:
+    """Write a checkpoint; the same content gives the same bytes."""
+    tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    tensors |= {_MOMENTUM + name: tensor for name, tensor in momentum.items()}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # One metadata entry only: safetensors writes several in an order that changes by process.
+    save_file(plain, path, metadata={_METADATA_KEY: canonical_json(to_json(info)).decode()})
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint whose hash was checked when it was fetched.
+
+    Raises:
+        IntegrityError: the file is no checkpoint of this format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: Any = json.loads((file.metadata() or {})[_METADATA_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise IntegrityError(f"{path} is not an accrete checkpoint ({error})") from error
+    info = from_json(CheckpointInfo, metadata, str(path))
+    if info.format != FORMAT:
+        raise IntegrityError(f"{path} has format {info.format}, this accrete reads {FORMAT}")
+    return Checkpoint(
+        info=info,
+        weights=_below(_MODEL, tensors),
+        momentum=_below(_MOMENTUM, tensors),
+    )
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Copy a checkpoint's weights into a model of the same shape.
+
+    Raises:
+        CheckpointMismatchError: names or shapes differ.
+    """
+    try:
+        model.load_state_dict(checkpoint.weights)
+    except RuntimeError as error:
+        detail = str(error).splitlines()[-1].strip()
+        raise CheckpointMismatchError(
+            f"the checkpoint of stage {checkpoint.info.stage[:12]}… does not fit: {detail}"
+        ) from error
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -1,0 +1,197 @@
+"""The `accrete` command. Every expected failure is one line and an exit code."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from accrete import __version__, keys
+from accrete.counting import counts_of_number
+from accrete.errors import AccreteError
+from accrete.local_run import local_store
+from accrete.options import plan_options, source_options
+from accrete.pipeline_file import load_pipeline_file, shipped_pipeline
+from accrete.plan import Plan
+from accrete.requests import class_counts, make_plan, source_config
+from accrete.run_command import ENV_PREFIX
+from accrete.settings import default_store_uri, parse_store_uri
+from accrete.store import ObjectStore
+
+
+class _PipelineGroup(click.Group):
+    """Commands of this package, and `run` and `compile` of the main pipeline file."""
+
+    _from_pipeline = ("run", "compile")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self._from_pipeline, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._from_pipeline:
+            module = load_pipeline_file(shipped_pipeline("incremental"))
+            command: click.Command = getattr(module, cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_PipelineGroup, context_settings={"max_content_width": 100})
+@click.version_option(__version__, prog_name="accrete")
+def accrete() -> None:
+    """Train an image classifier in stages that add classes, as a Kubeflow pipeline.
+
+    `accrete run` needs nothing else: it trains on scikit-learn's digits, on this machine.
+    """
+
+
+@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@click.option("--classes", type=int, metavar="N", help="Plan for N classes of equal size.")
+@click.option(
+    "--images-per-class", type=int, default=500, show_default=True, help="With --classes."
+)
+@plan_options
+@source_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def plan(classes: int | None, images_per_class: int, as_json: bool, **options: Any) -> None:
+    """Show the stages that a growth ratio, a fixed step or a list gives, and what they cost.
+
+    \b
+    Examples:
+      accrete plan --classes 100 --initial 10 --alpha 1
+      accrete plan --source imagefolder --data images/ --step 5
+    """
+    if classes is not None:
+        counts = counts_of_number(classes, images_per_class)
+    else:
+        counts = class_counts(options, source_config(options), default_store_uri())
+    made = make_plan(options, counts)
+    click.echo(json.dumps(plan_json(made), indent=1) if as_json else plan_table(made))
+    if made.stage_sizes[0] == 1:
+        click.echo(
+            "warning: the first stage has one class: there is nothing to tell apart until stage 2",
+            err=True,
+        )
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return a plan for programs."""
+    return {
+        "rule": plan.rule,
+        "stages": [
+            {
+                "index": stage.index,
+                "num_new_classes": stage.num_new_classes,
+                "num_classes": stage.num_classes,
+                "num_new_images": stage.num_new_images,
+                "num_images": stage.num_images,
+                "new_classes": list(plan.class_order[stage.num_old_classes : stage.num_classes]),
+            }
+            for stage in plan.stages
+        ],
+        "images_per_epoch": plan.images_per_epoch,
+        "scratch_images_per_epoch": plan.scratch_images_per_epoch,
+    }
+
+
+def plan_table(plan: Plan) -> str:
+    """Return a plan for people."""
+    lines = [plan.rule, f"{'stage':>5} {'new':>7} {'classes':>8} {'new images':>11} {'images':>11}"]
+    lines += [
+        f"{s.index:>5} {s.num_new_classes:>+7} {s.num_classes:>8} {s.num_new_images:>11,} "
+        f"{s.num_images:>11,}"
+        for s in plan.stages
+    ]
+    share = plan.images_per_epoch / plan.scratch_images_per_epoch
+    lines.append(
+        f"one epoch in each stage sees {plan.images_per_epoch:,} images; as many epochs over all "
+        f"classes see {plan.scratch_images_per_epoch:,} ({100 * share:.0f} %)"
+    )
+    return "\n".join(lines)
+
+
+@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@click.argument("name", required=False)
+@click.option("--store", metavar="URI", help="s3://bucket[/prefix]. [default: s3://accrete]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def status(name: str | None, store: str | None, as_json: bool) -> None:
+    """Tell how a run stands, or list the runs: from the object store, wherever they run."""
+    from accrete.status import list_text, run_states, status_text
+
+    with local_store() as settings:
+        objects = ObjectStore(settings, parse_store_uri(store or default_store_uri()))
+        objects.check()
+        states = run_states(objects, name)
+    if as_json:
+        click.echo(json.dumps([state.as_json() for state in states], indent=1))
+    else:
+        click.echo(status_text(states[0]) if name else list_text(states))
+
+
+@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@click.argument("name")
+@click.option("--step", metavar="STEP", help="One step only, e.g. stage-0003.")
+@click.option("--store", metavar="URI", help="s3://bucket[/prefix]. [default: s3://accrete]")
+def logs(name: str, step: str | None, store: str | None) -> None:
+    """Print what a run's steps said, attempt by attempt; pods may be long gone."""
+    from accrete.status import log_texts
+
+    with local_store() as settings:
+        objects = ObjectStore(settings, parse_store_uri(store or default_store_uri()))
+        objects.check()
+        for key, text in log_texts(objects, name, step):
+            click.echo(f"== {key.removeprefix(keys.log_prefix(name)).removesuffix('.log')}")
+            click.echo(text, nl=False)
+
+
+@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@click.option("--store", is_flag=True, help="Check the object store only, as a step would use it.")
+def doctor(store: bool) -> None:
+    """Check that this machine, or this pod, can do its part."""
+    from accrete.doctor import checks, store_checks
+
+    found = store_checks() if store else checks()
+    for check in found:
+        click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.what}: {check.detail}")
+    if not all(check.ok for check in found):
+        sys.exit(1)
+
+
+def run_pipeline_file(path: Path, arguments: list[str]) -> None:
+    """Run a pipeline file's `run` command, as `kfp run FILE.py` does."""
+    _run_guarded(
+        lambda: load_pipeline_file(path).run.main(
+            arguments, prog_name=f"kfp run {path}", standalone_mode=False
+        )
+    )
+
+
+def main() -> None:
+    """Run the `accrete` command."""
+    _run_guarded(lambda: accrete.main(prog_name="accrete", standalone_mode=False))
+
+
+def _run_guarded(command: Any) -> None:
+    """Run a command; turn what can go wrong into one line and an exit code."""
+    try:
+        command()
+    except AccreteError as error:
+        _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.message)
+    except click.ClickException as error:
+        _fail(f"{error.format_message().rstrip('.')} (see --help)", 2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped; the same command continues from here", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    click.echo(f"accrete: error: {' '.join(message.split())}", err=True)
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Configuration dataclasses to JSON and back, with errors that name the field."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from accrete.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def to_json(value: Any) -> Any:
+    """Return dataclasses as dicts and tuples as lists, all the way down."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    return value
+
+
+def without_nones(value: Any) -> Any:
+    """Return JSON without the fields that are null: KFP's parameters have none."""
+    if isinstance(value, dict):
+        return {key: without_nones(item) for key, item in value.items() if item is not None}
+    return [without_nones(item) for item in value] if isinstance(value, list) else value
+
+
+def from_json(cls: type[T], data: Any, place: str) -> T:
+    """Build a dataclass from decoded JSON, checking names and types.
+
+    Args:
+        cls: a dataclass whose fields are dataclasses, tuples, scalars or optional ones of these.
+        data: decoded JSON; a whole float stands for an int, since KFP sends every number as one.
+        place: where the data came from, for errors.
+
+    Raises:
+        ConfigError: a field is missing, unknown or of another type.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{place} is {_shown(data)}: it must be an object")
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for name in data:
+        if name not in known:
+            raise ConfigError(f"{place} has an unknown field {name!r}")
+    values = {}
+    for name, field in known.items():
+        if name in data:
+            values[name] = _convert(hints[name], data[name], f"{place}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{place} lacks the field {name!r}")
+    return cls(**values)
+
+
+def _convert(hint: Any, value: Any, place: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+        return _convert(inner, value, place)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{place} is {_shown(value)}: it must be a list")
+        inner = typing.get_args(hint)[0]
+        return tuple(_convert(inner, item, f"{place}[{i}]") for i, item in enumerate(value))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_json(hint, value, place)
+    return _scalar(hint, value, place)
+
+
+def _scalar(hint: Any, value: Any, place: str) -> Any:
+    if hint is Any:
+        return value
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is str and isinstance(value, str):
+        return value
+    if hint in (int, float) and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if hint is float:
+            return float(value)
+        if value == int(value):
+            return int(value)
+    raise ConfigError(f"{place} is {_shown(value)}: it must be {hint.__name__}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"

@@ -1,0 +1,121 @@
+"""What a run is: source, plan, model, recipe and seed, checked once and stored with its results.
+
+Pure. Where and on what a run executes (image, GPUs, retries) is placement, not configuration: it
+does not change a result, so it is no part of any identity.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from accrete.checks import check_choice, check_range
+from accrete.codec import to_json
+from accrete.digest import sha256_of_json
+from accrete.errors import ConfigError
+from accrete.plan import Plan
+from accrete.recipe import Recipe
+
+SOURCE_KINDS = ("digits", "parquet", "imagefolder", "cifar10", "cifar100", "fashion-mnist")
+
+_RUN_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfig:
+    """Where the images come from and how they are split."""
+
+    kind: str
+    """One of SOURCE_KINDS."""
+    location: str | None = None
+    """A local path or `s3://bucket/prefix`; the root folder for torchvision's sets."""
+    image_column: str | None = None
+    """Parquet only; None: found."""
+    label_column: str | None = None
+    """Parquet only; None: found."""
+    test_fraction: float = 0.2
+    """Share of each class's images for testing, where the source has no test split of its own."""
+    validation_fraction: float = 0.0
+    """Share of each class's training images set aside for validation."""
+    split_seed: int = 0
+    """Seed of both splits."""
+    image_size: int | None = None
+    """Side in pixels that images are resized and centre-cropped to; None: as they are."""
+    on_bad_image: str = "fail"
+    """`fail`, or `skip`: leave it out and count it in the manifest."""
+
+    def __post_init__(self) -> None:
+        check_choice("source", self.kind, SOURCE_KINDS)
+        if self.kind != "digits" and not self.location:
+            raise ConfigError(f"source {self.kind} needs --data: the folder or s3:// prefix")
+        if not 0 < self.test_fraction < 1:
+            raise ConfigError(f"test fraction is {self.test_fraction}: it must be above 0, below 1")
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigError(
+                f"validation fraction is {self.validation_fraction}: it must be from 0 to below 1"
+            )
+        if self.image_size is not None:
+            check_range("image size", self.image_size, 4, 4096)
+        check_choice("on-bad-image", self.on_bad_image, ("fail", "skip"))
+        check_seed(self.split_seed, "split seed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which network to train."""
+
+    name: str
+    """`small`, `vgg19`, or `torchvision:<name>`, e.g. `torchvision:resnet18`."""
+    width: float = 1.0
+    """Factor on the channels of `small` and `vgg19`."""
+    bn_after_relu: bool = False
+    """vgg19: conv, ReLU, BN instead of conv, BN, ReLU (the paper's wording allows both)."""
+
+    def __post_init__(self) -> None:
+        if self.name not in ("small", "vgg19") and not self.name.startswith("torchvision:"):
+            raise ConfigError(f"model is {self.name!r}: choose small, vgg19 or torchvision:<name>")
+        check_range("model width", self.width, 0.05, 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run's result."""
+
+    source: SourceConfig
+    """The images."""
+    plan: Plan
+    """Class order, the class counts it was made from, and the stages."""
+    model: ModelConfig
+    """The network."""
+    recipe: Recipe = field(default_factory=Recipe)
+    """How it is trained."""
+    seed: int = 0
+    """Seed of weights, sample order and augmentation."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed, "seed")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, 64 hex digits."""
+        return sha256_of_json(to_json(self))
+
+
+def check_seed(seed: int, what: str) -> None:
+    """Refuse a seed that KFP's numbers (doubles) would not carry exactly.
+
+    Raises:
+        ConfigError: outside 0..2**31-1.
+    """
+    check_range(what, seed, 0, 2**31 - 1)
+
+
+def check_run_name(name: str) -> str:
+    """Return a run name if it can name a Kubernetes object and an object key.
+
+    Raises:
+        ConfigError: other characters than a-z, 0-9 and inner dashes, or over 63 of them.
+    """
+    if not _RUN_NAME.fullmatch(name):
+        raise ConfigError(
+            f"run name is {name[:80]!r}: use at most 63 of a-z, 0-9 and -, with no - at an end"
+        )
+    return name

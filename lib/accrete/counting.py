@@ -1,0 +1,70 @@
+"""Class counts for planning: from a number, a JSON file, a stored data set, or the source."""
+
+import json
+from pathlib import Path
+
+from accrete.config import SourceConfig
+from accrete.errors import SourceError
+from accrete.plan import even_counts
+
+
+def counts_of_number(num_classes: int, images_per_class: int) -> dict[str, int]:
+    """Return equal counts for classes named by their number, sorted by it.
+
+    Raises:
+        PlanError: either is below 1.
+    """
+    counts = even_counts(num_classes, images_per_class)
+    width = len(str(num_classes - 1))
+    return {f"{number:0{width}}": count for number, count in enumerate(counts)}
+
+
+def counts_of_file(path: Path) -> dict[str, int]:
+    """Return the counts of a JSON file: an object from class name to training images.
+
+    Raises:
+        SourceError: the file is not there or is something else.
+    """
+    try:
+        data = json.loads(path.read_text())
+    except OSError as error:
+        raise SourceError(f"counts file {path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise SourceError(f"counts file {path} is not JSON ({error})") from error
+    if not isinstance(data, dict) or not data:
+        raise SourceError(f'counts file {path} must hold an object such as {{"cat": 500}}')
+    for name, count in data.items():
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise SourceError(f"counts file {path}: class {name!r} has {count!r}, not a number")
+    return data
+
+
+def counts_of_source(config: SourceConfig) -> dict[str, int]:
+    """Return the training images of each class of a source, after its splits.
+
+    Raises:
+        SourceError: of any kind.
+    """
+    from accrete.sources import open_source
+    from accrete.sources.allotment import training_counts
+
+    return training_counts(open_source(config).counts(), config)
+
+
+def counts_of_dataset(digest: str, store_uri: str) -> dict[str, int]:
+    """Return the training images of each class of a stored data set.
+
+    Raises:
+        StoreError: it cannot be read, or there is no such data set.
+    """
+    from accrete.catalog import Catalog
+    from accrete.settings import parse_store_uri, require_store_settings
+    from accrete.store import ObjectStore
+
+    store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
+    store.check()
+    manifest = Catalog(store).dataset(digest)
+    return {
+        entry.name: entry.num_images("train") + entry.num_skipped_train
+        for entry in manifest.classes
+    }

@@ -1,0 +1,99 @@
+"""What can go wrong, as types: the command line turns each into one line and an exit code."""
+
+
+class AccreteError(Exception):
+    """A failure whose message is meant for the user: rule, value, place, next step."""
+
+    exit_code = 1
+
+
+class InputError(AccreteError):
+    """What the user gave cannot be used; trying again unchanged cannot succeed."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """An option or a configuration field has a value outside its range."""
+
+
+class PlanError(InputError):
+    """The stages asked for do not fit the classes."""
+
+
+class SourceError(InputError):
+    """The image source cannot be read as asked."""
+
+
+class BadImageError(SourceError):
+    """An image of the source cannot be decoded."""
+
+
+class LabelError(SourceError):
+    """A label of the source names no class."""
+
+
+class EmptyClassError(SourceError):
+    """A class has no training image, or none is left after the split."""
+
+
+class CountsMismatchError(SourceError):
+    """The source holds other classes or counts than the plan was made for."""
+
+
+class RunNameTakenError(InputError):
+    """A run of this name exists with another configuration."""
+
+
+class RunNotFoundError(InputError):
+    """No run of this name is known."""
+
+
+class StoreError(AccreteError):
+    """The object store did not do what was asked."""
+
+    exit_code = 3
+
+
+class StoreAccessError(StoreError):
+    """The object store refuses these credentials."""
+
+
+class StoreUnreachableError(StoreError):
+    """Nothing answers at the object store's address."""
+
+
+class BucketMissingError(StoreError):
+    """The bucket does not exist."""
+
+
+class ObjectMissingError(StoreError):
+    """The object does not exist."""
+
+
+class IntegrityError(AccreteError):
+    """Stored bytes are not the bytes that a manifest names."""
+
+    exit_code = 4
+
+
+class CheckpointMismatchError(AccreteError):
+    """A checkpoint belongs to another stage or plan than the one that asks for it."""
+
+    exit_code = 4
+
+
+class HeadShrinkError(AccreteError):
+    """A classifier head was asked to lose classes."""
+
+
+class TrainingDivergedError(AccreteError):
+    """The loss of a stage became NaN or infinite."""
+
+
+class PipelineError(AccreteError):
+    """The pipeline service or the local runner failed."""
+
+
+class StepFailedError(AccreteError):
+    """A step of the pipeline failed; the message is the step's own."""

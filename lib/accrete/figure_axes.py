@@ -1,0 +1,71 @@
+"""The axes that the report's figures share: stages, accuracies, class names, estimates."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from accrete.figure_svg import COLOURS
+
+Rows = Sequence[Mapping[str, Any]]
+
+MAX_NAME_CHARS = 16
+MIN_BARS = 4
+"""Bars that an axis has room for at least: a single one must not fill it."""
+MAX_STAGE_TICKS = 14
+LABEL_GAP = 0.025
+"""Least distance between two stage numbers, as a share of the axis."""
+
+
+def column(rows: Rows, key: str) -> NDArray[np.float64]:
+    """Return one field of every row, null as nan: a gap in the drawing."""
+    return np.array([row[key] for row in rows], dtype=np.float64)
+
+
+def show_percent(ax: Axes, values: NDArray[np.float64]) -> None:
+    """Show accuracies from the ten per cent below the lowest up to a little over 100 %."""
+    lowest = np.nanmin(values, initial=1.0)
+    ax.set_ylim(max(0.0, np.floor(lowest * 10 - 0.5) / 10), 1.018)
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    ax.grid(axis="y")
+    ax.set_ylabel("top-1, test images")
+
+
+def show_stages(ax: Axes, num_stages: int) -> None:
+    """Make the x axis count stages from 1."""
+    ax.set_xlim(0.4, max(num_stages, MIN_BARS) + 0.6)
+    ax.set_xticks(range(1, num_stages + 1, -(-num_stages // MAX_STAGE_TICKS)))
+    ax.set_xlabel("stage")
+
+
+def rule_off_stages(upper: Axes, lower: Axes, stages: Rows) -> None:
+    """Rule off the stages on both axes, over steps, and number them above the upper one."""
+    ends = np.cumsum(column(stages, "num_steps"))
+    starts = np.concatenate([[0.0], ends[:-1]])
+    place, labelled = upper.get_xaxis_transform(), 0.0
+    for stage, start, end in zip(stages, starts, ends, strict=True):
+        for ax in (upper, lower):
+            ax.axvline(start, color=COLOURS["ink"], lw=0.6, ls=(0, (2, 3)))
+        middle = (start + end) / 2
+        if stage["index"] == 1 or middle - labelled > LABEL_GAP * ends[-1]:
+            upper.text(middle, 1.03, f"{stage['index']}", transform=place, ha="center")
+            labelled = middle
+    upper.text(-0.01, 1.03, "stage", transform=upper.transAxes, ha="right")
+    lower.set_xlim(0, max(ends[-1], 1))
+
+
+def name_classes(ax: Axes, names: Sequence[str]) -> None:
+    """Put class names on the x axis at 0, 1, …, slanted unless all are very short."""
+    ax.set_xticks(range(len(names)), [short_name(name) for name in names])
+    if max(map(len, names), default=0) > 2:
+        for tick in ax.get_xticklabels():
+            tick.set(rotation=45, ha="right", rotation_mode="anchor")
+
+
+def short_name(name: str) -> str:
+    """Return a class name that leaves room for the drawing."""
+    return name if len(name) <= MAX_NAME_CHARS else name[: MAX_NAME_CHARS - 1] + "…"

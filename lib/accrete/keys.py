@@ -1,0 +1,71 @@
+"""Object keys: the one place where they are built."""
+
+
+def object_key(sha256: str) -> str:
+    """Key of an immutable object, by its content."""
+    return f"objects/{sha256[:2]}/{sha256}"
+
+
+def dataset_key(digest: str) -> str:
+    """Key of a dataset manifest."""
+    return f"datasets/{digest}/manifest.json"
+
+
+def prepared_key(fingerprint: str) -> str:
+    """Key of the note that says which dataset a source became."""
+    return f"prepared/{fingerprint}.json"
+
+
+def stage_key(digest: str) -> str:
+    """Key of a stage manifest."""
+    return f"stages/{digest}/manifest.json"
+
+
+def run_prefix() -> str:
+    """Prefix of everything that belongs to a run and not to its content."""
+    return "runs/"
+
+
+def run_key(name: str) -> str:
+    """Key of a run's record."""
+    return f"runs/{name}/run.json"
+
+
+def step_prefix(name: str) -> str:
+    """Prefix of a run's step journals."""
+    return f"runs/{name}/steps/"
+
+
+def step_key(name: str, step: str) -> str:
+    """Key of the journal of one step: its state and how far it is."""
+    return f"runs/{name}/steps/{step}.json"
+
+
+def log_key(name: str, step: str, attempt: str) -> str:
+    """Key of the log of one attempt at a step."""
+    return f"runs/{name}/logs/{step}/{attempt}.log"
+
+
+def log_prefix(name: str) -> str:
+    """Prefix of a run's logs."""
+    return f"runs/{name}/logs/"
+
+
+def report_key(name: str, filename: str) -> str:
+    """Key of a run's report: `report.html` or `report.json`."""
+    return f"runs/{name}/{filename}"
+
+
+def prepare_step_name() -> str:
+    """Name of the step that prepares the data set; sorts before the stages."""
+    return "00-prepare"
+
+
+def train_step_name(first_stage: int) -> str:
+    """Name of the step that trains one stage, or several from this one on."""
+    return f"stage-{first_stage:04d}"
+
+
+def report_step_name() -> str:
+    """Name of the step that writes the report; sorts after the stages."""
+    return "zz-report"

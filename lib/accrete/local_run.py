@@ -1,0 +1,232 @@
+"""A run on this machine: compile, start the steps, follow them, make sure of the result."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accrete import keys
+from accrete.catalog import Catalog
+from accrete.console import Console
+from accrete.embedded import embedded_store, stored_bytes
+from accrete.errors import StepFailedError, StoreError
+from accrete.pipeline_file import Build, PipelineRequest, compile_to
+from accrete.runs import RunRecord, check_same_config, find_record
+from accrete.settings import (
+    ENV_HOME,
+    ENV_PROGRESS,
+    StoreSettings,
+    home_path,
+    parse_store_uri,
+    store_settings,
+)
+from accrete.store import ObjectStore
+
+_POLL_S = 0.1
+_STOP_TIMEOUT_S = 15
+
+
+@contextmanager
+def local_store() -> Iterator[StoreSettings]:
+    """Give the store that the environment names, else run the embedded one meanwhile."""
+    settings = store_settings()
+    if settings is not None:
+        yield settings
+    else:
+        with embedded_store(home_path()) as embedded:
+            yield embedded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalRun:
+    """Files of a run on this machine."""
+
+    folder: Path
+    """Everything below is in it."""
+
+    @property
+    def pipeline(self) -> Path:
+        """The compiled pipeline."""
+        return self.folder / "pipeline.yaml"
+
+    @property
+    def arguments(self) -> Path:
+        """Its arguments."""
+        return self.folder / "arguments.json"
+
+    @property
+    def log(self) -> Path:
+        """All output of KFP and of the steps."""
+        return self.folder / "run.log"
+
+    @property
+    def progress(self) -> Path:
+        """Folder of the steps' documents."""
+        return self.folder / "progress"
+
+    @property
+    def artifacts(self) -> Path:
+        """KFP's artifact root: manifests and reports."""
+        return self.folder / "artifacts"
+
+    @property
+    def report(self) -> Path:
+        """The report's page."""
+        return self.folder / "report.html"
+
+
+def run_locally(build: Build, request: PipelineRequest, settings: StoreSettings) -> LocalRun:
+    """Run a pipeline to its end on this machine.
+
+    Args:
+        build: makes the pipeline.
+        request: what for.
+        settings: a store that runs.
+
+    Returns:
+        Where the run's files are; its stages and report are in the store and were checked.
+
+    Raises:
+        RunNameTakenError: the name stands for another run.
+        StepFailedError: a step failed; the message is the step's own.
+        StoreError: the store cannot be used.
+    """
+    store = ObjectStore(settings, parse_store_uri(request.store_uri))
+    store.check()
+    existing = find_record(store, request.run_name)
+    if existing is not None:
+        check_same_config(existing, request.config)
+    run = LocalRun(folder=home_path() / "runs" / request.run_name)
+    _make_folder(run)
+    compile_to(build(request), run.pipeline)
+    arguments = {"run_name": request.run_name, "store_uri": request.store_uri}
+    run.arguments.write_text(json.dumps(arguments))
+    console = Console()
+    console.line(_headline(request, settings, existing))
+    failed = _follow(run, settings, console)
+    console.close()
+    if failed:
+        raise StepFailedError(_failure(run))
+    record = _finished_record(store, request.run_name)
+    _save_report(store, record, run)
+    return run
+
+
+def _make_folder(run: LocalRun) -> None:
+    try:
+        run.progress.mkdir(parents=True, exist_ok=True)
+        for document in run.progress.iterdir():
+            document.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"the state folder {run.folder} cannot be used ({error.strerror}): "
+            "set ACCRETE_HOME to a folder that this user can write"
+        ) from error
+
+
+def _headline(request: PipelineRequest, settings: StoreSettings, existing: RunRecord | None) -> str:
+    sizes = ", ".join(str(stage.num_classes) for stage in request.config.plan.stages[:12])
+    more = ", …" if len(request.config.plan.stage_sizes) > 12 else ""
+    where = f"{home_path() / 'store'} ({stored_bytes(home_path()) / 2**20:,.0f} MiB)"
+    if store_settings() is not None:
+        where = settings.endpoint
+    begun = "  continues" if existing else ""
+    return (
+        f"run {request.run_name}{begun}  {request.config.plan.rule}, classes by stage: "
+        f"{sizes}{more}\nmodel {request.config.model.name}, recipe {request.config.recipe.name}, "
+        f"store {where}"
+    )
+
+
+def _follow(run: LocalRun, settings: StoreSettings, console: Console) -> bool:
+    """Run the steps and show how far they are; return whether one failed."""
+    env = os.environ | settings.as_environment()
+    env |= {ENV_PROGRESS: str(run.progress), ENV_HOME: str(home_path()), "PYTHONUNBUFFERED": "1"}
+    with run.log.open("ab") as log:
+        runner = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "accrete.local_runner",
+                str(run.pipeline),
+                str(run.arguments),
+                str(run.artifacts),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+        )
+    try:
+        while runner.poll() is None:
+            console.follow(_documents(run))
+            time.sleep(_POLL_S)
+        console.follow(_documents(run))
+    finally:
+        _end(runner)
+    return runner.returncode != 0
+
+
+def _end(runner: subprocess.Popen[bytes]) -> None:
+    """End what is left of the run's process group."""
+    for signum, patience_s in ((signal.SIGTERM, _STOP_TIMEOUT_S), (signal.SIGKILL, 5)):
+        with suppress(ProcessLookupError):
+            os.killpg(runner.pid, signum)
+        with suppress(subprocess.TimeoutExpired):
+            runner.wait(patience_s)
+            if signum == signal.SIGKILL or not _group_exists(runner.pid):
+                return
+
+
+def _group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _documents(run: LocalRun) -> list[dict[str, Any]]:
+    return [json.loads(path.read_bytes()) for path in sorted(run.progress.glob("*.json"))]
+
+
+def _failure(run: LocalRun) -> str:
+    """Return the failed step's own message."""
+    for document in _documents(run):
+        if document["error"]:
+            return str(document["error"])
+    lines = run.log.read_text(errors="replace").splitlines()
+    errors = [line.split("accrete: error: ")[-1] for line in lines if "accrete: error: " in line]
+    return errors[-1] if errors else f"a step ended without a word: see {run.log}"
+
+
+def _finished_record(store: ObjectStore, name: str) -> RunRecord:
+    """Return a finished run's record; a runner's word alone is not trusted.
+
+    Raises:
+        StepFailedError: a stage's manifest is not there.
+    """
+    record = find_record(store, name)
+    catalog = Catalog(store)
+    for index, digest in enumerate(record.stages if record else (), start=1):
+        if catalog.stage(digest) is None:
+            raise StepFailedError(f"stage {index} was reported as done but is not in the store")
+    if record is None:
+        raise StepFailedError(f"run {name!r} was reported as done but has no record")
+    return record
+
+
+def _save_report(store: ObjectStore, record: RunRecord, run: LocalRun) -> None:
+    for filename in ("report.html", "report.json"):
+        data = store.read_note(keys.report_key(record.name, filename))
+        if data is None:
+            raise StepFailedError(f"run {record.name!r} is done but has no {filename}")
+        (run.folder / filename).write_bytes(data)

@@ -1,0 +1,53 @@
+"""Runs a compiled pipeline: `python -m accrete.local_runner PIPELINE ARGUMENTS ROOT`.
+
+A process of its own, so that KFP's output goes to the run's log and one signal ends all of it.
+"""
+
+import json
+import os
+import signal
+import sys
+from types import FrameType
+
+from accrete.processes import die_with_parent
+
+
+def run_pipeline(pipeline_path: str, arguments_path: str, root: str) -> None:
+    """Run a compiled pipeline with KFP's subprocess runner.
+
+    Args:
+        pipeline_path: IR YAML.
+        arguments_path: JSON object of pipeline arguments.
+        root: folder for artifacts.
+
+    Raises:
+        RuntimeError: a task failed.
+    """
+    from kfp import components, local
+
+    with open(arguments_path) as file:  # noqa: PTH123  keeps start-up free of pathlib
+        arguments = json.load(file)
+    runner = local.SubprocessRunner(use_venv=False)
+    local.init(runner=runner, pipeline_root=root, raise_on_error=True)
+    components.load_component_from_file(pipeline_path)(**arguments)
+
+
+def _end_group(_signum: int, _frame: FrameType | None) -> None:
+    """End the steps, which are in this process group, and then this process."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.killpg(0, signal.SIGTERM)
+    sys.exit(143)
+
+
+def main() -> None:
+    """Run the pipeline of the command line."""
+    signal.signal(signal.SIGTERM, _end_group)
+    die_with_parent(os.getppid())
+    try:
+        run_pipeline(*sys.argv[1:4])
+    except RuntimeError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""Manifests: what a dataset and a stage are, as JSON with a digest for everything they name."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from accrete.codec import from_json, to_json
+from accrete.config import ModelConfig
+from accrete.digest import canonical_json, sha256_of_json
+from accrete.errors import IntegrityError
+from accrete.recipe import StageSchedule
+
+FORMAT = 1
+"""Version of all stored formats; part of every identity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRef:
+    """One stored Arrow IPC file with images of one class and split."""
+
+    sha256: str
+    """Of the file; 64 hex digits."""
+    num_bytes: int
+    """Size of the file."""
+    num_images: int
+    """Rows in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassEntry:
+    """A class and its shards."""
+
+    name: str
+    """Class name, unique in the data set."""
+    train: tuple[ShardRef, ...]
+    """Training images, I_i."""
+    validation: tuple[ShardRef, ...]
+    """Images set aside to choose on; may be empty."""
+    test: tuple[ShardRef, ...]
+    """Test images; may be empty."""
+    num_skipped_train: int = 0
+    """Bad training images that were left out."""
+
+    def num_images(self, split: str) -> int:
+        """Return the images of `train`, `validation` or `test`."""
+        return sum(shard.num_images for shard in self.shards(split))
+
+    def shards(self, split: str) -> tuple[ShardRef, ...]:
+        """Return the shards of `train`, `validation` or `test`."""
+        shards: tuple[ShardRef, ...] = getattr(self, split)
+        return shards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFormat:
+    """How images are stored and what a model gets."""
+
+    encoding: str
+    """`raw`: uint8 rows (height, width, channels); `encoded`: files, decoded when training."""
+    height: int
+    """Pixels, after preprocessing."""
+    width: int
+    """Pixels, after preprocessing."""
+    channels: int
+    """1 (grey) or 3 (RGB)."""
+    preprocessing: str
+    """What turns a decoded image into this size: `none` or `short-side-center-crop`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalization:
+    """Per-channel statistics of all training images, scaled to 0..1."""
+
+    mean: tuple[float, ...]
+    """One value a channel."""
+    std: tuple[float, ...]
+    """One value a channel, above 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitPolicy:
+    """Where the test and validation images came from."""
+
+    test: str
+    """`source`: the source's own split; `stratified`: test_fraction by seed."""
+    test_fraction: float
+    """Share of each class, where stratified."""
+    validation_fraction: float
+    """Share of each class's training images."""
+    seed: int
+    """Seed of the stratified splits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """Bad images that were left out because the user said so."""
+
+    count: int
+    """How many."""
+    places: tuple[str, ...]
+    """The first hundred: file or row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetManifest:
+    """A prepared data set. Its digest is that of its content: same images, same digest."""
+
+    format: int
+    """FORMAT."""
+    classes: tuple[ClassEntry, ...]
+    """By class_id."""
+    image: ImageFormat
+    """How the images are stored."""
+    normalization: Normalization
+    """What every model trained on it subtracts and divides by."""
+    split: SplitPolicy
+    """How test and validation images were chosen."""
+    skipped: Skipped
+    """What was left out."""
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits."""
+        return sha256_of_json(to_json(self))
+
+    def entry(self, name: str) -> ClassEntry:
+        """Return a class by name.
+
+        Raises:
+            KeyError: the data set has no such class.
+        """
+        for entry in self.classes:
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
+
+    def num_images(self, split: str) -> int:
+        """Return the images of a split over all classes."""
+        return sum(entry.num_images(split) for entry in self.classes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRef:
+    """A stored object."""
+
+    sha256: str
+    """64 hex digits; also its key."""
+    num_bytes: int
+    """Its size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTimes:
+    """Wall seconds of each part of a stage."""
+
+    pull_s: float
+    """Fetching and reading shards and the parent's checkpoint."""
+    grow_s: float
+    """Building the model and growing its head."""
+    train_s: float
+    """The step loop."""
+    evaluate_s: float
+    """Accuracy on the test (and validation) images."""
+    push_s: float
+    """Writing and uploading checkpoint and metrics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTraffic:
+    """What a stage moved."""
+
+    pulled_bytes: int
+    """From the store."""
+    pushed_bytes: int
+    """To the store, the manifest not counted."""
+    cache_hits: int
+    """Objects that the node had already."""
+    num_objects: int
+    """Objects that the stage needed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageResult:
+    """A stage's headline figures; the rest is in its metrics object."""
+
+    top1: float | None
+    """Share of test images of all seen classes whose class comes first; None without any."""
+    top1_old: float | None
+    """The same over images of the old classes."""
+    top1_new: float | None
+    """The same over images of the new classes."""
+    loss: float | None
+    """Mean test cross-entropy."""
+    validation_top1: float | None
+    """top1 on the validation images."""
+    images_seen: int
+    """Training images processed in this stage."""
+    images_per_s: float
+    """images_seen over train_s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageManifest:
+    """A finished stage. It exists when this does, and it is never changed."""
+
+    format: int
+    """FORMAT."""
+    digest: str
+    """The stage's identity (see chain.py), not a hash of this manifest."""
+    index: int
+    """j, from 1."""
+    parent: str | None
+    """Identity of stage j - 1."""
+    dataset: str
+    """Digest of the dataset manifest that it was trained from."""
+    class_names: tuple[str, ...]
+    """Seen classes, by label."""
+    num_old_classes: int
+    """N_{j-1}."""
+    model: ModelConfig
+    """The network."""
+    image: ImageFormat
+    """What it takes."""
+    normalization: Normalization
+    """How its input is scaled."""
+    schedule: StageSchedule
+    """How it was trained."""
+    seed: int
+    """Of weights, sample order and augmentation."""
+    checkpoint: FileRef
+    """safetensors: weights and momentum."""
+    metrics: FileRef
+    """JSON: history, per-class accuracy, confusion matrix."""
+    result: StageResult
+    """Headline figures."""
+    times: StageTimes
+    """Seconds."""
+    traffic: StageTraffic
+    """Bytes."""
+    device: str
+    """What it was trained on: `cpu`, or the GPU's name."""
+    versions: str
+    """accrete, torch and Python versions."""
+    created_at: str
+    """UTC, ISO 8601."""
+
+
+def dump(manifest: DatasetManifest | StageManifest) -> bytes:
+    """Return a manifest's stored bytes."""
+    return canonical_json(to_json(manifest))
+
+
+def load_dataset(data: Any, digest: str, place: str) -> DatasetManifest:
+    """Check and build a dataset manifest from decoded JSON.
+
+    Raises:
+        ConfigError: a field is missing or of another type.
+        IntegrityError: its content does not have the digest it was asked for by.
+    """
+    manifest = from_json(DatasetManifest, data, place)
+    _check_format(manifest.format, place)
+    if manifest.digest != digest:
+        raise IntegrityError(
+            f"{place} has digest {manifest.digest[:12]}… instead of {digest[:12]}…: "
+            "it was changed; delete it and prepare again"
+        )
+    return manifest
+
+
+def load_stage(data: Any, digest: str, place: str) -> StageManifest:
+    """Check and build a stage manifest from decoded JSON.
+
+    Raises:
+        ConfigError: a field is missing or of another type.
+        IntegrityError: it is another stage's.
+    """
+    manifest = from_json(StageManifest, data, place)
+    _check_format(manifest.format, place)
+    if manifest.digest != digest:
+        raise IntegrityError(
+            f"{place} is of stage {manifest.digest[:12]}… instead of {digest[:12]}…: "
+            "it was changed; delete it and run again"
+        )
+    return manifest
+
+
+def _check_format(version: int, place: str) -> None:
+    if version != FORMAT:
+        raise IntegrityError(
+            f"{place} has format {version}, this accrete reads {FORMAT}: use a matching version"
+        )

@@ -1,0 +1,43 @@
+"""Where a pipeline's steps run: image, GPUs, memory, retries. Changes no result."""
+
+import re
+from dataclasses import dataclass
+
+from accrete.checks import check_range
+from accrete.errors import ConfigError
+
+DEFAULT_IMAGE = "accrete-trainer:0.1.0"
+"""The trainer image; `images/` builds it and `manifests/` names the same."""
+
+_IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:-]*(@sha256:[0-9a-f]{64})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What each step of the compiled pipeline asks of the cluster."""
+
+    image: str = DEFAULT_IMAGE
+    """Container image of every step."""
+    gpus: int = 1
+    """GPUs of each training step; 0 trains on the CPU."""
+    gpu_resource: str = "nvidia.com/gpu"
+    """The GPU's Kubernetes resource name."""
+    train_cpu: str = "4"
+    """CPU request and limit of a training step."""
+    train_memory: str = "16G"
+    """Memory request and limit of a training step."""
+    shared_memory: str = "2Gi"
+    """Size of /dev/shm in a training step."""
+    retries: int = 2
+    """How often a failed step is tried again."""
+    timeout_s: int = 24 * 3600
+    """Seconds that one attempt at a training step may take."""
+    store_config: str = "accrete-store"
+    """ConfigMap (endpoint, region) and Secret (access-key, secret-key) of the object store."""
+
+    def __post_init__(self) -> None:
+        if not _IMAGE.fullmatch(self.image):
+            raise ConfigError(f"image is {self.image!r}: give a reference such as {DEFAULT_IMAGE}")
+        check_range("GPUs per step", self.gpus, 0, 64)
+        check_range("retries", self.retries, 0, 20)
+        check_range("step timeout in seconds", self.timeout_s, 60, 30 * 24 * 3600)

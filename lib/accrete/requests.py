@@ -1,0 +1,194 @@
+"""From command-line options to what a run is: source, plan, model, recipe, placement, name."""
+
+from pathlib import Path
+from typing import Any
+
+from accrete.classes import check_order, parse_order, seeded_order
+from accrete.config import ModelConfig, RunConfig, SourceConfig, check_run_name
+from accrete.counting import counts_of_dataset, counts_of_file, counts_of_source
+from accrete.errors import ConfigError, PlanError
+from accrete.pipeline_file import PipelineRequest
+from accrete.placement import Placement
+from accrete.plan import (
+    Plan,
+    default_initial,
+    describe_alpha,
+    parse_alpha,
+    parse_sizes,
+    sizes_by_alpha,
+    sizes_by_step,
+)
+from accrete.recipe import recipe_named
+from accrete.settings import default_store_uri
+
+
+def source_config(options: dict[str, Any]) -> SourceConfig:
+    """Return the source that the options name.
+
+    Raises:
+        ConfigError: a value is outside its range.
+    """
+    return SourceConfig(
+        kind=options["source"],
+        location=options["data"],
+        image_column=options["image_column"],
+        label_column=options["label_column"],
+        test_fraction=options["test_fraction"],
+        validation_fraction=options["validation_fraction"],
+        split_seed=options["split_seed"],
+        image_size=options["image_size"],
+        on_bad_image=options["on_bad_image"],
+    )
+
+
+def class_counts(options: dict[str, Any], source: SourceConfig, store_uri: str) -> dict[str, int]:
+    """Return the counts to plan from.
+
+    Raises:
+        SourceError, StoreError: they cannot be had.
+        ConfigError: two origins are named.
+    """
+    if options["counts"] is not None and options["dataset"] is not None:
+        raise ConfigError("--counts and --dataset both say what to plan from: give one")
+    if options["counts"] is not None:
+        return counts_of_file(options["counts"])
+    if options["dataset"] is not None:
+        return counts_of_dataset(options["dataset"], store_uri)
+    return counts_of_source(source)
+
+
+def make_plan(options: dict[str, Any], counts: dict[str, int]) -> Plan:
+    """Return the plan that the options ask for.
+
+    Raises:
+        PlanError: it does not fit the classes, or two ways to plan are named.
+    """
+    order = _class_order(options, counts)
+    images = tuple(counts[name] for name in order)
+    rule, sizes = _sizes(options, images)
+    return Plan(rule=rule, class_order=order, class_images=images, stage_sizes=sizes)
+
+
+def _class_order(options: dict[str, Any], counts: dict[str, int]) -> tuple[str, ...]:
+    path: Path | None = options["class_order"]
+    if path is None:
+        return seeded_order(counts, options["order_seed"])
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"class order {path} cannot be read ({error})") from error
+    order = parse_order(text, str(path))
+    check_order(order, counts, str(path))
+    return order
+
+
+def _sizes(options: dict[str, Any], images: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """Return the rule in words and the stage sizes."""
+    alpha, step, sizes = options["alpha"], options["step"], options["stages"]
+    given = [name for name in ("alpha", "step", "stages") if options[name] is not None]
+    if len(given) > 1:
+        raise PlanError(f"--{' and --'.join(given)} exclude each other: give one")
+    if sizes is not None:
+        if options["initial"] is not None:
+            raise PlanError("--stages lists the first stage too: leave out --initial")
+        return f"the list {sizes}", parse_sizes(sizes)
+    initial = options["initial"]
+    if initial is None:
+        initial = default_initial(len(images))
+    if step is not None:
+        return f"{step} classes a stage from {initial}", sizes_by_step(len(images), initial, step)
+    ratio = parse_alpha("1" if alpha is None else alpha)
+    rule = f"alpha = {describe_alpha(ratio)} from {initial} classes"
+    return rule, sizes_by_alpha(images, initial, ratio)
+
+
+def run_config(options: dict[str, Any], placement: Placement, store_uri: str) -> RunConfig:
+    """Return the configuration of a run.
+
+    Raises:
+        InputError: of any kind; nothing was started.
+    """
+    source = source_config(options)
+    changes = {
+        name: options[name]
+        for name in (
+            "budget_epochs",
+            "batch_size",
+            "lr",
+            "weight_decay",
+            "label_smoothing",
+            "flip",
+            "crop_padding",
+            "carry_momentum",
+            "precision",
+        )
+        if options[name] is not None
+    }
+    if source.kind == "digits":
+        changes.setdefault("flip", False)  # a mirrored 2 is no 2
+    if options["epochs"] is not None:
+        changes["epochs"] = _parse_epochs(options["epochs"])
+    recipe = recipe_named(options["recipe"], **changes)
+    model = ModelConfig(
+        name=options["model"] or _default_model(source, placement),
+        width=options["width"],
+        bn_after_relu=options["bn_after_relu"],
+    )
+    plan = make_plan(options, class_counts(options, source, store_uri))
+    return RunConfig(source=source, plan=plan, model=model, recipe=recipe, seed=options["seed"])
+
+
+def _default_model(source: SourceConfig, placement: Placement) -> str:
+    return "small" if source.kind == "digits" or placement.gpus == 0 else "vgg19"
+
+
+def _parse_epochs(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"epochs are {text!r}: give a list such as 3,2,1,1,5") from None
+
+
+def make_placement(options: dict[str, Any], *, local: bool) -> Placement:
+    """Return what the steps ask for.
+
+    Args:
+        options: of the command line.
+        local: whether the run stays on this machine, where a retry would not help.
+
+    Raises:
+        ConfigError: a value is outside its range.
+    """
+    gpus = options["gpus"]
+    if gpus is None:
+        gpus = int(not local or Path("/dev/nvidiactl").exists())
+    retries = options["retries"]
+    if retries is None:
+        retries = 0 if local else 2
+    return Placement(
+        image=options["image"],
+        gpus=gpus,
+        gpu_resource=options["gpu_resource"],
+        train_cpu=options["cpu"],
+        train_memory=options["memory"],
+        retries=retries,
+        timeout_s=options["step_timeout"],
+    )
+
+
+def default_run_name(config: RunConfig) -> str:
+    """Return a name that the configuration decides: the same command resumes the same run."""
+    return f"{config.source.kind}-{len(config.plan.stage_sizes)}-stages-{config.digest[:8]}"
+
+
+def make_request(options: dict[str, Any], *, local: bool) -> PipelineRequest:
+    """Return what the options ask for.
+
+    Raises:
+        InputError: of any kind; nothing was started.
+    """
+    store_uri = options["store"] or default_store_uri()
+    placement = make_placement(options, local=local)
+    config = run_config(options, placement, store_uri)
+    name = check_run_name(options["name"] or default_run_name(config))
+    return PipelineRequest(config=config, placement=placement, run_name=name, store_uri=store_uri)

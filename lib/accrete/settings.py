@@ -1,0 +1,150 @@
+"""What the environment says: the one place that reads it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from accrete.errors import ConfigError
+
+ENV_ENDPOINT = "ACCRETE_S3_ENDPOINT"
+ENV_ACCESS_KEY = "ACCRETE_S3_ACCESS_KEY"
+ENV_SECRET_KEY = "ACCRETE_S3_SECRET_KEY"  # noqa: S105  the variable's name, not a secret
+ENV_REGION = "ACCRETE_S3_REGION"
+ENV_CA_BUNDLE = "ACCRETE_S3_CA_BUNDLE"
+ENV_STORE = "ACCRETE_STORE"
+ENV_CACHE = "ACCRETE_CACHE"
+ENV_HOME = "ACCRETE_HOME"
+ENV_PROGRESS = "ACCRETE_PROGRESS_DIR"
+ENV_PARENT = "ACCRETE_PARENT_PID"
+ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
+
+DEFAULT_STORE = "s3://accrete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """How to reach an S3 store."""
+
+    endpoint: str
+    """`http://host:port` or `https://host[:port]`, without a path."""
+    access_key: str
+    """S3 access key."""
+    secret_key: str = field(repr=False)
+    """S3 secret key."""
+    region: str = "us-east-1"
+    """S3 region; most stores of one's own do not care."""
+    ca_bundle: str | None = None
+    """File of CA certificates for https; None: the system's."""
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.endpoint)
+        if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
+            raise ConfigError(
+                f"store endpoint is {self.endpoint!r}: give http://host:port or https://host"
+            )
+
+    def as_environment(self) -> dict[str, str]:
+        """Return the variables that give a child process the same store."""
+        env = {
+            ENV_ENDPOINT: self.endpoint,
+            ENV_ACCESS_KEY: self.access_key,
+            ENV_SECRET_KEY: self.secret_key,
+            ENV_REGION: self.region,
+        }
+        return env | ({ENV_CA_BUNDLE: self.ca_bundle} if self.ca_bundle else {})
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAddress:
+    """A bucket and a key prefix in it."""
+
+    bucket: str
+    """Bucket name."""
+    prefix: str
+    """Key prefix, empty or ending in `/`."""
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def parse_store_uri(uri: str) -> StoreAddress:
+    """Return bucket and prefix of `s3://bucket[/prefix]`.
+
+    Raises:
+        ConfigError: not of that form.
+    """
+    url = urlsplit(uri)
+    if url.scheme != "s3" or not url.netloc:
+        raise ConfigError(f"store is {uri!r}: give s3://bucket or s3://bucket/prefix")
+    prefix = url.path.strip("/")
+    return StoreAddress(bucket=url.netloc, prefix=f"{prefix}/" if prefix else "")
+
+
+def store_settings(env: Mapping[str, str] | None = None) -> StoreSettings | None:
+    """Return the store that the environment names, None where it names none.
+
+    Raises:
+        ConfigError: an endpoint without credentials.
+    """
+    env = os.environ if env is None else env
+    endpoint = env.get(ENV_ENDPOINT)
+    if not endpoint:
+        return None
+    for name in (ENV_ACCESS_KEY, ENV_SECRET_KEY):
+        if not env.get(name):
+            raise ConfigError(f"{ENV_ENDPOINT} is set but {name} is not: set both credentials")
+    return StoreSettings(
+        endpoint=endpoint.rstrip("/"),
+        access_key=env[ENV_ACCESS_KEY],
+        secret_key=env[ENV_SECRET_KEY],
+        region=env.get(ENV_REGION) or "us-east-1",
+        ca_bundle=env.get(ENV_CA_BUNDLE) or None,
+    )
+
+
+def require_store_settings() -> StoreSettings:
+    """Return the store that the environment names.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    settings = store_settings()
+    if settings is None:
+        raise ConfigError(
+            f"no object store: set {ENV_ENDPOINT}, {ENV_ACCESS_KEY} and {ENV_SECRET_KEY}"
+        )
+    return settings
+
+
+def default_store_uri() -> str:
+    """Return the store address that the environment names, or `s3://accrete`."""
+    return os.environ.get(ENV_STORE) or DEFAULT_STORE
+
+
+def home_path() -> Path:
+    """Return the state folder: the embedded store, the node cache and local runs."""
+    return Path(os.environ.get(ENV_HOME) or Path.home() / ".accrete").expanduser().absolute()
+
+
+def cache_path() -> Path:
+    """Return the node cache's folder."""
+    return Path(os.environ.get(ENV_CACHE) or home_path() / "cache").expanduser().absolute()
+
+
+def progress_path() -> Path | None:
+    """Return the folder where a local run's steps say how far they are."""
+    value = os.environ.get(ENV_PROGRESS)
+    return Path(value) if value else None
+
+
+def parent_pid() -> int | None:
+    """Return the process whose death ends a local step."""
+    value = os.environ.get(ENV_PARENT)
+    return int(value) if value else None
+
+
+def kfp_endpoint() -> str | None:
+    """Return the Kubeflow Pipelines API address that the environment names."""
+    return os.environ.get(ENV_KFP_ENDPOINT) or None

@@ -1,0 +1,30 @@
+"""Where images come from. `open_source` is the only way in."""
+
+from accrete.config import SourceConfig
+from accrete.sources.base import Counts, Item, Source
+
+
+def open_source(config: SourceConfig) -> Source:
+    """Return the source that a configuration names; reads as little as it can.
+
+    Raises:
+        SourceError: the folder, prefix or columns are not there.
+    """
+    if config.kind == "digits":
+        from accrete.sources.digits import DigitsSource
+
+        return DigitsSource()
+    if config.kind == "parquet":
+        from accrete.sources.parquet import ParquetSource
+
+        return ParquetSource(config)
+    if config.kind == "imagefolder":
+        from accrete.sources.imagefolder import ImageFolderSource
+
+        return ImageFolderSource(config)
+    from accrete.sources.torchvision_sets import TorchvisionSource
+
+    return TorchvisionSource(config)
+
+
+__all__ = ["Counts", "Item", "Source", "open_source"]

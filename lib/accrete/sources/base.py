@@ -1,0 +1,62 @@
+"""What every image source offers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from accrete.errors import EmptyClassError
+from accrete.images import Pixels
+
+Counts = Mapping[str, Mapping[str, int]]
+"""Images by split of the source (`train`, maybe `validation` and `test`) and class name; classes in
+the source's own order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One labelled image."""
+
+    place: str
+    """File or row, for errors."""
+    class_name: str
+    """Its class."""
+    split: str
+    """The source's own split."""
+    load: Callable[[], bytes | Pixels]
+    """Reads the encoded file, or gives pixels (height, width, channels); safe in any thread."""
+
+
+class Source(Protocol):
+    """Labelled images in a stable order."""
+
+    def counts(self) -> Counts:
+        """Return images per split and class, from labels or names alone; decodes nothing.
+
+        Raises:
+            LabelError: a label names no class.
+            EmptyClassError: a class has no training image.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a digest that changes whenever an image or a label does."""
+        ...
+
+    def items(self) -> Iterator[Item]:
+        """Yield every image, in the same order each time."""
+        ...
+
+
+def check_no_class_is_empty(train_counts: Mapping[str, int], place: str) -> None:
+    """Refuse a class without training images.
+
+    Raises:
+        EmptyClassError: names the first.
+    """
+    for name, count in train_counts.items():
+        if count == 0:
+            raise EmptyClassError(
+                f"class {name!r} of {place} has no training image: add some or remove the class"
+            )
+    if not train_counts:
+        raise EmptyClassError(f"{place} has no class with images")

@@ -1,0 +1,170 @@
+"""Files below a local path or an s3:// prefix, behind one small interface."""
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol
+
+from accrete.digest import sha256_of_file
+from accrete.errors import SourceError, StoreError
+from accrete.settings import parse_store_uri, require_store_settings
+
+_S3_BUFFER_BYTES = 1 << 20
+
+
+class Files(Protocol):
+    """Named files; a name is relative, with `/` between its parts."""
+
+    root: str
+    """Path or address, for errors."""
+
+    def names(self) -> Sequence[str]:
+        """Return all names, sorted."""
+        ...
+
+    def folders(self) -> Sequence[str]:
+        """Return all folders, empty ones too, sorted."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content."""
+        ...
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file for seeking and reading."""
+        ...
+
+    def tag(self, name: str) -> str:
+        """Return something that changes whenever the content does."""
+        ...
+
+
+def open_files(location: str) -> Files:
+    """Return the files at a location.
+
+    Raises:
+        SourceError: there is no such path, or nothing below the prefix.
+    """
+    return S3Files(location) if location.startswith("s3://") else LocalFiles(location)
+
+
+def tags(files: Files, names: Sequence[str]) -> list[str]:
+    """Return the tags of some files, read in parallel."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(files.tag, names))
+
+
+class LocalFiles:
+    """A folder, or a single file."""
+
+    def __init__(self, location: str) -> None:
+        """List a folder."""
+        self.root = location
+        path = Path(location).expanduser()
+        if not path.exists():
+            raise SourceError(f"--data {location} does not exist: give the folder of the images")
+        self._base = path.parent if path.is_file() else path
+        self._names = [path.name] if path.is_file() else sorted(_walk(path))
+
+    def names(self) -> Sequence[str]:
+        """Return all names, sorted."""
+        return self._names
+
+    def folders(self) -> Sequence[str]:
+        """Return all folders, empty ones too, sorted."""
+        found = (path for path in self._base.rglob("*") if path.is_dir())
+        return sorted(path.relative_to(self._base).as_posix() for path in found)
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content."""
+        return (self._base / name).read_bytes()
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file."""
+        return (self._base / name).open("rb")
+
+    def tag(self, name: str) -> str:
+        """Return the SHA-256 of the content."""
+        return sha256_of_file(self._base / name)
+
+
+def _walk(path: Path) -> Iterator[str]:
+    for folder, _, filenames in os.walk(path):
+        for filename in filenames:
+            yield Path(folder, filename).relative_to(path).as_posix()
+
+
+class S3Files:
+    """Objects below a prefix of the object store that the environment names."""
+
+    def __init__(self, location: str) -> None:
+        """List a prefix."""
+        from accrete.store import ObjectStore
+
+        self.root = location
+        self._address = parse_store_uri(location)
+        self._store = ObjectStore(require_store_settings(), self._address)
+        self._store.check()
+        self._sizes: dict[str, int] = {}
+        self._tags: dict[str, str] = {}
+        for name, size, etag in self._store.list_objects(""):
+            self._sizes[name] = size
+            self._tags[name] = f"{etag}/{size}"
+        if not self._sizes:
+            raise SourceError(f"--data {location} holds no object: check bucket and prefix")
+
+    def names(self) -> Sequence[str]:
+        """Return all names, sorted."""
+        return sorted(self._sizes)
+
+    def folders(self) -> Sequence[str]:
+        """Return the prefixes above all objects, sorted; a store has no empty folder."""
+        parents = {str(parent) for name in self._sizes for parent in PurePosixPath(name).parents}
+        return sorted(parents - {"."})
+
+    def read(self, name: str) -> bytes:
+        """Return an object's content."""
+        return self._store.read_range(name, 0, self._sizes[name])
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open an object; only what is read is transferred."""
+        raw = _S3Reader(self._store, name, self._sizes[name])
+        return io.BufferedReader(raw, _S3_BUFFER_BYTES)
+
+    def tag(self, name: str) -> str:
+        """Return the store's own digest of the content (ETag) and its size."""
+        return self._tags[name]
+
+
+class _S3Reader(io.RawIOBase):
+    """Ranged reads of one object as a file."""
+
+    def __init__(self, store: Any, name: str, size: int) -> None:
+        self._store, self._name, self._size, self._position = store, name, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        length = min(len(buffer), self._size - self._position)
+        if length <= 0:
+            return 0
+        data = self._store.read_range(self._name, self._position, length)
+        if len(data) != length:
+            raise StoreError(f"{self._store.uri(self._name)} ended early: it is being changed")
+        buffer[:length] = data
+        self._position += length
+        return length

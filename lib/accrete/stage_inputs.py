@@ -1,0 +1,142 @@
+"""What a stage starts from: the parent's checkpoint and the images of D_j, on the device."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from accrete.cache import NodeCache, Pulled
+from accrete.catalog import Catalog, object_ref
+from accrete.chain import SPLITS, StageSpec
+from accrete.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
+from accrete.errors import CheckpointMismatchError
+from accrete.manifests import ClassEntry, DatasetManifest, StageManifest
+from accrete.shards import read_shards
+from accrete.store import ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """A split of D_j, in label order."""
+
+    images_NHWC: Tensor
+    """uint8 (N, H, W, C) on the device."""
+    labels_N: Tensor
+    """int64 (N,) on the device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageInputs:
+    """All that was pulled."""
+
+    train: Images
+    """To train on."""
+    validation: Images
+    """Set aside to choose on; may be empty."""
+    test: Images
+    """To test on; may be empty."""
+    checkpoint: Checkpoint | None
+    """The parent's; None for the first stage."""
+    pulled: Pulled
+    """What came from where."""
+
+
+def find_parent(spec: StageSpec, catalog: Catalog) -> StageManifest | None:
+    """Return the stage that this one grows from, None for the first.
+
+    Raises:
+        CheckpointMismatchError: it is not in the store.
+    """
+    if spec.parent is None:
+        return None
+    parent = catalog.stage(spec.parent)
+    if parent is None:
+        raise CheckpointMismatchError(
+            f"{spec.name} grows from stage {spec.parent[:12]}…, which is not in the store: "
+            "run the whole pipeline, it reuses what exists"
+        )
+    return parent
+
+
+def check_parent(spec: StageSpec, parent: StageManifest | None) -> None:
+    """Refuse a checkpoint other than the one that this stage of this plan grows from.
+
+    Raises:
+        CheckpointMismatchError: says how many classes it has and how many were expected.
+    """
+    found = parent.digest if parent else None
+    if found == spec.parent:
+        return
+    num_found = len(parent.class_names) if parent else 0
+    raise CheckpointMismatchError(
+        f"{spec.name} starts from {spec.num_old_classes} classes and stage "
+        f"{(spec.parent or 'none')[:12]}, but was given a checkpoint of {num_found} classes, stage "
+        f"{(found or 'none')[:12]}: is it another plan's, or {spec.name}'s own output?"
+    )
+
+
+def check_same_classes(spec: StageSpec, info: CheckpointInfo) -> None:
+    """Refuse a checkpoint whose head has other classes than the stage starts from.
+
+    Raises:
+        CheckpointMismatchError: they differ.
+    """
+    old = spec.class_names[: spec.num_old_classes]
+    if info.class_names != old:
+        raise CheckpointMismatchError(
+            f"{spec.name} starts from {len(old)} classes, but its checkpoint has "
+            f"{len(info.class_names)}, or others: is it another plan's?"
+        )
+
+
+def pull_inputs(
+    spec: StageSpec,
+    dataset: DatasetManifest,
+    parent: StageManifest | None,
+    cache: NodeCache,
+    device: torch.device,
+) -> StageInputs:
+    """Fetch what this node lacks and read it.
+
+    Raises:
+        IntegrityError: stored bytes are not those that a manifest names.
+        ObjectMissingError: an object is gone.
+    """
+    pulled = cache.fetch(needed_objects(spec, dataset, parent))
+    entries = _seen_entries(spec, dataset)
+    splits = {split: _read_split(entries, dataset, split, pulled, device) for split in SPLITS}
+    checkpoint = load_checkpoint(pulled.paths[parent.checkpoint.sha256]) if parent else None
+    return StageInputs(**splits, checkpoint=checkpoint, pulled=pulled)
+
+
+def needed_objects(
+    spec: StageSpec, dataset: DatasetManifest, parent: StageManifest | None
+) -> list[ObjectRef]:
+    """Return the shards of D_j, of all splits, and the parent's checkpoint."""
+    shards = [
+        object_ref(shard)
+        for entry in _seen_entries(spec, dataset)
+        for split in SPLITS
+        for shard in entry.shards(split)
+    ]
+    return shards + ([object_ref(parent.checkpoint)] if parent else [])
+
+
+def _seen_entries(spec: StageSpec, dataset: DatasetManifest) -> list[ClassEntry]:
+    """Return the seen classes, by label."""
+    by_name = {entry.name: entry for entry in dataset.classes}
+    return [by_name[name] for name in spec.class_names]
+
+
+def _read_split(
+    entries: list[ClassEntry],
+    dataset: DatasetManifest,
+    split: str,
+    pulled: Pulled,
+    device: torch.device,
+) -> Images:
+    paths = [pulled.paths[shard.sha256] for entry in entries for shard in entry.shards(split)]
+    counts = [entry.num_images(split) for entry in entries]
+    images = read_shards(paths, dataset.image, num_images=sum(counts))
+    labels = torch.repeat_interleave(torch.arange(len(entries)), torch.tensor(counts))
+    return Images(torch.from_numpy(images).to(device), labels.to(device))

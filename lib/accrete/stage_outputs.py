@@ -1,0 +1,153 @@
+"""What a stage leaves: checkpoint and metrics as objects, and the manifest that names them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from accrete.cache import NodeCache, Pulled
+from accrete.catalog import Catalog, object_ref
+from accrete.chain import StageSpec
+from accrete.checkpoint import CheckpointInfo, save_checkpoint
+from accrete.codec import to_json
+from accrete.device import device_name, versions
+from accrete.digest import canonical_json, sha256_of_file
+from accrete.evaluate import Evaluation
+from accrete.manifests import (
+    FORMAT,
+    DatasetManifest,
+    FileRef,
+    StageManifest,
+    StageResult,
+    StageTimes,
+    StageTraffic,
+)
+from accrete.model import Classifier
+from accrete.train import HistoryPoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOutputs:
+    """What training a stage gave."""
+
+    model: Classifier
+    """M_j."""
+    momentum: dict[str, Tensor]
+    """SGD's buffers, by parameter name."""
+    history: Sequence[HistoryPoint]
+    """Loss and learning rate."""
+    test: Evaluation | None
+    """On the test images of the seen classes; None without any."""
+    validation: Evaluation | None
+    """On the validation images; None without any."""
+    device: torch.device
+    """What it was trained on."""
+
+
+def push_outputs(
+    spec: StageSpec,
+    dataset: DatasetManifest,
+    outputs: StageOutputs,
+    *,
+    catalog: Catalog,
+    cache: NodeCache,
+    pulled: Pulled,
+    times: Callable[[], StageTimes],
+) -> StageManifest:
+    """Store a stage's objects and return its manifest, which is not stored yet.
+
+    Args:
+        spec: the stage.
+        dataset: what it was trained on.
+        outputs: what that gave.
+        catalog: where the objects go.
+        cache: keeps the checkpoint for the next stage on this node.
+        pulled: what the stage fetched.
+        times: called when all is pushed.
+    """
+    store = catalog.store
+    pushed_before = store.traffic.pushed_bytes
+    with TemporaryDirectory(dir=cache.work_path, prefix="stage-") as folder:
+        metrics = _push_metrics(spec, outputs, catalog, Path(folder) / "metrics.json")
+        path = Path(folder) / "checkpoint.safetensors"
+        save_checkpoint(path, outputs.model, outputs.momentum, _checkpoint_info(spec, dataset))
+        checkpoint = _push(catalog, path)
+        cache.adopt(object_ref(checkpoint), path)
+    seconds = times()
+    return StageManifest(
+        format=FORMAT,
+        digest=spec.digest,
+        index=spec.index,
+        parent=spec.parent,
+        dataset=dataset.digest,
+        class_names=spec.class_names,
+        num_old_classes=spec.num_old_classes,
+        model=spec.model,
+        image=dataset.image,
+        normalization=dataset.normalization,
+        schedule=spec.schedule,
+        seed=spec.seed,
+        checkpoint=checkpoint,
+        metrics=metrics,
+        result=_result(spec, outputs, seconds.train_s),
+        times=seconds,
+        traffic=StageTraffic(
+            pulled_bytes=pulled.pulled_bytes,
+            pushed_bytes=store.traffic.pushed_bytes - pushed_before,
+            cache_hits=pulled.num_hits,
+            num_objects=len(pulled.paths),
+        ),
+        device=device_name(outputs.device),
+        versions=versions(),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _checkpoint_info(spec: StageSpec, dataset: DatasetManifest) -> CheckpointInfo:
+    return CheckpointInfo(
+        format=FORMAT,
+        stage=spec.digest,
+        class_names=spec.class_names,
+        model=spec.model,
+        image=dataset.image,
+        normalization=dataset.normalization,
+    )
+
+
+def _result(spec: StageSpec, outputs: StageOutputs, train_s: float) -> StageResult:
+    test, validation = outputs.test, outputs.validation
+    images_seen = spec.schedule.num_images_seen
+    return StageResult(
+        top1=test.top1(0, spec.num_classes) if test else None,
+        top1_old=test.top1(0, spec.num_old_classes) if test else None,
+        top1_new=test.top1(spec.num_old_classes, spec.num_classes) if test else None,
+        loss=test.loss if test else None,
+        validation_top1=validation.top1(0, spec.num_classes) if validation else None,
+        images_seen=images_seen,
+        images_per_s=images_seen / train_s,
+    )
+
+
+def _push_metrics(spec: StageSpec, outputs: StageOutputs, catalog: Catalog, path: Path) -> FileRef:
+    """Store what is too long for the manifest."""
+    content = {
+        "stage": spec.digest,
+        "class_names": spec.class_names,
+        "history": outputs.history,
+        "confusion": {
+            "test": outputs.test.confusion if outputs.test else None,
+            "validation": outputs.validation.confusion if outputs.validation else None,
+        },
+    }
+    path.write_bytes(canonical_json(to_json(content)))
+    return _push(catalog, path)
+
+
+def _push(catalog: Catalog, path: Path) -> FileRef:
+    ref = FileRef(sha256=sha256_of_file(path), num_bytes=path.stat().st_size)
+    catalog.store.push_file(object_ref(ref), path)
+    return ref

@@ -1,0 +1,352 @@
+"""Objects in an S3 store: content-addressed data, create-only manifests, small mutable notes.
+
+Never sees a tensor. Every read of an object is checked against the size and SHA-256 that a
+manifest names; every error says which object, where, and what to do.
+"""
+
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, S3Error, ServerError
+
+from accrete import keys
+from accrete.errors import (
+    BucketMissingError,
+    IntegrityError,
+    ObjectMissingError,
+    StoreAccessError,
+    StoreError,
+    StoreUnreachableError,
+)
+from accrete.settings import StoreAddress, StoreSettings
+
+T = TypeVar("T")
+
+MAX_NOTE_BYTES = 64 << 20
+"""Largest manifest or note that is read into memory; one for 10,000 classes is about 4 MB."""
+
+_CHUNK_BYTES = 1 << 20
+_READ_TRIES = 5
+_ACCESS_CODES = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+_MISSING_CODES = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
+_BROKEN_TRANSFER = (
+    urllib3.exceptions.ProtocolError,
+    urllib3.exceptions.ReadTimeoutError,
+    urllib3.exceptions.DecodeError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """An immutable object: what a manifest says of it."""
+
+    sha256: str
+    """64 hex digits; also its key."""
+    num_bytes: int
+    """Its size."""
+
+
+class Traffic:
+    """Bytes and objects that went to and from the store; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.pulled_bytes = self.pushed_bytes = self.num_pulled = self.num_pushed = 0
+
+    def add_pulled(self, num_bytes: int) -> None:
+        """Count an object that was read."""
+        with self._lock:
+            self.pulled_bytes += num_bytes
+            self.num_pulled += 1
+
+    def add_pushed(self, num_bytes: int) -> None:
+        """Count an object that was written."""
+        with self._lock:
+            self.pushed_bytes += num_bytes
+            self.num_pushed += 1
+
+
+class ObjectStore:
+    """One bucket (and prefix) of one S3 store. Safe to share between threads."""
+
+    def __init__(self, settings: StoreSettings, address: StoreAddress) -> None:
+        """Describe a store; nothing is contacted until the first call."""
+        self.settings = settings
+        self.address = address
+        self.traffic = Traffic()
+        url = urlsplit(settings.endpoint)
+        self._http = _http_pool(settings)
+        self._client = Minio(
+            endpoint=url.netloc,
+            access_key=settings.access_key,
+            secret_key=settings.secret_key,
+            secure=url.scheme == "https",
+            region=settings.region,
+            http_client=self._http,
+        )
+
+    def check(self) -> None:
+        """Make sure that the store answers, accepts the credentials and has the bucket.
+
+        Raises:
+            StoreUnreachableError, StoreAccessError, BucketMissingError: it does not.
+        """
+        with self._explained(""):
+            exists = self._client.bucket_exists(self.address.bucket)
+        if not exists:
+            raise self._bucket_missing()
+
+    def create_bucket(self) -> None:
+        """Create the bucket where it does not exist; for the embedded store only."""
+        with self._explained(""):
+            if not self._client.bucket_exists(self.address.bucket):
+                self._client.make_bucket(self.address.bucket)
+
+    def size_of(self, key: str) -> int | None:
+        """Return an object's size in bytes, None where there is no such object."""
+        try:
+            with self._explained(key):
+                stat = self._client.stat_object(self.address.bucket, self._full(key))
+        except ObjectMissingError:
+            return None
+        return int(stat.size or 0)
+
+    def has_object(self, ref: ObjectRef) -> bool:
+        """Return whether the object is stored with the size that its manifest names."""
+        return self.size_of(keys.object_key(ref.sha256)) == ref.num_bytes
+
+    def read_note(self, key: str) -> bytes | None:
+        """Return a small object's bytes, None where there is no such object.
+
+        Raises:
+            StoreError: it is larger than any manifest or note can be.
+        """
+
+        def read() -> bytes:
+            response = self._client.get_object(self.address.bucket, self._full(key))
+            with _released(response):
+                data: bytes = response.read(MAX_NOTE_BYTES + 1)
+            return data
+
+        try:
+            data = self._retried(read, key)
+        except ObjectMissingError:
+            return None
+        if len(data) > MAX_NOTE_BYTES:
+            raise StoreError(f"{self.uri(key)} is over {MAX_NOTE_BYTES} bytes: not ours")
+        return data
+
+    def write_note(self, key: str, data: bytes) -> None:
+        """Write a small object, replacing what is there (progress, logs, reports)."""
+        with self._explained(key):
+            self._client.put_object(
+                self.address.bucket, self._full(key), io.BytesIO(data), len(data)
+            )
+
+    def create_note(self, key: str, data: bytes) -> bool:
+        """Create a small object unless it exists; return whether this call created it.
+
+        The store decides the race (`If-None-Match: *`). minio-py cannot send that header with
+        `put_object`, so the request goes to a presigned address.
+
+        Raises:
+            StoreError: the store answered neither "created" nor "exists".
+        """
+        url = self._client.get_presigned_url(
+            "PUT", self.address.bucket, self._full(key), expires=timedelta(minutes=10)
+        )
+        with self._explained(key):
+            response = self._http.request(
+                "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=_WRITE_RETRIES
+            )
+        if response.status == 200:
+            return True
+        if response.status in (409, 412):
+            return False
+        if response.status == 403:
+            raise self._no_access(key)
+        raise StoreError(
+            f"{self.uri(key)} could not be created: the store answered {response.status}"
+        )
+
+    def presigned_get(self, key: str) -> str:
+        """Return an address that reads an object for a minute without credentials."""
+        address: str = self._client.presigned_get_object(
+            self.address.bucket, self._full(key), expires=timedelta(minutes=1)
+        )
+        return address
+
+    def pull_file(self, ref: ObjectRef, path: Path) -> None:
+        """Download an object to a file, checked and flushed; on an error no file is left.
+
+        Raises:
+            IntegrityError: the stored bytes are not those the manifest names.
+            ObjectMissingError: there is no such object.
+        """
+        key = keys.object_key(ref.sha256)
+        try:
+            digest = self._retried(lambda: self._stream_to(key, path, ref.num_bytes), key)
+            if digest != ref.sha256:
+                raise IntegrityError(
+                    f"{self.uri(key)} holds other bytes than its manifest names (SHA-256 "
+                    f"{digest[:12]}… instead of {ref.sha256[:12]}…): delete it and run again"
+                )
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        self.traffic.add_pulled(ref.num_bytes)
+
+    def push_file(self, ref: ObjectRef, path: Path) -> bool:
+        """Upload a file under its content's key; return False where it was there already."""
+        if self.has_object(ref):
+            return False
+        key = keys.object_key(ref.sha256)
+        with self._explained(key):
+            self._client.fput_object(self.address.bucket, self._full(key), str(path))
+        self.traffic.add_pushed(ref.num_bytes)
+        return True
+
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """Return some bytes of an object; fewer where it ends before."""
+
+        def read() -> bytes:
+            response = self._client.get_object(
+                self.address.bucket, self._full(key), offset=offset, length=length
+            )
+            with _released(response):
+                data: bytes = response.read()
+            return data
+
+        return b"" if length == 0 else self._retried(read, key)
+
+    def list_objects(self, prefix: str) -> Iterator[tuple[str, int, str]]:
+        """Yield (key, size in bytes, ETag) of the objects below a prefix, sorted by the store."""
+        with self._explained(prefix):
+            for item in self._client.list_objects(
+                self.address.bucket, prefix=self._full(prefix), recursive=True
+            ):
+                key = str(item.object_name)[len(self.address.prefix) :]
+                yield key, int(item.size or 0), str(item.etag)
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """Return the keys below a prefix."""
+        return [key for key, _, _ in self.list_objects(prefix)]
+
+    def uri(self, key: str) -> str:
+        """Return the s3:// address of a key, for messages."""
+        return f"s3://{self.address.bucket}/{self._full(key)}"
+
+    def _full(self, key: str) -> str:
+        return self.address.prefix + key
+
+    def _stream_to(self, key: str, path: Path, num_bytes: int) -> str:
+        """Write an object to a file; return the SHA-256 of what came."""
+        hasher = hashlib.sha256()
+        written = 0
+        response = self._client.get_object(self.address.bucket, self._full(key))
+        with _released(response), path.open("wb") as file:
+            for chunk in response.stream(_CHUNK_BYTES):
+                written += len(chunk)
+                if written > num_bytes:
+                    break  # the digest cannot match any more; do not fill the disk
+                hasher.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        return hasher.hexdigest() if written == num_bytes else f"{written} bytes"
+
+    def _retried(self, read: Callable[[], T], key: str) -> T:
+        """Run a read, again after a transfer that broke off."""
+        for attempt in range(_READ_TRIES):
+            try:
+                with self._explained(key, passing=_BROKEN_TRANSFER):
+                    return read()
+            except _BROKEN_TRANSFER as error:
+                if attempt == _READ_TRIES - 1:
+                    raise StoreError(
+                        f"{self.uri(key)} broke off {_READ_TRIES} times while it was read "
+                        f"({type(error).__name__}): check the network to the store"
+                    ) from error
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _explained(self, key: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+        """Turn the client library's errors into ours."""
+        try:
+            yield
+        except passing:
+            raise
+        except S3Error as error:
+            raise self._translated(error, key) from error
+        except (InvalidResponseError, ServerError, ValueError) as error:
+            raise StoreError(f"{self.uri(key)}: the store answered with {error}") from error
+        except urllib3.exceptions.HTTPError as error:
+            reason = getattr(error, "reason", None) or error
+            if isinstance(reason, urllib3.exceptions.ResponseError):
+                raise StoreError(
+                    f"the object store at {self.settings.endpoint} keeps failing ({reason}): "
+                    "look at its log"
+                ) from error
+            raise StoreUnreachableError(
+                f"the object store at {self.settings.endpoint} cannot be reached "
+                f"({type(reason).__name__}): check the endpoint and that the store runs"
+            ) from error
+
+    def _translated(self, error: S3Error, key: str) -> StoreError:
+        if error.code in _ACCESS_CODES:
+            return self._no_access(key)
+        if error.code == "NoSuchBucket":
+            return self._bucket_missing()
+        if error.code in _MISSING_CODES:
+            return ObjectMissingError(f"{self.uri(key)} does not exist")
+        return StoreError(f"{self.uri(key)}: the store answered {error.code}: {error.message}")
+
+    def _no_access(self, key: str) -> StoreAccessError:
+        return StoreAccessError(
+            f"the object store at {self.settings.endpoint} refuses access to "
+            f"{self.uri(key)} with access key {self.settings.access_key!r}: check the credentials"
+        )
+
+    def _bucket_missing(self) -> BucketMissingError:
+        return BucketMissingError(
+            f"bucket {self.address.bucket!r} does not exist at {self.settings.endpoint}: "
+            "create it or name another with --store"
+        )
+
+
+_WRITE_RETRIES = urllib3.Retry(
+    total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None
+)
+
+
+def _http_pool(settings: StoreSettings) -> urllib3.PoolManager:
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=5, read=60),
+        maxsize=16,
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=settings.ca_bundle,
+        retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
+    )
+
+
+@contextmanager
+def _released(response: Any) -> Iterator[None]:
+    """Give a response's connection back to the pool."""
+    try:
+        yield
+    finally:
+        response.close()
+        response.release_conn()

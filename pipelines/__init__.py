@@ -1,0 +1,1 @@
+"""Pipeline files: `kfp run FILE.py` runs each of them."""
