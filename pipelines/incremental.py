@@ -9,16 +9,17 @@ ACCRETE_ALPHA=0.5, named like the first form's options.
 
 from typing import Any
 
-from accrete.codec import to_json, without_nones
-from accrete.config import RunConfig
-from accrete.pipeline_file import PipelineRequest
-from accrete.plan import pack_steps
-from accrete.run_command import compile_command, environment_request, run_command
 from accrete_components.prepare.component import prepare
 from accrete_components.report.component import report
 from accrete_components.train_stage.component import train_stage
 from accrete_pipelines.placing import place_task, place_training
 from kfp import dsl
+
+from accrete.codec import to_json, without_nones
+from accrete.config import RunConfig
+from accrete.pipeline_file import PipelineRequest
+from accrete.plan import pack_steps
+from accrete.run_command import compile_command, environment_request, run_command
 
 
 def build_pipeline(request: PipelineRequest) -> Any:

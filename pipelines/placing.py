@@ -1,8 +1,9 @@
 """What a task asks of the cluster, from a Placement."""
 
+from kfp import dsl, kubernetes
+
 from accrete.placement import Placement
 from accrete.settings import ENV_ACCESS_KEY, ENV_ENDPOINT, ENV_REGION, ENV_SECRET_KEY
-from kfp import dsl, kubernetes
 
 
 def place_task(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask:

@@ -1,8 +1,9 @@
 """Prepare: images to class shards and a dataset manifest, and the run's resolved plan."""
 
-from accrete.placement import DEFAULT_IMAGE
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Output
+
+from accrete.placement import DEFAULT_IMAGE
 
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)

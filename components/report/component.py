@@ -1,8 +1,9 @@
 """Report: the run's figures as one self-contained page and as JSON."""
 
-from accrete.placement import DEFAULT_IMAGE
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Input, Metrics, Model, Output
+
+from accrete.placement import DEFAULT_IMAGE
 
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)

@@ -2,9 +2,10 @@
 
 from typing import Optional
 
-from accrete.placement import DEFAULT_IMAGE
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
+
+from accrete.placement import DEFAULT_IMAGE
 
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)

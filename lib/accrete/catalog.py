@@ -16,7 +16,8 @@ from accrete.manifests import (
     FileRef,
     ShardRef,
     StageManifest,
-    dump,
+    dump_dataset,
+    dump_stage,
     load_dataset,
     load_stage,
 )
@@ -53,7 +54,7 @@ class Catalog:
 
     def create_dataset(self, manifest: DatasetManifest, fingerprint: str) -> None:
         """Publish a data set whose shards are stored, then the note that leads to it."""
-        self.store.create_note(keys.dataset_key(manifest.digest), dump(manifest))
+        self.store.create_note(keys.dataset_key(manifest.digest), dump_dataset(manifest))
         note = canonical_json({"dataset": manifest.digest})
         self.store.write_note(keys.prepared_key(fingerprint), note)
 
@@ -82,7 +83,7 @@ class Catalog:
         Two attempts at a stage may differ in bytes on a GPU: the first manifest stands, and the
         loser of the race takes it over.
         """
-        if self.store.create_note(keys.stage_key(manifest.digest), dump(manifest)):
+        if self.store.create_note(keys.stage_key(manifest.digest), dump_stage(manifest)):
             return manifest
         winner = self.stage(manifest.digest)
         assert winner is not None

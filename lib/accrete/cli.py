@@ -1,23 +1,30 @@
 """The `accrete` command. Every expected failure is one line and an exit code."""
 
 import json
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from accrete import __version__, keys
 from accrete.counting import counts_of_number
 from accrete.errors import AccreteError
-from accrete.local_run import local_store
 from accrete.options import plan_options, source_options
 from accrete.pipeline_file import load_pipeline_file, shipped_pipeline
 from accrete.plan import Plan
 from accrete.requests import class_counts, make_plan, source_config
 from accrete.run_command import ENV_PREFIX
 from accrete.settings import default_store_uri, parse_store_uri
-from accrete.store import ObjectStore
+
+if TYPE_CHECKING:
+    from accrete.store import ObjectStore
+
+
+_STOPPED = "stopped; the same command continues from here"
 
 
 class _PipelineGroup(click.Group):
@@ -110,6 +117,18 @@ def plan_table(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+@contextmanager
+def _open_store(uri: str | None) -> Iterator["ObjectStore"]:
+    """Give the store that is meant, the embedded one where the environment names none."""
+    from accrete.local_run import local_store
+    from accrete.store import ObjectStore
+
+    with local_store() as settings:
+        store = ObjectStore(settings, parse_store_uri(uri or default_store_uri()))
+        store.check()
+        yield store
+
+
 @accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
 @click.argument("name", required=False)
 @click.option("--store", metavar="URI", help="s3://bucket[/prefix]. [default: s3://accrete]")
@@ -118,9 +137,7 @@ def status(name: str | None, store: str | None, as_json: bool) -> None:
     """Tell how a run stands, or list the runs: from the object store, wherever they run."""
     from accrete.status import list_text, run_states, status_text
 
-    with local_store() as settings:
-        objects = ObjectStore(settings, parse_store_uri(store or default_store_uri()))
-        objects.check()
+    with _open_store(store) as objects:
         states = run_states(objects, name)
     if as_json:
         click.echo(json.dumps([state.as_json() for state in states], indent=1))
@@ -136,15 +153,13 @@ def logs(name: str, step: str | None, store: str | None) -> None:
     """Print what a run's steps said, attempt by attempt; pods may be long gone."""
     from accrete.status import log_texts
 
-    with local_store() as settings:
-        objects = ObjectStore(settings, parse_store_uri(store or default_store_uri()))
-        objects.check()
+    with _open_store(store) as objects:
         for key, text in log_texts(objects, name, step):
             click.echo(f"== {key.removeprefix(keys.log_prefix(name)).removesuffix('.log')}")
             click.echo(text, nl=False)
 
 
-@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@accrete.command()
 @click.option("--store", is_flag=True, help="Check the object store only, as a step would use it.")
 def doctor(store: bool) -> None:
     """Check that this machine, or this pod, can do its part."""
@@ -173,6 +188,7 @@ def main() -> None:
 
 def _run_guarded(command: Any) -> None:
     """Run a command; turn what can go wrong into one line and an exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         command()
     except AccreteError as error:
@@ -181,11 +197,22 @@ def _run_guarded(command: Any) -> None:
         click.echo(error.ctx.get_help() if error.ctx else error.message)
     except click.ClickException as error:
         _fail(f"{error.format_message().rstrip('.')} (see --help)", 2)
+    except _TerminatedError:
+        click.echo(_STOPPED, err=True)
+        sys.exit(143)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped; the same command continues from here", err=True)
+        click.echo(_STOPPED, err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+
+
+class _TerminatedError(Exception):
+    """SIGTERM came: unwind like Ctrl-C, so that steps and store end with this process."""
+
+
+def _interrupt(_signum: int, _frame: object) -> None:
+    raise _TerminatedError
 
 
 def _fail(message: str, exit_code: int) -> None:

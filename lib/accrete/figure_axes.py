@@ -13,6 +13,7 @@ from accrete.figure_svg import COLOURS
 Rows = Sequence[Mapping[str, Any]]
 
 MAX_NAME_CHARS = 16
+MAX_SLANTED_NAMES = 15
 MIN_BARS = 4
 """Bars that an axis has room for at least: a single one must not fill it."""
 MAX_STAGE_TICKS = 14
@@ -59,11 +60,12 @@ def rule_off_stages(upper: Axes, lower: Axes, stages: Rows) -> None:
 
 
 def name_classes(ax: Axes, names: Sequence[str]) -> None:
-    """Put class names on the x axis at 0, 1, …, slanted unless all are very short."""
+    """Put class names on the x axis at 0, 1, …; upright if many, slanted unless very short."""
     ax.set_xticks(range(len(names)), [short_name(name) for name in names])
     if max(map(len, names), default=0) > 2:
+        angle, anchor = (90, "center") if len(names) > MAX_SLANTED_NAMES else (45, "top")
         for tick in ax.get_xticklabels():
-            tick.set(rotation=45, ha="right", rotation_mode="anchor")
+            tick.set(rotation=angle, ha="right", va=anchor, rotation_mode="anchor")
 
 
 def short_name(name: str) -> str:

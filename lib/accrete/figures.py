@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from accrete.figure_svg import COLOURS, as_svg
 
 PHASES = {"pull": "sky", "grow": "pink", "train": "blue", "evaluate": "amber", "push": "green"}
 # In proportion to their place on the page, so that all texts come out at one size.
-HALF_IN, FULL_IN, TALL_IN, SQUARE_IN = (4.9, 3.1), (10.2, 3.7), (10.2, 4.6), (6.0, 5.0)
+HALF_IN, FULL_IN, TALL_IN, SQUARE_IN = (4.9, 3.1), (9.6, 3.6), (9.6, 4.5), (6.0, 5.0)
 MAX_NAMED_CLASSES = 30
 MAX_COUNTED_CLASSES = 15
 MAX_LABELLED_STAGES = 8
@@ -50,12 +50,11 @@ def top1_old_and_new(figure: Figure, stages: Rows) -> None:
     """Draw the accuracy of each stage's old and new classes; stage 1 has no old ones."""
     ax = figure.subplots()
     index, old, new = (column(stages, key) for key in ("index", "top1_old", "top1_new"))
-    ax.plot(
-        index, old, "o-", color=COLOURS["blue"], clip_on=False, label="classes of earlier stages"
-    )
-    ax.plot(
-        index, new, "s--", color=COLOURS["orange"], clip_on=False, label="classes new in the stage"
-    )
+    for top1, line, colour, label in (
+        (old, "o-", "blue", "classes of earlier stages"),
+        (new, "s--", "orange", "classes new in the stage"),
+    ):
+        ax.plot(index, top1, line, color=COLOURS[colour], clip_on=False, label=label)
     show_percent(ax, np.concatenate([old, new]))
     show_stages(ax, len(stages))
     figure.legend(loc="outside upper left", ncols=2)
@@ -120,7 +119,8 @@ def confusion_matrix(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # Opacity, not lightness: an empty cell is the page's own background. The square root lets
     # a cell of 1 % show.
-    blues = LinearSegmentedColormap.from_list("blues", [(0, 0.45, 0.7, 0), (0, 0.45, 0.7, 1)])
+    ends = [to_rgba(COLOURS["blue"], alpha) for alpha in (0, 1)]
+    blues = LinearSegmentedColormap.from_list("blues", ends)
     ax = figure.subplots()
     image = ax.imshow(shares, cmap=blues, norm=PowerNorm(0.5, 0, 1), interpolation="none")
     bar = figure.colorbar(image, ax=ax, shrink=0.5, ticks=[0, 0.01, 0.1, 0.25, 0.5, 1])
@@ -129,6 +129,7 @@ def confusion_matrix(
     if len(names) <= MAX_NAMED_CLASSES:
         name_classes(ax, names)
         ax.set_yticks(range(len(names)), [short_name(name) for name in names])
+        ax.tick_params(labelsize=9.5 if len(names) <= MAX_COUNTED_CLASSES else 8)
     if len(names) <= MAX_COUNTED_CLASSES:
         for row, predicted in np.argwhere(counts > 0):
             colour = "white" if shares[row, predicted] > 0.25 else COLOURS["ink"]

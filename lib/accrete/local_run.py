@@ -76,11 +76,6 @@ class LocalRun:
         """KFP's artifact root: manifests and reports."""
         return self.folder / "artifacts"
 
-    @property
-    def report(self) -> Path:
-        """The report's page."""
-        return self.folder / "report.html"
-
 
 def run_locally(build: Build, request: PipelineRequest, settings: StoreSettings) -> LocalRun:
     """Run a pipeline to its end on this machine.

@@ -244,9 +244,18 @@ class StageManifest:
     """UTC, ISO 8601."""
 
 
-def dump(manifest: DatasetManifest | StageManifest) -> bytes:
-    """Return a manifest's stored bytes."""
+def dump_dataset(manifest: DatasetManifest) -> bytes:
+    """Return a dataset manifest's stored bytes; its key is their digest."""
     return canonical_json(to_json(manifest))
+
+
+def dump_stage(manifest: StageManifest) -> bytes:
+    """Return a stage manifest's stored bytes, sealed with their own digest.
+
+    A stage's key is its identity, which says nothing of the result: the seal shows damage.
+    """
+    content = to_json(manifest)
+    return canonical_json({"manifest": content, "sha256": sha256_of_json(content)})
 
 
 def load_dataset(data: Any, digest: str, place: str) -> DatasetManifest:
@@ -271,9 +280,12 @@ def load_stage(data: Any, digest: str, place: str) -> StageManifest:
 
     Raises:
         ConfigError: a field is missing or of another type.
-        IntegrityError: it is another stage's.
+        IntegrityError: it was changed, or is another stage's.
     """
-    manifest = from_json(StageManifest, data, place)
+    content = data.get("manifest") if isinstance(data, dict) else None
+    if content is None or data.get("sha256") != sha256_of_json(content):
+        raise IntegrityError(f"{place} was changed: delete it and run again")
+    manifest = from_json(StageManifest, content, place)
     _check_format(manifest.format, place)
     if manifest.digest != digest:
         raise IntegrityError(

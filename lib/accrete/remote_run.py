@@ -1,9 +1,11 @@
 """A run on a cluster: submit the compiled pipeline to Kubeflow Pipelines and follow it."""
 
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,9 +45,10 @@ class Kubeflow:
         if urlsplit(endpoint).scheme not in ("http", "https"):
             raise ConfigError(f"endpoint is {endpoint!r}: give http://host:port of the KFP API")
         self._endpoint = endpoint.rstrip("/")
-        with self._explained():
+        with self._explained(), warnings.catch_warnings():
             import kfp
 
+            warnings.simplefilter("ignore", FutureWarning)  # about KFP 1, which we do not support
             self._client: Any = kfp.Client(host=self._endpoint)
 
     def submit(self, build: Build, request: PipelineRequest, experiment: str) -> RemoteRun:
@@ -57,7 +60,8 @@ class Kubeflow:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "pipeline.yaml"
             compile_to(build(request), path)
-            with self._explained():
+            # kfp prints addresses of its own, one of them for a UI that may be elsewhere
+            with self._explained(), redirect_stdout(StringIO()):
                 result = self._client.create_run_from_pipeline_package(
                     str(path),
                     arguments={"run_name": request.run_name, "store_uri": request.store_uri},

@@ -18,7 +18,7 @@ from accrete.plan import (
     sizes_by_alpha,
     sizes_by_step,
 )
-from accrete.recipe import recipe_named
+from accrete.recipe import recipe_named, resolve
 from accrete.settings import default_store_uri
 
 
@@ -190,5 +190,6 @@ def make_request(options: dict[str, Any], *, local: bool) -> PipelineRequest:
     store_uri = options["store"] or default_store_uri()
     placement = make_placement(options, local=local)
     config = run_config(options, placement, store_uri)
+    resolve(config.recipe, config.plan, image_side=32)  # an unfit recipe shows before any step
     name = check_run_name(options["name"] or default_run_name(config))
     return PipelineRequest(config=config, placement=placement, run_name=name, store_uri=store_uri)

@@ -7,7 +7,6 @@ from typing import Any
 import click
 from click_option_group import optgroup
 
-from accrete.local_run import LocalRun, local_store, run_locally
 from accrete.options import (
     model_options,
     placement_options,
@@ -59,9 +58,7 @@ def run_command(build: Build) -> click.Command:
         if endpoint:
             _run_remotely(build, options, endpoint)
         else:
-            with local_store() as settings:
-                request = make_request(options, local=True)
-                _print_result(request, run_locally(build, request, settings))
+            _run_here(build, options)
 
     return run
 
@@ -106,6 +103,14 @@ def environment_request() -> PipelineRequest:
     return make_request(options, local=False)
 
 
+def _run_here(build: Build, options: dict[str, Any]) -> None:
+    from accrete.local_run import local_store, run_locally
+
+    with local_store() as settings:
+        request = make_request(options, local=True)
+        _print_result(run_locally(build, request, settings).folder)
+
+
 def _run_remotely(build: Build, options: dict[str, Any], endpoint: str) -> None:
     from accrete.remote_run import Kubeflow, follow_remote
 
@@ -117,8 +122,8 @@ def _run_remotely(build: Build, options: dict[str, Any], endpoint: str) -> None:
         follow_remote(kubeflow, run, request)
 
 
-def _print_result(request: PipelineRequest, run: LocalRun) -> None:
-    report = json.loads((run.folder / "report.json").read_text())
+def _print_result(folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())
     names = ("classes", "top-1", "old", "new")
     click.echo(f"stage {' '.join(f'{name:>8}' for name in names)} {'images':>10} {'train':>9}")
     for stage in report["stages"]:
@@ -133,8 +138,8 @@ def _print_result(request: PipelineRequest, run: LocalRun) -> None:
         f"{'all':>5} {report['stages'][-1]['num_classes']:>8} {_percent(totals['top1']):>8} "
         f"{'':>8} {'':>8} {totals['images_seen']:>10,} {totals['train_s']:>7.1f} s"
     )
-    click.echo(f"report: {run.report}")
-    click.echo(f"log:    {run.log}")
+    click.echo(f"report: {folder / 'report.html'}")
+    click.echo(f"log:    {folder / 'run.log'}")
 
 
 def _percent(share: float | None) -> str:

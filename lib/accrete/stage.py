@@ -3,6 +3,7 @@
 A composer: joins store and cache with model and training. A stage that exists is not trained again.
 """
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -163,7 +164,12 @@ def _training_batches(spec: StageSpec, dataset: DatasetManifest, images: Images)
 def _evaluated(
     spec: StageSpec, dataset: DatasetManifest, model: Classifier, images: Images
 ) -> Evaluation | None:
-    return evaluate(
+    """Evaluate on a split; weights that overflowed in the last steps show here.
+
+    Raises:
+        TrainingDivergedError: the loss is not finite.
+    """
+    evaluation = evaluate(
         model,
         images.images_NHWC,
         images.labels_N,
@@ -171,3 +177,9 @@ def _evaluated(
         normalization=dataset.normalization,
         precision_name=spec.schedule.precision,
     )
+    if evaluation is not None and not math.isfinite(evaluation.loss):
+        raise TrainingDivergedError(
+            f"{spec.name}: the test loss is {evaluation.loss} after training with lr "
+            f"{spec.schedule.lr:.4g}: lower --lr"
+        )
+    return evaluation

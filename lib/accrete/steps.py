@@ -19,7 +19,14 @@ from accrete.codec import from_json, to_json
 from accrete.config import RunConfig
 from accrete.errors import AccreteError, ConfigError, IntegrityError
 from accrete.journal import Journal
-from accrete.manifests import DatasetManifest, StageManifest, dump, load_dataset, load_stage
+from accrete.manifests import (
+    DatasetManifest,
+    StageManifest,
+    dump_dataset,
+    dump_stage,
+    load_dataset,
+    load_stage,
+)
 from accrete.runs import RunRecord, create_record, dump_record, make_record, parse_record
 from accrete.settings import cache_path, parse_store_uri, progress_path, require_store_settings
 from accrete.store import ObjectStore
@@ -106,7 +113,7 @@ def prepare_step(
         chain = stage_chain(run, manifest)
         record = make_record(run_name, run, manifest.digest, chain)
         create_record(context.catalog.store, record)
-        Path(dataset_path).write_bytes(dump(manifest))
+        Path(dataset_path).write_bytes(dump_dataset(manifest))
         Path(plan_path).write_bytes(dump_record(record))
         facts = _dataset_facts(manifest, context.catalog)
         context.journal.result(_prepared_text(manifest, reused=prepared.reused), **facts)
@@ -168,7 +175,7 @@ def train_step(
         check_parent(wanted[0], _read_parent(parent_path))
         for spec in wanted:
             manifest = _train_one(spec, len(chain), dataset, context)
-        Path(model_path).write_bytes(dump(manifest))
+        Path(model_path).write_bytes(dump_stage(manifest))
         return _model_facts(manifest, context.catalog)
 
     step = keys.train_step_name(int(stages[0]))
@@ -237,7 +244,8 @@ def _read_parent(path: str | None) -> StageManifest | None:
     if path is None:
         return None
     data = parse_json(Path(path).read_bytes(), path)
-    digest = data.get("digest") if isinstance(data, dict) else None
+    manifest = data.get("manifest") if isinstance(data, dict) else None
+    digest = manifest.get("digest") if isinstance(manifest, dict) else None
     return load_stage(data, str(digest), path)
 
 

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import accrete
 import kubernetes_validate
 import pytest
 import yaml
+
+import accrete
 from accrete.placement import DEFAULT_IMAGE
 from accrete.settings import (
     ENV_ACCESS_KEY,

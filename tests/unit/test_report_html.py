@@ -2,11 +2,13 @@
 
 import html
 import re
+from functools import cache
 
 import pytest
+from report_sample import make_report
+
 from accrete.errors import InputError
 from accrete.report_html import confused_pairs, format_seconds, rank_classes, render_report
-from report_sample import make_report
 
 FIGURES = (
     "top1-over-classes",
@@ -18,6 +20,12 @@ FIGURES = (
 )
 
 
+@cache
+def page_of(*sizes: int) -> str:
+    """Return the page of a plan that adds so many classes per stage."""
+    return render_report(make_report(sizes))
+
+
 def visible_text(page: str) -> str:
     """Return the page's text without its markup, non-breaking spaces as spaces."""
     return html.unescape(re.sub(r"<[^>]+>", " ", page)).replace("\xa0", " ")
@@ -25,7 +33,7 @@ def visible_text(page: str) -> str:
 
 @pytest.mark.parametrize("sizes", [[5], [1], [1, 1, 2], [2, 2, 4, 2], [10, 10, 20, 40, 20]])
 def test_page_shows_every_figure_whatever_the_plan(sizes: list[int]) -> None:
-    page = render_report(make_report(sizes))
+    page = page_of(*sizes)
     for name in FIGURES:
         figure = page.split(f'<figure id="{name}">')[1].split("</figure>")[0]
         assert figure.count("<svg") == figure.count("</svg>") == 1
@@ -62,15 +70,15 @@ def test_class_name_is_shown_as_it_is(name: str) -> None:
 
 
 def test_first_stage_shows_a_dash_for_its_missing_old_classes() -> None:
-    page = render_report(make_report([2, 2]))
+    page = page_of(2, 2)
     first, second = re.findall(r'<tr><th scope="row">[12].*?</tr>', page)[:2]
     assert "<td>–</td>" in first
     assert "<td>–</td>" not in second
 
 
 def test_reused_stage_bears_a_badge_in_both_stage_tables() -> None:
-    assert render_report(make_report([2, 2, 2])).count(">reused<") == 2
-    assert ">reused<" not in render_report(make_report([2]))
+    assert page_of(2, 2, 4, 2).count(">reused<") == 2
+    assert ">reused<" not in page_of(5)
 
 
 def test_data_set_without_test_images_yields_a_page_without_class_figures() -> None:
@@ -95,8 +103,7 @@ def test_confused_pairs_come_most_images_first_and_leave_out_the_diagonal() -> N
 
 
 def test_estimate_is_named_one_and_its_method_stands_beside_it() -> None:
-    report = make_report([2, 2])
-    page = render_report(report)
+    report, page = make_report([2, 2]), page_of(2, 2)
     caption = page.split('<figure id="cost-per-stage">')[1].split("<figcaption>")[1]
     assert caption.startswith("Hatched: an estimate of training from scratch")
     assert report["scratch_estimate"]["method"] in html.unescape(caption)
@@ -104,8 +111,7 @@ def test_estimate_is_named_one_and_its_method_stands_beside_it() -> None:
 
 
 def test_hundred_classes_are_listed_in_full_with_the_best_and_the_worst() -> None:
-    report = make_report([10, 10, 20, 40, 20])
-    page = render_report(report)
+    report, page = make_report([10, 10, 20, 40, 20]), page_of(10, 10, 20, 40, 20)
     listed = re.findall(r"<li><span>(class \d+)</span>", page)
     assert listed == report["plan"]["class_order"]
     worst = rank_classes(report["stages"][-1]["per_class"])[-1]["name"]
@@ -118,21 +124,20 @@ def test_forty_stages_are_all_in_the_tables() -> None:
 
 
 def test_page_refers_to_nothing_outside_itself() -> None:
-    page = render_report(make_report([2, 2]))
+    page = page_of(2, 2)
     assert re.findall(r"(?:https?:)?//[a-z]|@import|<link|<script|<iframe", page) == []
     for target in re.findall(r'(?:href|src)="([^"]*)"', page):
         assert target.startswith(("#", "data:image/png;base64,"))
 
 
 def test_ids_are_unique_on_the_page() -> None:
-    ids = re.findall(r'\bid="([^"]*)"', render_report(make_report([2, 2, 4, 2])))
+    ids = re.findall(r'\bid="([^"]*)"', page_of(2, 2, 4, 2))
     assert len(ids) == len(set(ids))
 
 
 def test_same_report_gives_the_same_bytes() -> None:
-    report = make_report([2, 2, 4, 2])
-    assert render_report(report) == render_report(report)
-    assert render_report(report) == render_report(make_report([2, 2, 4, 2]))
+    first, second = (render_report(make_report([2, 2, 4, 2])) for _ in range(2))
+    assert first == second
 
 
 def test_report_of_another_format_is_refused_with_its_number() -> None:

@@ -1,0 +1,94 @@
+"""Shared fixtures: one real S3 store for the session, and a prefix of it for each test."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from accrete.cache import NodeCache
+from accrete.catalog import Catalog
+from accrete.embedded import embedded_store
+from accrete.settings import StoreSettings, parse_store_uri
+from accrete.store import ObjectStore
+
+ROOT = Path(__file__).parent.parent
+CIFAR100 = os.environ.get("ACCRETE_TEST_CIFAR100")
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", action="store_true", help="write the golden files anew")
+
+
+@pytest.fixture(scope="session")
+def cifar100() -> str:
+    """Folder of the real CIFAR-100 in Parquet."""
+    if not CIFAR100:
+        pytest.skip("ACCRETE_TEST_CIFAR100 names no folder with the real CIFAR-100 in Parquet")
+    return CIFAR100
+
+
+@pytest.fixture(scope="session")
+def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State folder of the session's store."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def store_settings(session_home: Path) -> Iterator[StoreSettings]:
+    """A running S3 server."""
+    with embedded_store(session_home) as settings:
+        yield settings
+
+
+@pytest.fixture
+def store(store_settings: StoreSettings) -> ObjectStore:
+    """An empty prefix of the session's store."""
+    return ObjectStore(store_settings, parse_store_uri(f"s3://accrete/{uuid4().hex}"))
+
+
+@pytest.fixture
+def catalog(store: ObjectStore) -> Catalog:
+    """The manifests of the test's prefix."""
+    return Catalog(store)
+
+
+@pytest.fixture
+def cache(store: ObjectStore, tmp_path: Path) -> NodeCache:
+    """A cold node cache."""
+    return NodeCache(tmp_path / "cache", store)
+
+
+@pytest.fixture
+def cli_env(store: ObjectStore, tmp_path: Path) -> dict[str, str]:
+    """Environment of a command that uses the test's store and a state folder of its own."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
+    env.pop("KFP_ENDPOINT", None)
+    env |= store.settings.as_environment()
+    env |= {"ACCRETE_HOME": str(tmp_path / "home"), "ACCRETE_STORE": str(store.address)}
+    return env
+
+
+@pytest.fixture
+def cli(cli_env: dict[str, str], tmp_path: Path) -> Cli:
+    """Runs `accrete …`, or another script of this environment, to its end."""
+
+    def run(
+        *arguments: str, script: str = "accrete", timeout_s: float = 500, **env: str
+    ) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [str(Path(sys.executable).parent / script), *arguments],
+            env=cli_env | env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return run

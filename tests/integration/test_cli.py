@@ -1,0 +1,199 @@
+"""Commands as a user types them: help, plans, and one clear line for each kind of bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from accrete_pipelines import incremental
+from conftest import ROOT, Cli
+
+from accrete.ports import free_ports
+
+PLAN = ("plan", "--classes", "100")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((*PLAN, "--alpha", "0"), "alpha is 0: give a number above 0"),
+        ((*PLAN, "--alpha", "-1"), "alpha is -1"),
+        ((*PLAN, "--alpha", "nan"), "alpha is 'nan'"),
+        ((*PLAN, "--alpha", "fast"), "alpha is 'fast'"),
+        ((*PLAN, "--initial", "0"), "initial classes are 0: give a number from 1 to 100"),
+        ((*PLAN, "--initial", "101"), "initial classes are 101"),
+        ((*PLAN, "--step", "0"), "classes per stage are 0"),
+        ((*PLAN, "--stages", "10,20"), "the stages add 30 classes but there are 100"),
+        ((*PLAN, "--stages", "10,x"), "stage size 'x' is not a whole number"),
+        ((*PLAN, "--stages", "100,0"), "stage 2 adds 0 classes"),
+        ((*PLAN, "--alpha", "1", "--step", "2"), "--alpha and --step exclude each other"),
+        (("plan", "--classes", "0"), "0 classes"),
+        (("plan", "--counts", "nothing.json"), "nothing.json cannot be read"),
+        (("plan", "--class-order", "nothing.txt"), "class order nothing.txt cannot be read"),
+        (("plan", "--source", "pictures"), "'pictures' is not one of 'digits'"),
+        (("plan", "--source", "parquet"), "source parquet needs --data"),
+        (("plan", "--source", "imagefolder", "--data", "nowhere"), "nowhere does not exist"),
+        (("run", "--lr", "-1"), "lr is -1.0"),
+        (("run", "--epochs", "1,2"), "epochs lists 2 stages but the plan has 4"),
+        (("run", "--epochs", "a"), "epochs are 'a'"),
+        (("run", "--model", "vgg"), "model is 'vgg'"),
+        (("run", "--name", "No_Good"), "run name is 'No_Good'"),
+        (("run", "--store", "bucket"), "store is 'bucket': give s3://bucket"),
+        (("run", "--seed", "-1"), "seed is -1"),
+        (("run", "--endpoint", "kfp"), "endpoint is 'kfp'"),
+        (("run", "--test-fraction", "1"), "test fraction is 1.0"),
+        (("run", "--no-such-option",), "--no-such-option"),
+        (("compile", "-o", "out.txt"), "output is out.txt"),
+        (("status", "nothing"), "no run 'nothing'"),
+        (("logs", "nothing"), "no log of run 'nothing'"),
+        (("frobnicate",), "No such command 'frobnicate'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_code_two(
+    arguments: tuple[str, ...], message: str, cli: Cli
+) -> None:
+    done = cli(*arguments)
+    assert done.returncode == 2
+    errors = done.stderr.splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("accrete: error: ")
+    assert message in errors[0]
+
+
+def test_wrong_credentials_are_told_before_any_step(cli: Cli) -> None:
+    done = cli("run", ACCRETE_S3_SECRET_KEY="wrong-wrong")
+    assert done.returncode == 3
+    assert "refuses access" in done.stderr
+    assert "check the credentials" in done.stderr
+    assert "wrong-wrong" not in done.stderr + done.stdout
+
+
+def test_half_of_the_credentials_is_told(cli: Cli) -> None:
+    done = cli("run", ACCRETE_S3_SECRET_KEY="")
+    assert done.returncode == 2
+    assert "ACCRETE_S3_SECRET_KEY is not: set both" in done.stderr
+
+
+def test_an_unreachable_store_is_told_before_any_step(cli: Cli) -> None:
+    endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
+    done = cli("run", ACCRETE_S3_ENDPOINT=endpoint)
+    assert done.returncode == 3
+    assert f"the object store at {endpoint} cannot be reached" in done.stderr
+
+
+def test_a_missing_bucket_is_told_before_any_step(cli: Cli) -> None:
+    done = cli("run", "--store", "s3://no-such-bucket")
+    assert done.returncode == 3
+    assert "bucket 'no-such-bucket' does not exist" in done.stderr
+
+
+def test_a_folder_without_classes_is_told(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = cli("plan", "--source", "imagefolder", "--data", "empty")
+    assert done.returncode == 2
+    assert "holds no image in class folders" in done.stderr
+
+
+def test_the_paper_s_plan_as_json(cli: Cli) -> None:
+    done = cli(*PLAN, "--initial", "10", "--alpha", "1", "--json")
+    plan = json.loads(done.stdout)
+    assert [s["num_new_classes"] for s in plan["stages"]] == [10, 10, 20, 40, 20]
+    assert [s["num_classes"] for s in plan["stages"]] == [10, 20, 40, 80, 100]
+    assert [s["index"] for s in plan["stages"]] == [1, 2, 3, 4, 5]
+
+
+def test_the_paper_s_plan_as_a_table(cli: Cli) -> None:
+    done = cli(*PLAN, "--initial", "10", "--alpha", "1")
+    assert "125,000 images" in done.stdout
+    assert "250,000 (50 %)" in done.stdout
+
+
+def test_a_first_stage_of_one_class_is_warned_about(cli: Cli) -> None:
+    done = cli("plan", "--classes", "5", "--initial", "1")
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: the first stage has one class")
+
+
+def test_a_class_order_file_is_followed(cli: Cli, tmp_path: Path) -> None:
+    order = [str(digit) for digit in reversed(range(10))]
+    (tmp_path / "order.txt").write_text("\n".join(order))
+    plan = json.loads(cli("plan", "--class-order", "order.txt", "--json").stdout)
+    assert [name for stage in plan["stages"] for name in stage["new_classes"]] == order
+
+
+def test_planning_and_compiling_import_neither_torch_nor_minio(tmp_path: Path) -> None:
+    code = """
+import sys
+from accrete.cli import accrete
+accrete.main(["compile", "-o", sys.argv[1]], standalone_mode=False)
+heavy = {"torch", "torchvision", "minio"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    output = str(tmp_path / "pipeline.yaml")
+    subprocess.run([sys.executable, "-c", code, output], check=True, cwd=tmp_path)
+
+
+def test_kfp_compiles_the_file_with_options_from_the_environment(cli: Cli, tmp_path: Path) -> None:
+    file = str(ROOT / "pipelines" / "incremental.py")
+    arguments = ("dsl", "compile", "--py", file, "--output", "out.yaml")
+    done = cli(*arguments, script="kfp", ACCRETE_ALPHA="2", ACCRETE_INITIAL="1")
+    assert done.returncode == 0, done.stderr
+    spec = next(yaml.safe_load_all((tmp_path / "out.yaml").read_text()))
+    sizes = spec["root"]["inputDefinitions"]["parameters"]["config"]["defaultValue"]["plan"]
+    assert sizes["stage_sizes"] == [1, 2, 6, 1]
+
+
+def test_kfp_s_other_commands_are_untouched(cli: Cli) -> None:
+    done = cli("--version", script="kfp")
+    assert done.returncode == 0
+    assert "2.17" in done.stdout
+    own = cli("run", "list", "--endpoint", "http://127.0.0.1:9", script="kfp")
+    assert own.returncode != 0
+    assert "accrete" not in own.stderr
+    assert "Usage: kfp dsl" in cli("dsl", "--help", script="kfp").stdout
+
+
+def test_kfp_run_of_another_file_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("x = 1\n")
+    done = cli("run", "other.py", script="kfp")
+    assert done.returncode == 2
+    assert "other.py defines no `run` command" in done.stderr
+    assert "no.py does not exist" in cli("run", "no.py", script="kfp").stderr
+
+
+def test_doctor_sees_a_kfp_script_that_was_taken_back(cli: Cli) -> None:
+    assert cli("doctor").returncode == 0
+    script = Path(sys.executable).parent / "kfp"
+    ours = script.read_text()
+    try:
+        script.write_text(ours.replace("accrete.kfp_command", "kfp.cli.__main__"))
+        done = cli("doctor")
+    finally:
+        script.write_text(ours)
+    assert done.returncode == 1
+    assert "FAIL  kfp run" in done.stdout
+    assert "accrete run" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "compile", "plan", "status", "logs", "doctor"])
+def test_every_command_explains_itself(command: str, cli: Cli) -> None:
+    done = cli(command, "--help")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 5
+    assert "Usage: accrete" in done.stdout
+
+
+def test_the_options_of_run_are_frozen() -> None:
+    """A new option is a decision: change this list with it."""
+    expected = """
+        alpha initial step stages class-order order-seed counts dataset
+        source data image-column label-column image-size test-fraction validation-fraction
+        split-seed on-bad-image model width bn-after-relu
+        recipe epochs budget-epochs batch-size lr weight-decay label-smoothing flip crop-padding
+        carry-momentum precision seed name store endpoint experiment watch
+        image gpus gpu-resource cpu memory retries step-timeout"""
+    options = [param for param in incremental.run.params if param.opts]
+    names = {param.opts[0].removeprefix("--") for param in options if param.opts[0] != param.name}
+    assert names - {"step"} == set(expected.split()) - {"step"}

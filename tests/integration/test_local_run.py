@@ -1,0 +1,204 @@
+"""Whole runs through the compiled pipeline on this machine, as a user starts them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Cli
+
+from accrete.store import ObjectStore
+
+SHORT = ("--budget-epochs", "2")
+"""Enough to see that all works; accuracy has tests of its own."""
+
+
+def report_of(tmp_path: Path) -> dict[str, Any]:
+    (path,) = (tmp_path / "home" / "runs").glob("*/report.json")
+    report: dict[str, Any] = json.loads(path.read_text())
+    return report
+
+
+def test_kfp_run_trains_digits_and_reports(cli: Cli, tmp_path: Path, store: ObjectStore) -> None:
+    done = cli("run", str(ROOT / "pipelines" / "incremental.py"), "--name", "first", script="kfp")
+    assert done.returncode == 0, done.stderr
+    report = report_of(tmp_path)
+    assert [stage["num_classes"] for stage in report["stages"]] == [2, 4, 8, 10]
+    assert report["totals"]["top1"] >= 0.95
+    assert all(stage["images_seen"] > 0 and stage["train_s"] > 0 for stage in report["stages"])
+    assert "report.html" in done.stdout
+    assert "stage 4/4: 10 classes" in done.stderr
+    page = (tmp_path / "home" / "runs" / "first" / "report.html").read_text()
+    assert page.count("<svg") >= 5
+    assert store.read_note("runs/first/report.html") == page.encode()
+
+    keys_before = store.list_keys("objects/") + store.list_keys("stages/")
+    again = cli("run", "--name", "first")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("reused") == 4
+    assert store.list_keys("objects/") + store.list_keys("stages/") == keys_before
+
+    other = cli("run", "--name", "first", "--alpha", "2")
+    assert other.returncode == 2
+    assert (
+        "run 'first' exists with another configuration (alpha = 1 from 2 classes)" in other.stderr
+    )
+
+    secret = store.settings.secret_key
+    written = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert all(secret.encode() not in path.read_bytes() for path in written)
+
+    status = cli("status", "first")
+    assert status.stdout.startswith("first: done")
+    listed = json.loads(cli("status", "--json").stdout)
+    assert [(run["name"], run["state"]) for run in listed] == [("first", "done")]
+    logs = cli("logs", "first", "--step", "stage-0003")
+    assert "stage 3/4: 8 classes" in logs.stdout
+    assert cli("logs", "first", "--step", "stage-0099").returncode == 2
+
+
+def test_another_alpha_reuses_the_prepared_images(cli: Cli, store: ObjectStore) -> None:
+    assert cli("run", *SHORT).returncode == 0
+    shards = store.list_keys("datasets/")
+    done = cli("run", *SHORT, "--alpha", "2")
+    assert done.returncode == 0, done.stderr
+    assert "of 10 classes, reused" in done.stderr
+    assert store.list_keys("datasets/") == shards
+    assert len(store.list_keys("runs/")) > 0
+
+
+def start(cli_env: dict[str, str], *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [str(Path(sys.executable).parent / "accrete"), "run", *arguments],
+        env=cli_env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"the run ended before it said {text!r}")
+
+
+def children(marker: str) -> list[int]:
+    """Processes whose environment holds a marker."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_until_alone(marker: str) -> None:
+    deadline = time.monotonic() + 30
+    while (left := set(children(marker)) - {os.getpid()}) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_ended_in_stage_three_continues_there(
+    signum: signal.Signals, cli: Cli, cli_env: dict[str, str], store: ObjectStore, tmp_path: Path
+) -> None:
+    long_third = ("--epochs", "1,1,60,1", "--name", "broken")
+    process = start(cli_env, *long_third)
+    wait_for(process, "stage 2/4: 4 classes")
+    time.sleep(4)  # into stage 3
+    process.send_signal(signum)
+    process.wait(60)
+    assert process.returncode != 0
+    wait_until_alone(str(tmp_path / "home"))
+    stages = store.list_keys("stages/")
+    assert len(stages) == 2
+    before = {key: store.read_note(key) for key in stages}
+    objects = set(store.list_keys("objects/"))
+
+    again = cli("run", *long_third)
+    assert again.returncode == 0, again.stderr
+    report = report_of(tmp_path)
+    assert [stage["reused"] for stage in report["stages"]] == [True, True, False, False]
+    assert {key: store.read_note(key) for key in stages} == before
+    # Two objects for each stage that was made anew: checkpoint and metrics.
+    assert len(set(store.list_keys("objects/")) - objects) == 4
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_ended_run_says_how_to_go_on_and_leaves_no_process(
+    signum: signal.Signals, code: int, cli_env: dict[str, str], tmp_path: Path
+) -> None:
+    process = start(cli_env, "--epochs", "60,1,1,1")
+    wait_for(process, "prepare:")
+    time.sleep(1)
+    process.send_signal(signum)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "the same command continues from here" in output
+    assert "Traceback" not in output
+    wait_until_alone(str(tmp_path / "home"))
+
+
+def test_a_failing_step_is_one_line_and_nothing_is_published(
+    cli: Cli, store: ObjectStore, tmp_path: Path
+) -> None:
+    done = cli("run", "--model", "torchvision:no_such_net", "--name", "bad")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert "'torchvision:no_such_net', which torchvision does not have" in line
+    assert "Traceback" not in done.stderr
+    assert store.list_keys("stages/") == []
+    status = cli("status", "bad")
+    assert status.stdout.startswith("bad: failed")
+    assert "no_such_net" in status.stdout
+
+
+def test_a_run_on_the_embedded_store_needs_nothing(cli: Cli, tmp_path: Path) -> None:
+    done = cli("run", *SHORT, ACCRETE_S3_ENDPOINT="", ACCRETE_STORE="")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "home" / "store" / "data").is_dir()
+    again = cli("run", *SHORT, ACCRETE_S3_ENDPOINT="", ACCRETE_STORE="")
+    assert again.stdout.count("reused") == 4
+
+
+def test_the_report_opens_in_a_browser(cli: Cli, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    assert cli("run", *SHORT, "--name", "seen").returncode == 0
+    page = tmp_path / "home" / "runs" / "seen" / "report.html"
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path / 'chromium'}",
+    ]
+    image = tmp_path / "report.png"
+    subprocess.run(
+        [chromium, *flags, "--window-size=1200,3000", f"--screenshot={image}", page.as_uri()],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(image).convert("RGB"))
+    assert pixels.shape[:2] == (3000, 1200)
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50  # text and curves, not a blank page

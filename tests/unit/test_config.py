@@ -1,0 +1,220 @@
+"""What a run is: the ranges of its fields, its digest, its name, and its placement."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from accrete.config import ModelConfig, RunConfig, SourceConfig, check_run_name
+from accrete.digest import canonical_json, sha256_of_json
+from accrete.errors import ConfigError
+from accrete.placement import DEFAULT_IMAGE, Placement
+from accrete.plan import Plan
+from accrete.recipe import Recipe
+
+PLAN = Plan(rule="a list", class_order=("a", "b", "c"), class_images=(4, 5, 6), stage_sizes=(2, 1))
+CONFIG = RunConfig(
+    source=SourceConfig(kind="parquet", location="images"),
+    plan=PLAN,
+    model=ModelConfig(name="small"),
+)
+
+# Another valid value for every field that a run's digest is made of.
+SOURCE_CHANGES: dict[str, Any] = {
+    "kind": "imagefolder",
+    "location": "pictures",
+    "image_column": "img",
+    "label_column": "label",
+    "test_fraction": 0.3,
+    "validation_fraction": 0.1,
+    "split_seed": 1,
+    "image_size": 32,
+    "on_bad_image": "skip",
+}
+PLAN_CHANGES: dict[str, Any] = {
+    "rule": "another list",
+    "class_order": ("a", "c", "b"),
+    "class_images": (4, 5, 7),
+    "stage_sizes": (1, 2),
+}
+MODEL_CHANGES: dict[str, Any] = {"name": "vgg19", "width": 0.5, "bn_after_relu": True}
+RECIPE_CHANGES: dict[str, Any] = {
+    "name": "paper",
+    "epochs": (1.0, 2.0),
+    "budget_epochs": 3.0,
+    "early_share": 0.3,
+    "batch_size": 64,
+    "lr": 0.1,
+    "lr_shape": "step",
+    "lr_scope": "stage",
+    "warmup_fraction": 0.2,
+    "decay_fraction": 0.5,
+    "momentum": 0.8,
+    "nesterov": False,
+    "weight_decay": 1e-4,
+    "label_smoothing": 0.0,
+    "carry_momentum": False,
+    "flip": False,
+    "crop_padding": 2,
+    "precision": "fp32",
+}
+CHANGES = [
+    (part, field, value)
+    for part, changes in (
+        ("source", SOURCE_CHANGES),
+        ("plan", PLAN_CHANGES),
+        ("model", MODEL_CHANGES),
+        ("recipe", RECIPE_CHANGES),
+    )
+    for field, value in changes.items()
+]
+
+
+def test_digest_changes_when_any_field_does() -> None:
+    digests = {CONFIG.digest, dataclasses.replace(CONFIG, seed=1).digest}
+    for part, field, value in CHANGES:
+        old = getattr(CONFIG, part)
+        assert getattr(old, field) != value
+        changed = dataclasses.replace(old, **{field: value})
+        digests.add(dataclasses.replace(CONFIG, **{part: changed}).digest)
+    assert len(digests) == 2 + len(CHANGES)
+
+
+def test_every_field_of_a_run_is_tried_above() -> None:
+    parts = {"source": SourceConfig, "plan": Plan, "model": ModelConfig, "recipe": Recipe}
+    names = {(part, f.name) for part, cls in parts.items() for f in dataclasses.fields(cls)}
+    assert {(part, field) for part, field, _ in CHANGES} == names
+    assert {*parts, "seed"} == {field.name for field in dataclasses.fields(RunConfig)}
+
+
+def test_digest_is_the_same_in_another_process() -> None:
+    program = "from test_config import CONFIG; print(CONFIG.digest)"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    for hash_seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == CONFIG.digest
+
+
+def test_digest_is_64_hex_digits_of_the_canonical_json() -> None:
+    assert re.fullmatch("[0-9a-f]{64}", CONFIG.digest)
+    assert canonical_json({"b": [1, 0.5, "α"], "a": None}) == '{"a":null,"b":[1,0.5,"α"]}'.encode()
+    # `printf '{"a":1}' | sha256sum`
+    assert sha256_of_json({"a": 1}).startswith("015abd7f5cc57a2d")
+
+
+def test_canonical_json_refuses_what_json_does_not_have() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json({"loss": float("nan")})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kind": "tar"}, "source is 'tar': choose one of digits, parquet"),
+        ({"kind": "parquet"}, "source parquet needs --data"),
+        ({"kind": "imagefolder", "location": ""}, "source imagefolder needs --data"),
+        ({"kind": "cifar100"}, "source cifar100 needs --data"),
+        ({"test_fraction": 0.0}, "test fraction is 0.0:"),
+        ({"test_fraction": 1.0}, "test fraction is 1.0:"),
+        ({"test_fraction": float("nan")}, "test fraction is nan:"),
+        ({"validation_fraction": -0.1}, "validation fraction is -0.1:"),
+        ({"validation_fraction": 1.0}, "validation fraction is 1.0:"),
+        ({"validation_fraction": float("nan")}, "validation fraction is nan:"),
+        ({"image_size": 3}, "image size is 3:"),
+        ({"image_size": 4097}, "image size is 4097:"),
+        ({"on_bad_image": "ignore"}, "on-bad-image is 'ignore': choose one of fail, skip"),
+        ({"split_seed": -1}, "split seed is -1:"),
+        ({"split_seed": 2**31}, "split seed is 2147483648:"),
+    ],
+)
+def test_source_value_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        SourceConfig(**{"kind": "digits", **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "resnet18"}, "model is 'resnet18': choose small, vgg19 or torchvision:<name>"),
+        ({"name": "VGG19"}, "model is 'VGG19'"),
+        ({"width": 0.0}, "model width is 0.0:"),
+        ({"width": 8.5}, "model width is 8.5:"),
+        ({"width": float("nan")}, "model width is nan:"),
+    ],
+)
+def test_model_value_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        ModelConfig(**{"name": "small", **fields})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_seed_that_numbers_of_kfp_would_not_carry_is_refused(seed: int) -> None:
+    with pytest.raises(ConfigError, match=f"seed is {seed}: it must lie between 0 and 2147483647"):
+        dataclasses.replace(CONFIG, seed=seed)
+
+
+def test_largest_seed_is_accepted() -> None:
+    assert dataclasses.replace(CONFIG, seed=2**31 - 1).seed == 2147483647
+
+
+@pytest.mark.parametrize("name", ["a", "0", "digits-a1-3f2c91", "a--b", "x" * 63])
+def test_run_name_that_kubernetes_takes_is_accepted(name: str) -> None:
+    assert check_run_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-a", "a-", "A", "a_b", "a.b", "a/b", "a b", "é", "a\n", "x" * 64]
+)
+def test_run_name_that_kubernetes_refuses_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"run name is {name!r}")):
+        check_run_name(name)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        DEFAULT_IMAGE,
+        "accrete",
+        "registry.example.com:5000/team/accrete-trainer:1.0",
+        "a/b@sha256:" + "0f" * 32,
+        "a/b:1.0@sha256:" + "0f" * 32,
+    ],
+)
+def test_image_reference_is_accepted(image: str) -> None:
+    assert Placement(image=image).image == image
+
+
+@pytest.mark.parametrize("image", ["", "-x", "a b", "a@sha256:123", "a;b", "a\n", "A/b"])
+def test_image_that_is_no_reference_is_refused(image: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"image is {image!r}")):
+        Placement(image=image)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"gpus": -1}, "GPUs per step is -1:"),
+        ({"gpus": 65}, "GPUs per step is 65:"),
+        ({"retries": -1}, "retries is -1:"),
+        ({"retries": 21}, "retries is 21:"),
+        ({"timeout_s": 59}, "step timeout in seconds is 59:"),
+        ({"timeout_s": 2592001}, "step timeout in seconds is 2592001:"),
+    ],
+)
+def test_placement_value_outside_its_range_is_refused(fields: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Placement(**fields)
+
+
+def test_placement_without_gpus_is_accepted() -> None:
+    assert Placement(gpus=0, retries=0, timeout_s=60).gpus == 0

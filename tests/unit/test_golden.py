@@ -1,0 +1,184 @@
+"""The compiled pipelines, compared document by document with golden files."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from accrete_pipelines.incremental import build_pipeline
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from accrete.config import ModelConfig, RunConfig, SourceConfig
+from accrete.pipeline_file import PipelineRequest, compile_to
+from accrete.placement import DEFAULT_IMAGE, Placement
+from accrete.plan import Plan, even_counts, parse_alpha, sizes_by_alpha, sizes_by_step
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+NAMES = tuple(f"class {number:03}" for number in range(100))
+
+
+def request_for(plan: Plan, **placement: Any) -> PipelineRequest:
+    config = RunConfig(
+        source=SourceConfig(kind="parquet", location="s3://images/cifar100"),
+        plan=plan,
+        model=ModelConfig(name="vgg19"),
+    )
+    return PipelineRequest(
+        config=config,
+        placement=Placement(**placement),
+        run_name="golden",
+        store_uri="s3://accrete",
+    )
+
+
+def plan_for(alpha: str) -> Plan:
+    counts = even_counts(100)
+    return Plan(
+        rule=f"alpha = {alpha} from 10 classes",
+        class_order=NAMES,
+        class_images=counts,
+        stage_sizes=sizes_by_alpha(counts, 10, parse_alpha(alpha)),
+    )
+
+
+def compiled(request: PipelineRequest, folder: Path) -> list[dict[str, Any]]:
+    path = folder / "pipeline.yaml"
+    compile_to(build_pipeline(request), path)
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+@pytest.mark.parametrize("alpha", ["0.5", "1", "2"])
+def test_the_compiled_pipeline_is_the_golden_one(
+    alpha: str, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    documents = compiled(request_for(plan_for(alpha)), tmp_path)
+    golden = GOLDEN / f"incremental-alpha-{alpha}.yaml"
+    if pytestconfig.getoption("--golden"):
+        golden.write_text(yaml.safe_dump_all(documents, sort_keys=True))
+    assert documents == list(yaml.safe_load_all(golden.read_text())), "run `make golden`"
+
+
+@pytest.mark.parametrize("alpha", ["0.5", "1", "2"])
+def test_the_golden_files_are_strictly_valid_pipeline_specs(alpha: str) -> None:
+    path = GOLDEN / f"incremental-alpha-{alpha}.yaml"
+    spec, platform = yaml.safe_load_all(path.read_text())
+    parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    assert parsed.pipeline_info.name == "accrete-incremental"
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for config in executors.values():
+        json_format.ParseDict(config, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+
+
+def executors_of(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    containers = documents[0]["deploymentSpec"]["executors"]
+    return {name: executor["container"] for name, executor in containers.items()}
+
+
+def test_every_stage_is_one_task_that_takes_the_model_of_the_one_before(tmp_path: Path) -> None:
+    documents = compiled(request_for(plan_for("1")), tmp_path)
+    tasks = documents[0]["root"]["dag"]["tasks"]
+    stages = ["train-stage", *(f"train-stage-{number}" for number in range(2, 6))]
+    assert set(tasks) == {"prepare", "report", *stages}
+    assert "parent" not in tasks["train-stage"]["inputs"]["artifacts"]
+    for before, stage in itertools.pairwise(stages):
+        producer = tasks[stage]["inputs"]["artifacts"]["parent"]["taskOutputArtifact"]
+        assert producer == {"outputArtifactKey": "model", "producerTask": before}
+    last = tasks["report"]["inputs"]["artifacts"]["model"]["taskOutputArtifact"]["producerTask"]
+    assert last == stages[-1]
+
+
+def test_stage_names_say_what_they_add(tmp_path: Path) -> None:
+    tasks = compiled(request_for(plan_for("1")), tmp_path)[0]["root"]["dag"]["tasks"]
+    assert tasks["train-stage-3"]["taskInfo"]["name"] == "stage 3: 20 more, 40 classes"
+
+
+def test_training_steps_ask_for_gpus_and_the_others_do_not(tmp_path: Path) -> None:
+    containers = executors_of(compiled(request_for(plan_for("1"), gpus=2), tmp_path))
+    for name, container in containers.items():
+        accelerator = container.get("resources", {}).get("accelerator")
+        if name.startswith("exec-train-stage"):
+            assert accelerator["resourceType"] == "nvidia.com/gpu"
+            assert int(accelerator["resourceCount"]) == 2
+        else:
+            assert accelerator is None
+
+
+def test_no_gpu_is_asked_for_where_none_is_wanted(tmp_path: Path) -> None:
+    containers = executors_of(compiled(request_for(plan_for("1"), gpus=0), tmp_path))
+    assert not any("accelerator" in c.get("resources", {}) for c in containers.values())
+
+
+def test_every_step_has_the_image_retries_timeout_and_credentials_as_environment(
+    tmp_path: Path,
+) -> None:
+    documents = compiled(request_for(plan_for("1"), retries=3, timeout_s=900), tmp_path)
+    for container in executors_of(documents).values():
+        assert container["image"] == DEFAULT_IMAGE
+    for task in documents[0]["root"]["dag"]["tasks"].values():
+        assert task["retryPolicy"]["maxRetryCount"] == 3
+        assert task["cachingOptions"] == {}
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for config in executors.values():
+        assert config["activeDeadlineSeconds"] == "900"
+        assert config["secretAsEnv"][0]["secretName"] == "accrete-store"
+
+
+def test_a_long_plan_packs_its_small_stages_into_at_most_thirty_steps(tmp_path: Path) -> None:
+    counts = even_counts(100)
+    plan = Plan(
+        rule="1 class a stage from 2",
+        class_order=NAMES,
+        class_images=counts,
+        stage_sizes=sizes_by_step(100, 2, 1),
+    )
+    tasks = compiled(request_for(plan), tmp_path)[0]["root"]["dag"]["tasks"]
+    steps = [task for name, task in tasks.items() if name.startswith("train-stage")]
+    assert len(steps) <= 30
+    indices = [
+        int(index)
+        for task in steps
+        for index in task["inputs"]["parameters"]["stages"]["runtimeValue"]["constant"]
+    ]
+    assert sorted(indices) == list(range(1, 100))
+
+
+def test_the_pipeline_s_parameters_are_its_public_interface(tmp_path: Path) -> None:
+    spec = compiled(request_for(plan_for("1")), tmp_path)[0]
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert {name: entry["parameterType"] for name, entry in parameters.items()} == {
+        "config": "STRUCT",
+        "run_name": "STRING",
+        "store_uri": "STRING",
+    }
+
+
+def test_the_components_inputs_are_their_public_interface(tmp_path: Path) -> None:
+    spec = compiled(request_for(plan_for("1")), tmp_path)[0]
+    inputs = {
+        name: sorted(
+            [
+                *entry["inputDefinitions"].get("parameters", {}),
+                *entry["inputDefinitions"].get("artifacts", {}),
+            ]
+        )
+        for name, entry in spec["components"].items()
+    }
+    assert inputs["comp-prepare"] == ["config", "num_stages", "run_name", "store_uri"]
+    assert inputs["comp-train-stage"] == [
+        "dataset",
+        "parent",
+        "plan",
+        "run_name",
+        "stages",
+        "store_uri",
+    ]
+    assert inputs["comp-report"] == ["model", "plan", "run_name", "store_uri"]
+
+
+def test_no_secret_is_in_the_compiled_pipeline(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("ACCRETE_S3_SECRET_KEY", "hunter2-hunter2")
+    documents = compiled(request_for(plan_for("1")), tmp_path)
+    assert "hunter2" not in yaml.safe_dump_all(documents)

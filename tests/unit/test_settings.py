@@ -1,0 +1,158 @@
+"""What the environment says: store addresses, credentials, folders."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from accrete import settings
+from accrete.errors import ConfigError
+from accrete.settings import StoreAddress, StoreSettings, parse_store_uri, store_settings
+
+ENV = {
+    "ACCRETE_S3_ENDPOINT": "http://127.0.0.1:8333/",
+    "ACCRETE_S3_ACCESS_KEY": "somebody",
+    "ACCRETE_S3_SECRET_KEY": "very-secret",
+}
+
+
+def make_settings(endpoint: str) -> StoreSettings:
+    """Return the settings of a store at an endpoint."""
+    return StoreSettings(endpoint=endpoint, access_key="somebody", secret_key="very-secret")
+
+
+@pytest.mark.parametrize(
+    ("uri", "bucket", "prefix"),
+    [
+        ("s3://accrete", "accrete", ""),
+        ("s3://accrete/", "accrete", ""),
+        ("s3://accrete/a", "accrete", "a/"),
+        ("s3://accrete/a/b/", "accrete", "a/b/"),
+    ],
+)
+def test_store_uri_is_a_bucket_and_a_prefix(uri: str, bucket: str, prefix: str) -> None:
+    address = parse_store_uri(uri)
+    assert address == StoreAddress(bucket, prefix)
+    assert parse_store_uri(str(address)) == address
+    assert str(address) == uri.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "accrete", "/images/x", "s3:", "s3://", "s3:///key", "http://a", "s3://[a/b"]
+)
+def test_store_uri_of_another_form_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"store is {uri!r}: give s3://bucket")):
+        parse_store_uri(uri)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://127.0.0.1:8333", "https://s3.example.com", "http://[::1]:9000", "http://minio:9000/"],
+)
+def test_endpoint_of_http_or_https_is_accepted(endpoint: str) -> None:
+    assert make_settings(endpoint).endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["", "127.0.0.1:8333", "s3://x", "ftp://x", "http://", "http://host/path", "http://[::1"],
+)
+def test_endpoint_of_another_form_is_refused(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"store endpoint is {endpoint!r}: give")):
+        make_settings(endpoint)
+
+
+def test_repr_hides_the_secret_key() -> None:
+    text = repr(make_settings("http://host:1"))
+    assert "somebody" in text
+    assert "very-secret" not in text
+
+
+def test_store_settings_come_from_the_environment() -> None:
+    found = store_settings(ENV)
+    assert found == make_settings("http://127.0.0.1:8333")
+    assert (found.region, found.ca_bundle) == ("us-east-1", None)
+
+
+def test_region_and_ca_bundle_come_from_the_environment() -> None:
+    found = store_settings(
+        ENV | {"ACCRETE_S3_REGION": "eu-west-1", "ACCRETE_S3_CA_BUNDLE": "/etc/ca.pem"}
+    )
+    assert found is not None
+    assert (found.region, found.ca_bundle) == ("eu-west-1", "/etc/ca.pem")
+
+
+@pytest.mark.parametrize("env", [{}, {"ACCRETE_S3_ENDPOINT": ""}])
+def test_environment_without_an_endpoint_names_no_store(env: dict[str, str]) -> None:
+    assert store_settings(env) is None
+
+
+@pytest.mark.parametrize("name", ["ACCRETE_S3_ACCESS_KEY", "ACCRETE_S3_SECRET_KEY"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_endpoint_without_a_credential_is_refused_by_its_variable(
+    name: str, value: str | None
+) -> None:
+    env = {key: item for key, item in ENV.items() if key != name}
+    env |= {} if value is None else {name: value}
+    with pytest.raises(ConfigError, match=f"ACCRETE_S3_ENDPOINT is set but {name} is not"):
+        store_settings(env)
+
+
+@pytest.mark.parametrize("ca_bundle", [None, "/etc/ca.pem"])
+def test_child_process_gets_the_same_store(ca_bundle: str | None) -> None:
+    given = StoreSettings(
+        endpoint="https://host",
+        access_key="a",
+        secret_key="b",
+        region="eu-west-1",
+        ca_bundle=ca_bundle,
+    )
+    assert store_settings(given.as_environment()) == given
+
+
+def test_required_store_that_is_not_named_says_which_variables_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ACCRETE_S3_ENDPOINT", raising=False)
+    with pytest.raises(ConfigError, match="no object store: set ACCRETE_S3_ENDPOINT"):
+        settings.require_store_settings()
+
+
+def test_folders_and_addresses_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ACCRETE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ACCRETE_STORE", "s3://other/prefix")
+    monkeypatch.setenv("ACCRETE_PROGRESS_DIR", str(tmp_path))
+    monkeypatch.setenv("ACCRETE_PARENT_PID", "123")
+    monkeypatch.setenv("KFP_ENDPOINT", "http://kfp")
+    monkeypatch.delenv("ACCRETE_CACHE", raising=False)
+    assert settings.home_path() == tmp_path / "home"
+    assert settings.cache_path() == tmp_path / "home" / "cache"
+    assert settings.default_store_uri() == "s3://other/prefix"
+    assert settings.progress_path() == tmp_path
+    assert settings.parent_pid() == 123
+    assert settings.kfp_endpoint() == "http://kfp"
+    monkeypatch.setenv("ACCRETE_CACHE", str(tmp_path / "elsewhere"))
+    assert settings.cache_path() == tmp_path / "elsewhere"
+
+
+def test_empty_environment_has_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("ACCRETE_HOME", "ACCRETE_CACHE", "ACCRETE_STORE", "ACCRETE_PROGRESS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("ACCRETE_PARENT_PID", "KFP_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert settings.home_path() == tmp_path / ".accrete"
+    assert settings.default_store_uri() == "s3://accrete"
+    assert settings.progress_path() is None
+    assert settings.parent_pid() is None
+    assert settings.kfp_endpoint() is None
+
+
+def test_home_that_is_relative_becomes_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCRETE_HOME", "state")
+    assert settings.home_path() == tmp_path / "state"
