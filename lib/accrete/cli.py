@@ -71,7 +71,8 @@ def plan(classes: int | None, images_per_class: int, as_json: bool, **options: A
     if classes is not None:
         counts = counts_of_number(classes, images_per_class)
     else:
-        counts = class_counts(options, source_config(options), default_store_uri())
+        with _store_to_read(options):
+            counts = class_counts(options, source_config(options), default_store_uri())
     made = make_plan(options, counts)
     click.echo(json.dumps(plan_json(made), indent=1) if as_json else plan_table(made))
     if made.stage_sizes[0] == 1:
@@ -118,9 +119,21 @@ def plan_table(plan: Plan) -> str:
 
 
 @contextmanager
+def _store_to_read(options: dict[str, Any]) -> Iterator[None]:
+    """Have a store at hand where the options name something in one."""
+    if options["dataset"] is None and not str(options["data"]).startswith("s3://"):
+        yield
+        return
+    from accrete.local_store import local_store
+
+    with local_store():
+        yield
+
+
+@contextmanager
 def _open_store(uri: str | None) -> Iterator["ObjectStore"]:
     """Give the store that is meant, the embedded one where the environment names none."""
-    from accrete.local_run import local_store
+    from accrete.local_store import local_store
     from accrete.store import ObjectStore
 
     with local_store() as settings:

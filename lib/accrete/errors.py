@@ -96,4 +96,9 @@ class PipelineError(AccreteError):
 
 
 class StepFailedError(AccreteError):
-    """A step of the pipeline failed; the message is the step's own."""
+    """A step of the pipeline failed; message and exit code are the step's own."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        """Carry a step's message and exit code."""
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Any, Literal
+from typing import Any
 
 from accrete import keys
 from accrete.errors import AccreteError
@@ -24,8 +24,6 @@ from accrete.store import ObjectStore
 UPLOAD_INTERVAL_S = 10.0
 LINE_INTERVAL_S = 10.0
 _FILE_INTERVAL_S = 0.2
-
-State = Literal["running", "done", "failed"]
 
 
 class Journal:
@@ -56,6 +54,7 @@ class Journal:
             "results": [],
             "progress": None,
             "error": None,
+            "exit_code": 0,
         }
         self._next_file = self._next_line = 0.0
         self._closed = Event()
@@ -113,12 +112,18 @@ class Journal:
 
         return report
 
-    def close(self, state: State, error: str | None = None) -> None:
-        """Say how the attempt ended."""
+    def succeed(self) -> None:
+        """Say that the attempt is done."""
+        self._end(state="done")
+
+    def fail(self, error: str, exit_code: int) -> None:
+        """Say why the attempt failed."""
+        self.say(f"error: {error}")
+        self._end(state="failed", error=error, exit_code=exit_code)
+
+    def _end(self, **facts: Any) -> None:
         with self._lock:
-            self._document |= {"state": state, "error": error, "progress": None}
-        if error:
-            self.say(f"error: {error}")
+            self._document |= facts | {"progress": None}
         self._write_file()
 
     def _snapshot(self) -> tuple[bytes, bytes]:

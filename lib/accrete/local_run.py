@@ -1,5 +1,6 @@
 """A run on this machine: compile, start the steps, follow them, make sure of the result."""
 
+import fcntl
 import json
 import os
 import signal
@@ -15,8 +16,8 @@ from typing import Any
 from accrete import keys
 from accrete.catalog import Catalog
 from accrete.console import Console
-from accrete.embedded import embedded_store, stored_bytes
-from accrete.errors import StepFailedError, StoreError
+from accrete.errors import InputError, StepFailedError, StoreError
+from accrete.local_store import describe_store
 from accrete.pipeline_file import Build, PipelineRequest, compile_to
 from accrete.runs import RunRecord, check_same_config, find_record
 from accrete.settings import (
@@ -25,23 +26,11 @@ from accrete.settings import (
     StoreSettings,
     home_path,
     parse_store_uri,
-    store_settings,
 )
 from accrete.store import ObjectStore
 
 _POLL_S = 0.1
 _STOP_TIMEOUT_S = 15
-
-
-@contextmanager
-def local_store() -> Iterator[StoreSettings]:
-    """Give the store that the environment names, else run the embedded one meanwhile."""
-    settings = store_settings()
-    if settings is not None:
-        yield settings
-    else:
-        with embedded_store(home_path()) as embedded:
-            yield embedded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,44 +88,58 @@ def run_locally(build: Build, request: PipelineRequest, settings: StoreSettings)
     if existing is not None:
         check_same_config(existing, request.config)
     run = LocalRun(folder=home_path() / "runs" / request.run_name)
-    _make_folder(run)
-    compile_to(build(request), run.pipeline)
-    arguments = {"run_name": request.run_name, "store_uri": request.store_uri}
-    run.arguments.write_text(json.dumps(arguments))
-    console = Console()
-    console.line(_headline(request, settings, existing))
-    failed = _follow(run, settings, console)
-    console.close()
-    if failed:
-        raise StepFailedError(_failure(run))
-    record = _finished_record(store, request.run_name)
-    _save_report(store, record, run)
+    with _claimed(run):
+        compile_to(build(request), run.pipeline)
+        arguments = {"run_name": request.run_name, "store_uri": request.store_uri}
+        run.arguments.write_text(json.dumps(arguments))
+        console = Console()
+        console.line(_headline(request, settings, existing))
+        failed = _follow(run, settings, console)
+        console.close()
+        if failed:
+            raise _failure(run)
+        record = _finished_record(store, request.run_name)
+        _save_report(store, record, run)
     return run
 
 
-def _make_folder(run: LocalRun) -> None:
+@contextmanager
+def _claimed(run: LocalRun) -> Iterator[None]:
+    """Make a run's folder and keep other commands out of it.
+
+    Raises:
+        InputError: another command runs it already.
+        StoreError: the folder cannot be made.
+    """
     try:
         run.progress.mkdir(parents=True, exist_ok=True)
-        for document in run.progress.iterdir():
-            document.unlink()
+        lock = (run.folder / "lock").open("a")
     except OSError as error:
         raise StoreError(
             f"the state folder {run.folder} cannot be used ({error.strerror}): "
             "set ACCRETE_HOME to a folder that this user can write"
         ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"run {run.folder.name!r} is running in another command: wait for it, "
+                "or choose another --name"
+            ) from None
+        for document in run.progress.iterdir():
+            document.unlink()
+        yield
 
 
 def _headline(request: PipelineRequest, settings: StoreSettings, existing: RunRecord | None) -> str:
     sizes = ", ".join(str(stage.num_classes) for stage in request.config.plan.stages[:12])
     more = ", …" if len(request.config.plan.stage_sizes) > 12 else ""
-    where = f"{home_path() / 'store'} ({stored_bytes(home_path()) / 2**20:,.0f} MiB)"
-    if store_settings() is not None:
-        where = settings.endpoint
     begun = "  continues" if existing else ""
     return (
         f"run {request.run_name}{begun}  {request.config.plan.rule}, classes by stage: "
         f"{sizes}{more}\nmodel {request.config.model.name}, recipe {request.config.recipe.name}, "
-        f"store {where}"
+        f"store {describe_store(settings)}"
     )
 
 
@@ -144,7 +147,7 @@ def _follow(run: LocalRun, settings: StoreSettings, console: Console) -> bool:
     """Run the steps and show how far they are; return whether one failed."""
     env = os.environ | settings.as_environment()
     env |= {ENV_PROGRESS: str(run.progress), ENV_HOME: str(home_path()), "PYTHONUNBUFFERED": "1"}
-    with run.log.open("ab") as log:
+    with run.log.open("wb") as log:
         runner = subprocess.Popen(
             [
                 sys.executable,
@@ -193,14 +196,14 @@ def _documents(run: LocalRun) -> list[dict[str, Any]]:
     return [json.loads(path.read_bytes()) for path in sorted(run.progress.glob("*.json"))]
 
 
-def _failure(run: LocalRun) -> str:
-    """Return the failed step's own message."""
+def _failure(run: LocalRun) -> StepFailedError:
+    """Return the failed step's own message and exit code."""
     for document in _documents(run):
         if document["error"]:
-            return str(document["error"])
+            return StepFailedError(str(document["error"]), int(document["exit_code"]))
     lines = run.log.read_text(errors="replace").splitlines()
     errors = [line.split("accrete: error: ")[-1] for line in lines if "accrete: error: " in line]
-    return errors[-1] if errors else f"a step ended without a word: see {run.log}"
+    return StepFailedError(errors[-1] if errors else f"a step ended without a word: see {run.log}")
 
 
 def _finished_record(store: ObjectStore, name: str) -> RunRecord:

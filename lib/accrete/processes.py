@@ -1,8 +1,9 @@
-"""Child processes that do not outlive what needs them (Linux)."""
+"""Processes that do not outlive what needs them, and that share the CPUs well (Linux)."""
 
 import ctypes
 import os
 import signal
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
@@ -31,3 +32,25 @@ def is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def share_cpus_well() -> None:
+    """Have torch use the CPUs that this process may use, and wait without burning them.
+
+    Call before torch is imported: its thread pool (libgomp) reads the environment once. By default
+    it takes every core of the node, whatever the pod's limit, and its threads spin for a while at
+    every barrier: beside one other busy process on two cores that made training 19 times slower
+    (138 against 2,570 images/s, `small` at 32 px).
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(available_cpus()))
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the CPUs that this process may use: its affinity, and its cgroup's quota (v2)."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cpus
+    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))

@@ -108,22 +108,34 @@ def follow_remote(kubeflow: Kubeflow, run: RemoteRun, request: PipelineRequest) 
     console = Console()
     settings = store_settings()
     store = ObjectStore(settings, parse_store_uri(request.store_uri)) if settings else None
-    last_state = ""
-    while True:
-        state, message = kubeflow.state(run.run_id)
-        if state != last_state:
-            console.line(f"{request.run_name}: {state.lower()}")
-            last_state = state
-        documents = _documents(store, request.run_name)
-        console.follow(documents)
-        if state in _ENDED:
-            break
-        time.sleep(_POLL_S)
-    console.close()
+    try:
+        state, message, documents = _follow_to_end(kubeflow, run, request.run_name, store, console)
+    except KeyboardInterrupt:
+        console.line(f"{request.run_name} goes on: {run.address}")
+        raise
+    finally:
+        console.close()
     if state != "SUCCEEDED":
         errors = [str(document["error"]) for document in documents if document["error"]]
         reason = errors[0] if errors else message or "see its page"
         raise StepFailedError(f"run {request.run_name!r} {state.lower()}: {reason}")
+
+
+def _follow_to_end(
+    kubeflow: Kubeflow, run: RemoteRun, name: str, store: ObjectStore | None, console: Console
+) -> tuple[str, str, list[dict[str, Any]]]:
+    """Show a run until it ends; return its state, its error and the steps' documents."""
+    last_state = ""
+    while True:
+        state, message = kubeflow.state(run.run_id)
+        if state != last_state:
+            console.line(f"{name}: {state.lower()}")
+            last_state = state
+        documents = _documents(store, name)
+        console.follow(documents)
+        if state in _ENDED:
+            return state, message, documents
+        time.sleep(_POLL_S)
 
 
 def _documents(store: ObjectStore | None, name: str) -> list[dict[str, Any]]:

@@ -104,7 +104,8 @@ def environment_request() -> PipelineRequest:
 
 
 def _run_here(build: Build, options: dict[str, Any]) -> None:
-    from accrete.local_run import local_store, run_locally
+    from accrete.local_run import run_locally
+    from accrete.local_store import local_store
 
     with local_store() as settings:
         request = make_request(options, local=True)

@@ -27,6 +27,7 @@ from accrete.manifests import (
     load_dataset,
     load_stage,
 )
+from accrete.processes import share_cpus_well
 from accrete.runs import RunRecord, create_record, dump_record, make_record, parse_record
 from accrete.settings import cache_path, parse_store_uri, progress_path, require_store_settings
 from accrete.store import ObjectStore
@@ -48,6 +49,7 @@ class StepContext:
 
 def _run_step(run_name: str, step: str, store_uri: str, work: Callable[[StepContext], T]) -> T:
     """Do a step's work with its journal; turn our errors into one line and an exit code."""
+    share_cpus_well()
     try:
         store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
         folder = progress_path()
@@ -57,12 +59,12 @@ def _run_step(run_name: str, step: str, store_uri: str, work: Callable[[StepCont
                 cache = NodeCache(cache_path(), store)
                 result = work(StepContext(journal, Catalog(store), cache))
             except AccreteError as error:
-                journal.close("failed", str(error))
+                journal.fail(str(error), error.exit_code)
                 raise
             except BaseException as error:
-                journal.close("failed", f"{type(error).__name__}: {error}")
+                journal.fail(f"{type(error).__name__}: {error}", 1)
                 raise
-            journal.close("done")
+            journal.succeed()
             return result
     except AccreteError as error:
         print(f"accrete: error: {error}", file=sys.stderr, flush=True)  # noqa: T201

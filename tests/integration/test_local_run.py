@@ -155,7 +155,7 @@ def test_a_failing_step_is_one_line_and_nothing_is_published(
     cli: Cli, store: ObjectStore, tmp_path: Path
 ) -> None:
     done = cli("run", "--model", "torchvision:no_such_net", "--name", "bad")
-    assert done.returncode != 0
+    assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "error" in line]
     assert "'torchvision:no_such_net', which torchvision does not have" in line
     assert "Traceback" not in done.stderr

@@ -98,6 +98,12 @@ def test_small_data_set_gets_four_hundred_steps(images: tuple[int, ...]) -> None
     assert schedules[0].total_steps == MIN_DEFAULT_STEPS == 400
 
 
+def test_no_step_is_lost_to_rounding_of_the_shares() -> None:
+    for count in range(3, 300):
+        plan = make_plan((1, 1, 1), (count, count + 1, 2 * count))
+        assert resolve(Recipe(), plan, 8)[0].total_steps == 400, count
+
+
 def test_budget_that_is_given_is_kept_below_four_hundred_steps() -> None:
     (schedule,) = resolve(Recipe(budget_epochs=0.5), make_plan((2,), (1000, 1000)), 8)
     assert schedule.num_steps == 1000 // 128

@@ -1,7 +1,7 @@
 """CIFAR-10, CIFAR-100 and Fashion-MNIST as torchvision stores them: an existing root or a download.
 
-Their class counts are known, so planning with them loads neither torch nor the images. torchvision
-checks the MD5 of every file before it unpickles one.
+Their class counts are known, so planning with them loads neither torch nor the images. CIFAR's
+files are pickles: torchvision checks the MD5 of each before it opens one.
 """
 
 from collections.abc import Iterator
@@ -12,12 +12,17 @@ from typing import Any
 import numpy as np
 
 from accrete.config import SourceConfig
-from accrete.digest import sha256_of_json
+from accrete.digest import sha256_of_file, sha256_of_json
 from accrete.errors import SourceError
 from accrete.images import Pixels
 from accrete.sources.base import Counts, Item
 from accrete.sources.torchvision_classes import CLASSES, TEST_IMAGES, TRAIN_IMAGES
 
+_FOLDERS = {
+    "cifar10": "cifar-10-batches-py",
+    "cifar100": "cifar-100-python",
+    "fashion-mnist": "FashionMNIST/raw",
+}
 _TORCHVISION_NAMES = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "fashion-mnist": "FashionMNIST"}
 
 
@@ -38,8 +43,16 @@ class TorchvisionSource:
         }
 
     def fingerprint(self) -> str:
-        """Return a digest of the name: torchvision accepts one content only, by its MD5."""
-        return sha256_of_json([self._kind, "as torchvision checks it"])
+        """Return a digest of the files, which are downloaded first where they are not there.
+
+        Raises:
+            SourceError: the set is neither there nor to be downloaded.
+        """
+        folder = self._root / _FOLDERS[self._kind]
+        if not folder.is_dir():
+            self._open("train")
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        return sha256_of_json([self._kind, [(path.name, sha256_of_file(path)) for path in files]])
 
     def items(self) -> Iterator[Item]:
         """Yield training, then test images.

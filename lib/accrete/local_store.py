@@ -1,0 +1,37 @@
+"""The store of this machine's commands: the environment's, else the embedded one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from accrete.embedded import EmbeddedPaths, embedded_store, running_server, stored_bytes
+from accrete.settings import StoreSettings, home_path, store_settings
+
+
+@contextmanager
+def local_store() -> Iterator[StoreSettings]:
+    """Give the store that the environment names, else run the embedded one meanwhile.
+
+    The embedded one is named in this process's environment then, for sources below s3:// and for
+    data sets to plan from.
+    """
+    settings = store_settings()
+    if settings is not None:
+        yield settings
+        return
+    with embedded_store(home_path()) as embedded:
+        variables = embedded.as_environment()
+        os.environ.update(variables)
+        try:
+            yield embedded
+        finally:
+            for name in variables:
+                del os.environ[name]
+
+
+def describe_store(settings: StoreSettings) -> str:
+    """Return where a store is, for people; with the size of an embedded one."""
+    home = home_path()
+    if running_server(EmbeddedPaths(home)) != settings:
+        return settings.endpoint
+    return f"{home / 'store'} ({stored_bytes(home) / 2**20:,.0f} MiB)"
