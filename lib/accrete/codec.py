@@ -1,6 +1,7 @@
 """Configuration dataclasses to JSON and back, with errors that name the field."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -80,12 +81,22 @@ def _scalar(hint: Any, value: Any, place: str) -> Any:
         return value
     if hint is str and isinstance(value, str):
         return value
-    if hint in (int, float) and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if hint in (int, float) and _is_finite_number(value):
         if hint is float:
             return float(value)
         if value == int(value):
             return int(value)
     raise ConfigError(f"{place} is {_shown(value)}: it must be {hint.__name__}")
+
+
+def _is_finite_number(value: Any) -> bool:
+    """Return whether a value is a number that a double holds; booleans are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
 
 
 def _shown(value: Any) -> str:

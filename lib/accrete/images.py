@@ -15,7 +15,7 @@ Pixels = NDArray[np.uint8]
 MAX_PIXELS = 64_000_000
 """A larger image is refused before it is decoded: 64 megapixels are 192 MB of RGB."""
 
-_GREY_MODES = ("1", "L", "I;16", "I", "F")
+_EIGHT_BIT_GREY = ("1", "L")
 
 
 def decode_image(data: bytes, place: str) -> Pixels:
@@ -30,8 +30,7 @@ def decode_image(data: bytes, place: str) -> Pixels:
             with Image.open(io.BytesIO(data)) as image:
                 _check_size(image, place)
                 image.load()
-                upright = ImageOps.exif_transpose(image)
-                converted = upright.convert("L" if upright.mode in _GREY_MODES else "RGB")
+                pixels = _eight_bit(ImageOps.exif_transpose(image), place)
     except BadImageError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on bad bytes
@@ -40,8 +39,21 @@ def decode_image(data: bytes, place: str) -> Pixels:
             f"{place} cannot be decoded ({detail}): mend or remove it, "
             "or skip such images with --on-bad-image skip"
         ) from error
-    pixels = np.asarray(converted)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _eight_bit(image: Image.Image, place: str) -> Pixels:
+    """Return an image of any mode as uint8, (height, width) where grey, else with three channels.
+
+    Raises:
+        BadImageError: its pixels are floating-point numbers, whose range nothing tells.
+    """
+    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip at 255
+        levels = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return (levels // 257).astype(np.uint8)
+    if image.mode == "F":
+        raise BadImageError(f"{place} has floating-point pixels: convert it to 8 bits")
+    return np.asarray(image.convert("L" if image.mode in _EIGHT_BIT_GREY else "RGB"))
 
 
 def _check_size(image: Image.Image, place: str) -> None:

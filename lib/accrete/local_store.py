@@ -20,13 +20,13 @@ def local_store() -> Iterator[StoreSettings]:
         yield settings
         return
     with embedded_store(home_path()) as embedded:
-        variables = embedded.as_environment()
-        os.environ.update(variables)
+        before = os.environ.copy()
+        os.environ.update(embedded.as_environment())
         try:
             yield embedded
         finally:
-            for name in variables:
-                del os.environ[name]
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def describe_store(settings: StoreSettings) -> str:

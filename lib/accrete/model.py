@@ -150,13 +150,15 @@ def _torchvision_trunk(name: str, channels: int) -> tuple[nn.Module, int]:
     from torchvision import models
 
     short_name = name.removeprefix("torchvision:")
-    try:
-        network = models.get_model(short_name, weights=None)
-    except ValueError:
+    if short_name not in models.list_models(module=models):
         raise ConfigError(
-            f"model is {name!r}, which torchvision does not have: use a name that "
+            f"model is {name!r}, which torchvision does not have: use a classifier that "
             "torchvision.models.list_models() gives, such as torchvision:resnet18"
-        ) from None
+        )
+    # These two return more than logits in training unless told not to.
+    is_inception = short_name in ("googlenet", "inception_v3")
+    options = {"aux_logits": False, "init_weights": True} if is_inception else {}
+    network = models.get_model(short_name, weights=None, **options)
     last = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not last or network.get_submodule(last[-1]).out_features != 1000:
         raise ConfigError(f"model {name} does not end in a linear classifier: choose another")

@@ -102,12 +102,14 @@ def parse_alpha(text: str | float | int | Fraction) -> Fraction:
     if len(word) > 40:
         raise PlanError(f"alpha is {word[:40]}…: {advice}")
     try:
-        # An exponent goes through float: Fraction("1e999999999") would never return.
-        alpha = Fraction(float(word)) if "e" in word.lower() else Fraction(word)
-    except (ValueError, OverflowError, ZeroDivisionError):
+        # Fraction("1e999999999") would never return: a word without / shows its size as a float.
+        if "/" not in word and not 1e-7 < float(word) < 1e7:
+            raise PlanError(f"alpha is {word!r}: {advice}")
+        alpha = Fraction(word)
+    except (ValueError, ZeroDivisionError):
         raise PlanError(f"alpha is {word!r}: {advice}") from None
     if not Fraction(1, 10**6) <= alpha <= 10**6:
-        raise PlanError(f"alpha is {word}: {advice}")
+        raise PlanError(f"alpha is {word!r}: {advice}")
     return alpha
 
 
@@ -276,5 +278,5 @@ def default_initial(num_classes: int) -> int:
 
 def describe_alpha(alpha: Fraction) -> str:
     """Return alpha as a person writes it: `1`, `0.5`, `1/3`."""
-    decimal = f"{float(alpha):g}"
+    decimal = f"{float(alpha):.12g}"
     return decimal if Fraction(decimal) == alpha else str(alpha)

@@ -74,7 +74,7 @@ def _class_order(options: dict[str, Any], counts: dict[str, int]) -> tuple[str, 
     if path is None:
         return seeded_order(counts, options["order_seed"])
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"class order {path} cannot be read ({error})") from error
     order = parse_order(text, str(path))

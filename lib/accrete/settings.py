@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from accrete.errors import ConfigError
 
@@ -39,8 +39,13 @@ class StoreSettings:
     """File of CA certificates for https; None: the system's."""
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.endpoint)
-        if url.scheme not in ("http", "https") or not url.hostname or url.path.strip("/"):
+        url = split_address(self.endpoint)
+        if (
+            url is None
+            or url.scheme not in ("http", "https")
+            or not url.hostname
+            or url.path.strip("/")
+        ):
             raise ConfigError(
                 f"store endpoint is {self.endpoint!r}: give http://host:port or https://host"
             )
@@ -69,14 +74,24 @@ class StoreAddress:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
 
+def split_address(address: str) -> SplitResult | None:
+    """Return an address in its parts, None where host or port is malformed."""
+    try:
+        url = urlsplit(address)
+        _ = url.port  # checked when it is read
+    except ValueError:
+        return None
+    return url
+
+
 def parse_store_uri(uri: str) -> StoreAddress:
     """Return bucket and prefix of `s3://bucket[/prefix]`.
 
     Raises:
         ConfigError: not of that form.
     """
-    url = urlsplit(uri)
-    if url.scheme != "s3" or not url.netloc:
+    url = split_address(uri)
+    if url is None or url.scheme != "s3" or not url.netloc or url.query or url.fragment:
         raise ConfigError(f"store is {uri!r}: give s3://bucket or s3://bucket/prefix")
     prefix = url.path.strip("/")
     return StoreAddress(bucket=url.netloc, prefix=f"{prefix}/" if prefix else "")

@@ -80,8 +80,9 @@ def _read_column(path: Path) -> pa.Array:
 
 def _copy_raw(column: pa.Array, target: Pixels, path: Path) -> None:
     row_bytes = target[0].nbytes if len(target) else 0
-    if len(target) and getattr(column.type, "byte_width", None) != row_bytes:
-        raise IntegrityError(f"{path} holds {column.type}, its manifest names {row_bytes} bytes")
+    kind = column.type
+    if len(target) and not (pa.types.is_fixed_size_binary(kind) and kind.byte_width == row_bytes):
+        raise IntegrityError(f"{path} holds {kind}, its manifest names {row_bytes} bytes")
     if len(target):
         flat = np.frombuffer(column.buffers()[1], np.uint8)
         start = column.offset * row_bytes

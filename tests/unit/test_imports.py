@@ -29,7 +29,14 @@ HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", 
 COMPUTE = ("train", "batches", "model", "evaluate")
 STORAGE = ("store", "cache", "catalog")
 # The one place that reads the environment, and the modules that start child processes with it.
-ENVIRONMENT_READERS = {"accrete.settings", "accrete.local_run", "accrete.embedded_keeper"}
+# settings reads it; the others start processes, or set it for them and for libgomp.
+ENVIRONMENT_READERS = {
+    "accrete.settings",
+    "accrete.local_run",
+    "accrete.local_store",
+    "accrete.embedded_keeper",
+    "accrete.processes",
+}
 # Calls that make a constant and do nothing else.
 MAKES_AT_IMPORT = {
     *("TypeVar", "ParamSpec", "frozenset", "field", "re.compile"),

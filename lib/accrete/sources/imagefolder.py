@@ -25,7 +25,8 @@ class ImageFolderSource:
         """
         self._files = open_files(config.location or "")
         names = [n for n in self._files.names() if PurePosixPath(n).suffix.lower() in EXTENSIONS]
-        self._has_splits = any(PurePosixPath(name).parts[0].lower() == "train" for name in names)
+        # A class may be called "train": only train/<class>/<image> makes it a split.
+        self._has_splits = any(_is_training_file(PurePosixPath(name).parts) for name in names)
         self._entries = [self._entry(name) for name in names]
         if not self._entries:
             raise SourceError(
@@ -67,7 +68,8 @@ class ImageFolderSource:
 
     def _train_classes(self) -> list[str]:
         """Return the class folders, empty ones too."""
-        folders = [PurePosixPath(folder).parts for folder in self._files.folders()]
+        paths = [PurePosixPath(folder).parts for folder in self._files.folders()]
+        folders = [parts for parts in paths if not any(part.startswith(".") for part in parts)]
         if not self._has_splits:
             return [parts[0] for parts in folders if len(parts) == 1]
         trains = [parts for parts in folders if SPLIT_NAMES.get(parts[0].lower()) == "train"]
@@ -87,3 +89,7 @@ class ImageFolderSource:
                 split=split,
                 load=partial(self._files.read, name),
             )
+
+
+def _is_training_file(parts: tuple[str, ...]) -> bool:
+    return len(parts) >= 3 and SPLIT_NAMES.get(parts[0].lower()) == "train"

@@ -53,12 +53,19 @@ class ParquetSource:
     def _place(self) -> str:
         return self._files.root
 
-    def _open(self, name: str) -> Any:
+    def _open(self, name: str, *columns: str) -> Any:
+        """Open a file that must have some columns."""
         try:
-            return pq.ParquetFile(self._files.open(name))
+            file = pq.ParquetFile(self._files.open(name))
         except (pa.ArrowInvalid, OSError) as error:
             detail = str(error).splitlines()[0]
             raise SourceError(f"{self._place}/{name} is no Parquet file ({detail})") from error
+        for column in columns:
+            if column not in file.schema_arrow.names:
+                raise SourceError(
+                    f"{self._place}/{name} has no column {column!r}, other files of the set have"
+                )
+        return file
 
     def _find_columns(self, config: SourceConfig) -> _Columns:
         schema: Any = self._open(self._entries[0][1]).schema_arrow
@@ -88,7 +95,7 @@ class ParquetSource:
         return {name: self._read_labels(name) for _, name in self._entries}
 
     def _read_labels(self, file_name: str) -> list[str]:
-        column = self._open(file_name).read(columns=[self._columns.label]).column(0)
+        column = self._open(file_name, self._columns.label).read([self._columns.label]).column(0)
         values = column.to_pylist()
         names = self._columns.names
         return [
@@ -124,7 +131,7 @@ class ParquetSource:
         for split, file_name in self._entries:
             labels = self._labels[file_name]
             row = 0
-            batches = self._open(file_name).iter_batches(
+            batches = self._open(file_name, self._columns.image).iter_batches(
                 batch_size=_BATCH_ROWS, columns=[self._columns.image]
             )
             for batch in batches:
@@ -203,6 +210,8 @@ def _class_name(value: Any, names: tuple[str, ...] | None, place: str) -> str:
     if value is None:
         raise LabelError(f"{place} has no label: give it one or remove the row")
     if isinstance(value, str):
+        if names is not None and value not in names:
+            raise LabelError(f"{place} has label {value!r}, which is no class of the set")
         return value
     if value < 0 or (names is not None and value >= len(names)):
         limit = f"0..{len(names) - 1}" if names else "0 or more"
