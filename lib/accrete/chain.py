@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from accrete.codec import to_json
 from accrete.config import ModelConfig, RunConfig
 from accrete.digest import sha256_of_json
-from accrete.errors import CountsMismatchError
 from accrete.manifests import FORMAT, DatasetManifest
-from accrete.plan import Plan
+from accrete.plan import check_counts_match
 from accrete.recipe import StageSchedule, resolve
 
 SPLITS = ("train", "validation", "test")
@@ -58,7 +57,7 @@ def stage_chain(config: RunConfig, dataset: DatasetManifest) -> tuple[StageSpec,
         CountsMismatchError: the data set is not the one that the plan was made for.
         ConfigError: the recipe does not fit the plan.
     """
-    check_counts_match(config.plan, dataset)
+    check_counts_match(config.plan, dataset.planned_counts)
     side = min(dataset.image.height, dataset.image.width)
     schedules = resolve(config.recipe, config.plan, side)
     chain: list[StageSpec] = []
@@ -99,30 +98,3 @@ def _shards_of(dataset: DatasetManifest, names: tuple[str, ...]) -> list[list[li
         [[shard.sha256 for shard in by_name[name].shards(split)] for split in SPLITS]
         for name in names
     ]
-
-
-def check_counts_match(plan: Plan, dataset: DatasetManifest) -> None:
-    """Refuse a data set with other classes or training counts than the plan was made from.
-
-    Raises:
-        CountsMismatchError: names the first class that differs.
-    """
-    have = {
-        entry.name: entry.num_images("train") + entry.num_skipped_train for entry in dataset.classes
-    }
-    planned = dict(zip(plan.class_order, plan.class_images, strict=True))
-    advice = "plan again from this source"
-    for name in planned:
-        if name not in have:
-            raise CountsMismatchError(f"the plan has class {name!r}, the source does not: {advice}")
-    for name, count in have.items():
-        if name not in planned:
-            raise CountsMismatchError(
-                f"the source has class {name!r} with {count} training images, "
-                f"the plan does not: {advice}"
-            )
-        if count != planned[name]:
-            raise CountsMismatchError(
-                f"class {name!r} has {count} training images, "
-                f"the plan was made for {planned[name]}: {advice}"
-            )

@@ -16,7 +16,7 @@ from accrete.errors import AccreteError
 from accrete.options import plan_options, source_options
 from accrete.pipeline_file import load_pipeline_file, shipped_pipeline
 from accrete.plan import Plan
-from accrete.requests import class_counts, make_plan, source_config
+from accrete.requests import class_counts, make_plan, source_config, warn_about
 from accrete.run_command import ENV_PREFIX
 from accrete.settings import default_store_uri, parse_store_uri
 
@@ -75,11 +75,7 @@ def plan(classes: int | None, images_per_class: int, as_json: bool, **options: A
             counts = class_counts(options, source_config(options), default_store_uri())
     made = make_plan(options, counts)
     click.echo(json.dumps(plan_json(made), indent=1) if as_json else plan_table(made))
-    if made.stage_sizes[0] == 1:
-        click.echo(
-            "warning: the first stage has one class: there is nothing to tell apart until stage 2",
-            err=True,
-        )
+    warn_about(made)
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

@@ -63,8 +63,4 @@ def counts_of_dataset(digest: str, store_uri: str) -> dict[str, int]:
 
     store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
     store.check()
-    manifest = Catalog(store).dataset(digest)
-    return {
-        entry.name: entry.num_images("train") + entry.num_skipped_train
-        for entry in manifest.classes
-    }
+    return Catalog(store).dataset(digest).planned_counts

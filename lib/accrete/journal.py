@@ -10,16 +10,23 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import Any, Protocol
 
 from accrete import keys
 from accrete.errors import AccreteError
 from accrete.store import ObjectStore
+
+
+class Meter(Protocol):
+    """Takes the amount done, and a detail, as often as one likes."""
+
+    def __call__(self, done: int, detail: str = "") -> None:
+        """Say how far it is."""
+
 
 UPLOAD_INTERVAL_S = 10.0
 LINE_INTERVAL_S = 10.0
@@ -85,8 +92,8 @@ class Journal:
             self._document["progress"] = None
         self._write_file()
 
-    def meter(self, title: str, total: int, unit: str) -> Callable[[int, str], None]:
-        """Return a function to call with the amount done and a detail, as often as one likes."""
+    def meter(self, title: str, total: int, unit: str) -> Meter:
+        """Return what is to be told how far something is."""
         started = time.monotonic()
 
         def report(done: int, detail: str = "") -> None:

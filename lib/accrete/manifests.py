@@ -122,6 +122,14 @@ class DatasetManifest:
         """64 hex digits."""
         return sha256_of_json(to_json(self))
 
+    @property
+    def planned_counts(self) -> dict[str, int]:
+        """Training images of each class, those that were skipped as bad included."""
+        return {
+            entry.name: entry.num_images("train") + entry.num_skipped_train
+            for entry in self.classes
+        }
+
     def entry(self, name: str) -> ClassEntry:
         """Return a class by name.
 

@@ -4,11 +4,11 @@ Pure: needs class counts and nothing else. The paper's letters: c_i classes, d_j
 stage j adds, D_j all images after stage j, N_j all classes after it, alpha_j = |d_j| / |D_{j-1}|.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from accrete.errors import PlanError
+from accrete.errors import CountsMismatchError, PlanError
 
 MAX_PIPELINE_STEPS = 30
 """Training tasks in one DAG at most: Argo keeps the whole workflow in one etcd value (1.5 MiB),
@@ -126,6 +126,25 @@ def check_counts(class_images: Sequence[int], names: Sequence[str] | None = None
             name = repr(names[position]) if names else f"number {position + 1}"
             raise PlanError(
                 f"class {name} has {count} training images: each class needs at least one"
+            )
+
+
+def check_counts_match(plan: Plan, counts: Mapping[str, int]) -> None:
+    """Refuse images of other classes or counts than a plan was made from.
+
+    Args:
+        plan: the plan.
+        counts: training images of each class that is there.
+
+    Raises:
+        CountsMismatchError: names the first class that differs.
+    """
+    planned = dict(zip(plan.class_order, plan.class_images, strict=True))
+    for name in sorted(planned.keys() | counts.keys()):
+        if planned.get(name, 0) != counts.get(name, 0):
+            raise CountsMismatchError(
+                f"class {name!r} has {counts.get(name, 0)} training images, but the plan was made "
+                f"for {planned.get(name, 0)}: plan again from these images"
             )
 
 

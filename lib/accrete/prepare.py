@@ -15,7 +15,7 @@ from accrete.catalog import Catalog
 from accrete.codec import to_json
 from accrete.config import SourceConfig
 from accrete.digest import sha256_of_file, sha256_of_json
-from accrete.errors import BadImageError, CountsMismatchError, EmptyClassError
+from accrete.errors import BadImageError, EmptyClassError
 from accrete.images import Pixels, decode_image, resize_crop
 from accrete.manifests import (
     FORMAT,
@@ -26,7 +26,7 @@ from accrete.manifests import (
     Skipped,
     SplitPolicy,
 )
-from accrete.plan import Plan
+from accrete.plan import Plan, check_counts_match
 from accrete.shards import parts_of, write_shard
 from accrete.sources import Item, Source, open_source
 from accrete.sources.allotment import Allotment, split_policy, training_counts
@@ -41,8 +41,8 @@ MAX_DEFAULT_SIDE = 224
 _CHUNK_ITEMS = 64
 _NAMED_SKIPS = 100
 
-Progress = Callable[[int, int], None]
-"""Called with images done and images in all."""
+Meter = Callable[[int], Callable[[int], None]]
+"""Given the images in all, returns what is called with the images done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Prepared:
 
 
 def prepare(
-    config: SourceConfig, plan: Plan, catalog: Catalog, work_path: Path, progress: Progress
+    config: SourceConfig, plan: Plan, catalog: Catalog, work_path: Path, meter: Meter
 ) -> Prepared:
     """Store a source's images as class shards, unless the same ones are stored already.
 
@@ -65,7 +65,7 @@ def prepare(
         plan: what the images must match: its classes and training counts.
         catalog: where manifests and objects go.
         work_path: folder for temporary files, about twice the size of the images.
-        progress: told how far it is.
+        meter: told how far it is.
 
     Raises:
         SourceError: of any kind; nothing is published then.
@@ -77,16 +77,17 @@ def prepare(
     if known is not None:
         return Prepared(manifest=known, reused=True)
     counts = source.counts()
-    _check_planned(plan, training_counts(counts, config))
+    check_counts_match(plan, training_counts(counts, config))
     policy = split_policy(counts, config)
     total = sum(sum(of_split.values()) for of_split in counts.values())
     work_path.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work_path, prefix="prepare-") as folder:
         intake = _Intake(Path(folder), list(counts["train"]), config)
         allotment = Allotment(counts, policy)
+        report = meter(total)
         for done, decoded in enumerate(_decoded(source, config), start=1):
             intake.add(decoded, allotment.split_of(decoded.item))
-            progress(done, total)
+            report(done)
         manifest = intake.publish(policy, catalog)
     catalog.create_dataset(manifest, fingerprint)
     return Prepared(manifest=manifest, reused=False)
@@ -97,16 +98,6 @@ def _fingerprint(config: SourceConfig, source: Source) -> str:
     options = to_json(config)
     del options["location"]  # the same images elsewhere are the same images
     return sha256_of_json({"format": FORMAT, "options": options, "content": source.fingerprint()})
-
-
-def _check_planned(plan: Plan, counts: dict[str, int]) -> None:
-    planned = dict(zip(plan.class_order, plan.class_images, strict=True))
-    for name in sorted(planned.keys() | counts.keys()):
-        if planned.get(name, 0) != counts.get(name, 0):
-            raise CountsMismatchError(
-                f"class {name!r} has {counts.get(name, 0)} training images in the source, "
-                f"but the plan was made for {planned.get(name, 0)}: plan again from this source"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,19 +209,16 @@ class _Intake:
 
     def _image_format(self) -> ImageFormat:
         size = self._config.image_size
-        if self._is_uniform:
-            height, width = next(iter(self._sizes), (1, 1))
-        else:
-            height = width = size or self._shortest_side
-        resizes = not self._is_uniform or (size is not None and (height, width) != (size, size))
-        if resizes and size is not None:
-            height = width = size
+        first = next(iter(self._sizes), (1, 1))
+        is_raw = self._is_uniform and (size is None or first == (size, size))
+        side = size or self._shortest_side
+        height, width = first if is_raw else (side, side)
         return ImageFormat(
-            encoding="encoded" if resizes else "raw",
+            encoding="raw" if is_raw else "encoded",
             height=height,
             width=width,
             channels=self._channels,
-            preprocessing="short-side-center-crop" if resizes else "none",
+            preprocessing="none" if is_raw else "short-side-center-crop",
         )
 
     def _entry(self, name: str, image: ImageFormat, catalog: Catalog) -> ClassEntry:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import click
+
 from accrete.classes import check_order, parse_order, seeded_order
 from accrete.config import ModelConfig, RunConfig, SourceConfig, check_run_name
 from accrete.counting import counts_of_dataset, counts_of_file, counts_of_source
@@ -67,6 +69,15 @@ def make_plan(options: dict[str, Any], counts: dict[str, int]) -> Plan:
     images = tuple(counts[name] for name in order)
     rule, sizes = _sizes(options, images)
     return Plan(rule=rule, class_order=order, class_images=images, stage_sizes=sizes)
+
+
+def warn_about(plan: Plan) -> None:
+    """Tell what is allowed but rarely meant."""
+    if plan.stage_sizes[0] == 1 and len(plan.stage_sizes) > 1:
+        click.echo(
+            "warning: the first stage has one class: there is nothing to tell apart until stage 2",
+            err=True,
+        )
 
 
 def _class_order(options: dict[str, Any], counts: dict[str, int]) -> tuple[str, ...]:
@@ -191,5 +202,6 @@ def make_request(options: dict[str, Any], *, local: bool) -> PipelineRequest:
     placement = make_placement(options, local=local)
     config = run_config(options, placement, store_uri)
     resolve(config.recipe, config.plan, image_side=32)  # an unfit recipe shows before any step
+    warn_about(config.plan)
     name = check_run_name(options["name"] or default_run_name(config))
     return PipelineRequest(config=config, placement=placement, run_name=name, store_uri=store_uri)

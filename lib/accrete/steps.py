@@ -102,14 +102,12 @@ def prepare_step(
                 f"the pipeline was compiled for {int(num_stages)} stages, its config has "
                 f"{len(run.plan.stage_sizes)}: compile it again"
             )
-        total = sum(run.plan.class_images)
-        meter = context.journal.meter("prepare", total, "images")
         prepared = prepare(
             run.source,
             run.plan,
             context.catalog,
             context.cache.work_path,
-            lambda done, of: meter(min(done, of), ""),
+            lambda total: context.journal.meter("prepare", total, "images"),
         )
         manifest = prepared.manifest
         chain = stage_chain(run, manifest)

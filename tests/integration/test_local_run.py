@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, Cli
+from PIL import Image
 
 from accrete.store import ObjectStore
 
@@ -163,6 +164,34 @@ def test_a_failing_step_is_one_line_and_nothing_is_published(
     status = cli("status", "bad")
     assert status.stdout.startswith("bad: failed")
     assert "no_such_net" in status.stdout
+
+
+def test_a_corrupt_image_ends_a_run_in_one_line(
+    cli: Cli, store: ObjectStore, tmp_path: Path
+) -> None:
+    for number in range(6):
+        folder = tmp_path / "images" / ("cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12, 12), (40 * number, 0, 0)).save(folder / f"{number}.png")
+    (tmp_path / "images" / "cat" / "3.png").write_bytes(b"\x89PNG but no more")
+    done = cli("run", "--source", "imagefolder", "--data", "images", "--gpus", "0")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("accrete: error: images/cat/3.png cannot be")
+    assert "--on-bad-image skip" in done.stderr
+    assert store.list_keys("datasets/") == []
+
+
+def test_a_tampered_shard_ends_a_run_in_one_line(
+    cli: Cli, store: ObjectStore, tmp_path: Path
+) -> None:
+    assert cli("run", *SHORT).returncode == 0
+    stages = store.list_keys("stages/")
+    shard = min(store.list_objects("objects/"), key=lambda found: found[1])
+    store.write_note(shard[0], b"\x00" * shard[1])
+    done = cli("run", *SHORT, "--alpha", "2", ACCRETE_CACHE=str(tmp_path / "cold"))
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[-1].startswith(f"accrete: error: {store.uri(shard[0])} holds")
+    assert set(stages) <= set(store.list_keys("stages/"))
 
 
 def test_a_run_on_the_embedded_store_needs_nothing(cli: Cli, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def plan_of(counts: dict[str, int]) -> Plan:
 def run_prepare(catalog: Catalog, tmp_path: Path) -> Prepare:
     def run(config: SourceConfig, counts: dict[str, int] | None = None) -> Prepared:
         found = counts or training_counts(open_source(config).counts(), config)
-        return prepare(config, plan_of(found), catalog, tmp_path / "work", lambda *_: None)
+        return prepare(config, plan_of(found), catalog, tmp_path / "work", lambda _: lambda _: None)
 
     return run
 

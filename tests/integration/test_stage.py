@@ -49,7 +49,7 @@ def digits_config(alpha: str = "1", **recipe: object) -> RunConfig:
 @pytest.fixture
 def dataset(catalog: Catalog, tmp_path: Path) -> DatasetManifest:
     plan = digits_config().plan
-    return prepare(SOURCE, plan, catalog, tmp_path / "work", lambda *_: None).manifest
+    return prepare(SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None).manifest
 
 
 @pytest.fixture

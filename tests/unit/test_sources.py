@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from accrete.config import SourceConfig
@@ -607,3 +608,48 @@ def test_real_cifar100_has_its_counts_labels_and_pixels(cifar100: str) -> None:
 def test_real_cifar100_finds_its_columns_by_itself(cifar100: str) -> None:
     counts = open_source(SourceConfig(kind="parquet", location=cifar100)).counts()
     assert len(counts["train"]) == 100
+
+
+def write_idx(path: Path, magic: int, values: NDArray[np.uint8]) -> None:
+    header = np.array([magic, *values.shape], ">i4").tobytes()
+    path.write_bytes(header + values.tobytes())
+
+
+def fashion_mnist(root: Path) -> SourceConfig:
+    """Write files in Fashion-MNIST's own format: as many images, all of them noise."""
+    raw = root / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, count in (("train", 60_000), ("t10k", 10_000)):
+        pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
+        write_idx(raw / f"{name}-images-idx3-ubyte", 0x803, pixels)
+        labels = np.arange(count, dtype=np.uint8) % 10
+        write_idx(raw / f"{name}-labels-idx1-ubyte", 0x801, labels)
+    return SourceConfig(kind="fashion-mnist", location=str(root))
+
+
+def test_torchvision_s_files_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:
+    source = open_source(fashion_mnist(tmp_path))
+    counted = Counter((item.split, item.class_name) for item in source.items())
+    assert {name: counted["train", name] for name in source.counts()["train"]} == dict(
+        source.counts()["train"]
+    )
+    assert counted["test", "T-shirt/top"] == 1000
+    first = next(iter(source.items()))
+    pixels = first.load()
+    assert isinstance(pixels, np.ndarray)
+    assert pixels.shape == (28, 28, 1)
+    before = source.fingerprint()
+    labels = tmp_path / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\x03")
+    assert source.fingerprint() != before
+
+
+def test_a_torchvision_set_that_is_not_there_and_cannot_be_downloaded_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    source = open_source(SourceConfig(kind="cifar10", location=str(tmp_path)))
+    assert sum(source.counts()["train"].values()) == 50_000
+    with pytest.raises(SourceError, match=r"cifar10 is not below .* cannot be downloaded"):
+        source.fingerprint()

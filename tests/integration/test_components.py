@@ -1,0 +1,92 @@
+"""The components' own functions, called as KFP's executor calls them: alone, with artifacts."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accrete_components.prepare.component import prepare
+from accrete_components.report.component import report
+from accrete_components.train_stage.component import train_stage
+from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
+
+from accrete.codec import to_json, without_nones
+from accrete.config import ModelConfig, RunConfig, SourceConfig
+from accrete.plan import Plan
+from accrete.recipe import Recipe
+from accrete.sources import open_source
+from accrete.sources.allotment import training_counts
+from accrete.store import ObjectStore
+
+SOURCE = SourceConfig(kind="digits")
+
+
+def one_class_first() -> RunConfig:
+    """Three stages that begin with a single class, as in the paper's Figure 1."""
+    counts = training_counts(open_source(SOURCE).counts(), SOURCE)
+    plan = Plan(
+        rule="the list 1,4,5",
+        class_order=tuple(counts),
+        class_images=tuple(counts.values()),
+        stage_sizes=(1, 4, 5),
+    )
+    recipe = Recipe(flip=False, budget_epochs=12.0)
+    return RunConfig(source=SOURCE, plan=plan, model=ModelConfig(name="small"), recipe=recipe)
+
+
+@pytest.fixture
+def in_pod(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The environment of a pod, and the parameters that every step gets."""
+    for name, value in store.settings.as_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ACCRETE_CACHE", str(tmp_path / "cache"))
+    return {"run_name": "by-hand", "store_uri": str(store.address)}
+
+
+def test_the_functions_make_a_run_without_a_runner(
+    in_pod: dict[str, Any], tmp_path: Path, store: ObjectStore
+) -> None:
+    def artifact(kind: type[Artifact], name: str) -> Any:
+        return kind(name=name, uri=str(tmp_path / name), metadata={})
+
+    dataset, plan = artifact(Dataset, "dataset"), artifact(Artifact, "plan")
+    config = without_nones(to_json(one_class_first()))
+    prepare.python_func(config=config, num_stages=3, dataset=dataset, plan=plan, **in_pod)
+    assert dataset.metadata["num_classes"] == 10
+    inputs = {"dataset": dataset, "plan": plan, **in_pod}
+
+    first, metrics = artifact(Model, "first"), artifact(Metrics, "first metrics")
+    train_stage.python_func(stages=[1.0], model=first, metrics=metrics, **inputs)
+    assert metrics.metadata["top1"] == 1.0  # of one class
+    last, metrics = artifact(Model, "last"), artifact(Metrics, "last metrics")
+    train_stage.python_func(stages=[2.0, 3.0], model=last, metrics=metrics, parent=first, **inputs)
+    assert metrics.metadata["num_classes"] == 10
+    assert metrics.metadata["top1"] > 0.5
+    assert last.metadata["manifest_uri"].startswith("s3://")
+
+    page, figures = artifact(HTML, "page"), artifact(Artifact, "figures")
+    metrics = artifact(Metrics, "report metrics")
+    report.python_func(model=last, page=page, figures=figures, metrics=metrics, plan=plan, **in_pod)
+    stages = json.loads(Path(figures.path).read_text())["stages"]
+    assert [stage["num_classes"] for stage in stages] == [1, 5, 10]
+    assert Path(page.path).read_bytes() == store.read_note("runs/by-hand/report.html")
+
+
+def test_a_pipeline_compiled_for_another_plan_is_refused(
+    in_pod: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = Dataset(name="dataset", uri=str(tmp_path / "dataset"))
+    plan = Artifact(name="plan", uri=str(tmp_path / "plan"))
+    config = without_nones(to_json(one_class_first()))
+    with pytest.raises(SystemExit) as caught:
+        prepare.python_func(config=config, num_stages=4, dataset=dataset, plan=plan, **in_pod)
+    assert caught.value.code == 2
+    assert "compiled for 4 stages, its config has 3: compile it again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("component", [prepare, train_stage, report])
+def test_a_component_s_body_is_short(component: Any) -> None:
+    source = inspect.getsource(component.python_func)
+    body = source.split('"""')[2]
+    assert len(body.splitlines()) <= 22
