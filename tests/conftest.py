@@ -12,8 +12,11 @@ import pytest
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog
 from accrete.embedded import embedded_store
+from accrete.processes import share_cpus_well
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
+
+share_cpus_well()  # before any test imports torch: the machine may be busy
 
 ROOT = Path(__file__).parent.parent
 CIFAR100 = os.environ.get("ACCRETE_TEST_CIFAR100")

@@ -71,7 +71,7 @@ class TrainingBatches:
         self.num_images, self._height, self._width, _ = images_NHWC.shape
         self._labels_N = labels_N
         self._batch_size = batch_size
-        self._seed, self._stage = seed, stage
+        self.seed, self._stage = seed, stage
         self._normalization = normalization
         self._augmentation = augmentation
         pad = augmentation.crop_padding
@@ -88,7 +88,7 @@ class TrainingBatches:
             step: global step, seed of the augmentation.
         """
         index_B = self._indices(position)
-        generator = torch.Generator().manual_seed(derive_seed("augment", self._seed, step))
+        generator = torch.Generator().manual_seed(derive_seed("augment", self.seed, step))
         images = self._cropped(index_B, generator)
         if self._augmentation.flip:
             flips_B = torch.rand(len(index_B), generator=generator) < 0.5
@@ -109,7 +109,7 @@ class TrainingBatches:
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
-            order = epoch_order(self.num_images, seed=self._seed, stage=self._stage, epoch=epoch)
+            order = epoch_order(self.num_images, seed=self.seed, stage=self._stage, epoch=epoch)
             recent = {e: o for e, o in self._orders.items() if e == epoch - 1}
             self._orders = recent | {epoch: order.to(self._labels_N.device)}
         return self._orders[epoch]

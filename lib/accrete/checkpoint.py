@@ -1,9 +1,10 @@
 """Checkpoints: weights and momentum as safetensors, with what is needed to use them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -14,6 +15,7 @@ from accrete.config import ModelConfig
 from accrete.digest import canonical_json
 from accrete.errors import CheckpointMismatchError, IntegrityError
 from accrete.manifests import FORMAT, ImageFormat, Normalization
+from accrete.train import TrainState
 
 _MODEL, _MOMENTUM = "model.", "momentum."
 _METADATA_KEY = "accrete"
@@ -38,10 +40,25 @@ class CheckpointInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """A checkpoint's content, on the CPU."""
+class SnapshotInfo:
+    """What a snapshot of a stage in training says of itself."""
 
-    info: CheckpointInfo
+    format: int
+    """FORMAT."""
+    stage: str
+    """Identity of the stage."""
+    state: TrainState
+    """How far it is."""
+
+
+Info = TypeVar("Info", CheckpointInfo, SnapshotInfo)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint(Generic[Info]):
+    """The content of a checkpoint or a snapshot, on the CPU."""
+
+    info: Info
     """What it says of itself."""
     weights: dict[str, Tensor]
     """The model's state, by name."""
@@ -50,39 +67,62 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, momentum: dict[str, Tensor], info: CheckpointInfo
+    path: Path,
+    weights: Mapping[str, Tensor],
+    momentum: Mapping[str, Tensor],
+    info: CheckpointInfo | SnapshotInfo,
 ) -> None:
-    """Write a checkpoint; the same content gives the same bytes."""
-    tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
+    """Write a checkpoint or a snapshot; the same content gives the same bytes.
+
+    Args:
+        path: the file to make.
+        weights: the model's state, by name.
+        momentum: SGD's buffers, by parameter name; may be empty.
+        info: what it says of itself.
+    """
+    tensors = {_MODEL + name: tensor for name, tensor in weights.items()}
     tensors |= {_MOMENTUM + name: tensor for name, tensor in momentum.items()}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One metadata entry only: safetensors writes several in an order that changes by process.
     save_file(plain, path, metadata={_METADATA_KEY: canonical_json(to_json(info)).decode()})
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path) -> Checkpoint[CheckpointInfo]:
     """Read a checkpoint whose hash was checked when it was fetched.
 
     Raises:
         IntegrityError: the file is no checkpoint of this format.
     """
+    return _load(path, CheckpointInfo)
+
+
+def load_snapshot(path: Path) -> Checkpoint[SnapshotInfo]:
+    """Read a snapshot whose hash was checked when it was fetched.
+
+    Raises:
+        IntegrityError: the file is no snapshot of this format.
+    """
+    return _load(path, SnapshotInfo)
+
+
+def _load(path: Path, info_type: type[Info]) -> Checkpoint[Info]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata: Any = json.loads((file.metadata() or {})[_METADATA_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise IntegrityError(f"{path} is not an accrete checkpoint ({error})") from error
-    info = from_json(CheckpointInfo, metadata, str(path))
-    if info.format != FORMAT:
-        raise IntegrityError(f"{path} has format {info.format}, this accrete reads {FORMAT}")
+    version = metadata.get("format") if isinstance(metadata, dict) else None
+    if version != FORMAT:
+        raise IntegrityError(f"{path} has format {version}, this accrete reads {FORMAT}")
     return Checkpoint(
-        info=info,
+        info=from_json(info_type, metadata, str(path)),
         weights=_below(_MODEL, tensors),
         momentum=_below(_MOMENTUM, tensors),
     )
 
 
-def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+def load_weights(model: nn.Module, checkpoint: Checkpoint[Info]) -> None:
     """Copy a checkpoint's weights into a model of the same shape.
 
     Raises:

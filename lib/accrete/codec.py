@@ -34,7 +34,7 @@ def from_json(cls: type[T], data: Any, place: str) -> T:
     """Build a dataclass from decoded JSON, checking names and types.
 
     Args:
-        cls: a dataclass whose fields are dataclasses, tuples, scalars or optional ones of these.
+        cls: a dataclass of dataclasses, tuples, lists, scalars or optional ones of these.
         data: decoded JSON; a whole float stands for an int, since KFP sends every number as one.
         place: where the data came from, for errors.
 
@@ -64,11 +64,11 @@ def _convert(hint: Any, value: Any, place: str) -> Any:
             return None
         inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
         return _convert(inner, value, place)
-    if origin is tuple:
+    if origin in (tuple, list):
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{place} is {_shown(value)}: it must be a list")
         inner = typing.get_args(hint)[0]
-        return tuple(_convert(inner, item, f"{place}[{i}]") for i, item in enumerate(value))
+        return origin(_convert(inner, item, f"{place}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return from_json(hint, value, place)
     return _scalar(hint, value, place)

@@ -91,6 +91,12 @@ class TrainingDivergedError(AccreteError):
     """The loss of a stage became NaN or infinite."""
 
 
+class PreemptedError(AccreteError):
+    """The step was told to end; what it had done is saved, and another attempt goes on."""
+
+    exit_code = 75  # EX_TEMPFAIL: try again
+
+
 class PipelineError(AccreteError):
     """The pipeline service or the local runner failed."""
 

@@ -1,5 +1,9 @@
 """Object keys: the one place where they are built."""
 
+import re
+
+_SNAPSHOT = re.compile(r"(\d{10})-(\d{1,15})-([0-9a-f]{64})\.safetensors")
+
 
 def object_key(sha256: str) -> str:
     """Key of an immutable object, by its content."""
@@ -19,6 +23,22 @@ def prepared_key(fingerprint: str) -> str:
 def stage_key(digest: str) -> str:
     """Key of a stage manifest."""
     return f"stages/{digest}/manifest.json"
+
+
+def snapshot_prefix(stage: str) -> str:
+    """Prefix of the snapshots of a stage that is being trained."""
+    return f"snapshots/{stage}/"
+
+
+def snapshot_key(stage: str, position: int, sha256: str, num_bytes: int) -> str:
+    """Key of a snapshot after some steps; it names its own size and content, so none else does."""
+    return f"snapshots/{stage}/{position:010d}-{num_bytes}-{sha256}.safetensors"
+
+
+def parse_snapshot_key(key: str) -> tuple[int, int, str] | None:
+    """Return (position, num_bytes, sha256) of a snapshot's key, None for another key."""
+    match = _SNAPSHOT.fullmatch(key.rpartition("/")[2])
+    return (int(match[1]), int(match[2]), match[3]) if match else None
 
 
 def run_prefix() -> str:

@@ -4,6 +4,7 @@ Pure: needs class counts and nothing else. The paper's letters: c_i classes, d_j
 stage j adds, D_j all images after stage j, N_j all classes after it, alpha_j = |d_j| / |D_{j-1}|.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -103,13 +104,14 @@ def parse_alpha(text: str | float | int | Fraction) -> Fraction:
         raise PlanError(f"alpha is {word[:40]}…: {advice}")
     try:
         # Fraction("1e999999999") would never return: a word without / shows its size as a float.
-        if "/" not in word and not 1e-7 < float(word) < 1e7:
-            raise PlanError(f"alpha is {word!r}: {advice}")
-        alpha = Fraction(word)
+        size = 1.0 if "/" in word else float(word)
+        alpha = Fraction(word) if 1e-7 < size < 1e7 else Fraction(0)
     except (ValueError, ZeroDivisionError):
         raise PlanError(f"alpha is {word!r}: {advice}") from None
-    if not Fraction(1, 10**6) <= alpha <= 10**6:
+    if math.isnan(size):
         raise PlanError(f"alpha is {word!r}: {advice}")
+    if not Fraction(1, 10**6) <= alpha <= 10**6:
+        raise PlanError(f"alpha is {word}: {advice}")
     return alpha
 
 

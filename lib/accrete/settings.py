@@ -17,7 +17,7 @@ ENV_STORE = "ACCRETE_STORE"
 ENV_CACHE = "ACCRETE_CACHE"
 ENV_HOME = "ACCRETE_HOME"
 ENV_PROGRESS = "ACCRETE_PROGRESS_DIR"
-ENV_PARENT = "ACCRETE_PARENT_PID"
+ENV_SNAPSHOT_INTERVAL = "ACCRETE_SNAPSHOT_INTERVAL_S"
 ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
 
 DEFAULT_STORE = "s3://accrete"
@@ -148,16 +148,26 @@ def cache_path() -> Path:
     return Path(os.environ.get(ENV_CACHE) or home_path() / "cache").expanduser().absolute()
 
 
+def snapshot_interval_s() -> float:
+    """Return the seconds between snapshots of a stage in training.
+
+    Raises:
+        ConfigError: the variable holds no number from 0 up.
+    """
+    text = os.environ.get(ENV_SNAPSHOT_INTERVAL) or "60"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise ConfigError(f"{ENV_SNAPSHOT_INTERVAL} is {text!r}: give seconds, such as 60")
+    return seconds
+
+
 def progress_path() -> Path | None:
     """Return the folder where a local run's steps say how far they are."""
     value = os.environ.get(ENV_PROGRESS)
     return Path(value) if value else None
-
-
-def parent_pid() -> int | None:
-    """Return the process whose death ends a local step."""
-    value = os.environ.get(ENV_PARENT)
-    return int(value) if value else None
 
 
 def kfp_endpoint() -> str | None:

@@ -14,16 +14,17 @@ from accrete.batches import Augmentation, TrainingBatches
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog
 from accrete.chain import StageSpec
-from accrete.checkpoint import Checkpoint, load_weights
+from accrete.checkpoint import Checkpoint, CheckpointInfo, load_weights
 from accrete.device import compute_device
 from accrete.errors import AccreteError, TrainingDivergedError
 from accrete.evaluate import Evaluation, evaluate
 from accrete.manifests import DatasetManifest, StageManifest, StageTimes
 from accrete.model import Classifier, build_model, grow_head, grow_momentum
 from accrete.seeds import derive_seed
+from accrete.snapshots import Progress, SnapshotWatcher, delete_snapshots, newest_snapshot
 from accrete.stage_inputs import Images, check_same_classes, find_parent, pull_inputs
 from accrete.stage_outputs import StageOutputs, push_outputs
-from accrete.train import Progress, load_momentum, make_optimizer, momentum_of, train
+from accrete.train import TrainState, load_momentum, make_optimizer, momentum_of, train
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,8 @@ def run_stage(
     catalog: Catalog,
     cache: NodeCache,
     progress: Progress,
+    *,
+    snapshot_interval_s: float = 60.0,
 ) -> StageOutcome:
     """Train a stage and publish it, unless it is published already.
 
@@ -64,11 +67,13 @@ def run_stage(
         catalog: where its parent is and it goes.
         cache: objects of this node.
         progress: what the step loop reports to.
+        snapshot_interval_s: seconds between snapshots, from which another attempt goes on.
 
     Raises:
         IntegrityError: stored bytes are not those that a manifest names.
         CheckpointMismatchError: the parent is missing or of another plan.
         TrainingDivergedError: the loss is not finite; nothing is published.
+        PreemptedError: SIGTERM came; a snapshot is stored.
     """
     existing = catalog.stage(spec.digest)
     if existing is not None:
@@ -81,8 +86,17 @@ def run_stage(
     model, optimizer = _grown_model(spec, dataset, inputs.checkpoint, device)
     batches = _training_batches(spec, dataset, inputs.train)
     grow_s = watch.lap()
+    watcher = SnapshotWatcher(
+        spec.digest,
+        catalog.store,
+        cache.work_path,
+        interval_s=snapshot_interval_s,
+        progress=progress,
+    )
+    state = _continued(spec, model, optimizer, catalog, cache)
     try:
-        history = train(model, batches, spec.schedule, optimizer, progress)
+        with watcher.watching(model, optimizer):
+            history = train(model, batches, spec.schedule, optimizer, state=state, watcher=watcher)
     except TrainingDivergedError as error:
         raise TrainingDivergedError(f"{spec.name}: {error}") from None
     train_s = watch.lap()
@@ -109,11 +123,15 @@ def run_stage(
         ),
     )
     published = catalog.create_stage(manifest)
+    delete_snapshots(spec.digest, catalog.store)
     return StageOutcome(manifest=published, reused=published != manifest)
 
 
 def _grown_model(
-    spec: StageSpec, dataset: DatasetManifest, checkpoint: Checkpoint | None, device: torch.device
+    spec: StageSpec,
+    dataset: DatasetManifest,
+    checkpoint: Checkpoint[CheckpointInfo] | None,
+    device: torch.device,
 ) -> tuple[Classifier, torch.optim.SGD]:
     """Return M_{j-1} with a head for N_j classes, and its optimizer."""
     num_old = spec.num_old_classes if checkpoint else spec.num_classes
@@ -133,6 +151,22 @@ def _grown_model(
     optimizer = make_optimizer(model, spec.schedule)
     load_momentum(model, optimizer, momentum)
     return model, optimizer
+
+
+def _continued(
+    spec: StageSpec,
+    model: Classifier,
+    optimizer: torch.optim.SGD,
+    catalog: Catalog,
+    cache: NodeCache,
+) -> TrainState:
+    """Load the newest snapshot of an earlier attempt, if there is one; return where it stood."""
+    snapshot = newest_snapshot(spec.digest, catalog.store, cache.work_path)
+    if snapshot is None:
+        return TrainState()
+    load_weights(model, snapshot)
+    load_momentum(model, optimizer, snapshot.momentum)
+    return snapshot.info.state
 
 
 def _check_image_size(model: Classifier, dataset: DatasetManifest, spec: StageSpec) -> None:

@@ -35,7 +35,7 @@ class StageInputs:
     """Set aside to choose on; may be empty."""
     test: Images
     """To test on; may be empty."""
-    checkpoint: Checkpoint | None
+    checkpoint: Checkpoint[CheckpointInfo] | None
     """The parent's; None for the first stage."""
     pulled: Pulled
     """What came from where."""

@@ -74,7 +74,8 @@ def push_outputs(
     with TemporaryDirectory(dir=cache.work_path, prefix="stage-") as folder:
         metrics = _push_metrics(spec, outputs, catalog, Path(folder) / "metrics.json")
         path = Path(folder) / "checkpoint.safetensors"
-        save_checkpoint(path, outputs.model, outputs.momentum, _checkpoint_info(spec, dataset))
+        info = _checkpoint_info(spec, dataset)
+        save_checkpoint(path, outputs.model.state_dict(), outputs.momentum, info)
         checkpoint = _push(catalog, path)
         cache.adopt(object_ref(checkpoint), path)
     seconds = times()

@@ -29,7 +29,13 @@ from accrete.manifests import (
 )
 from accrete.processes import share_cpus_well
 from accrete.runs import RunRecord, create_record, dump_record, make_record, parse_record
-from accrete.settings import cache_path, parse_store_uri, progress_path, require_store_settings
+from accrete.settings import (
+    cache_path,
+    parse_store_uri,
+    progress_path,
+    require_store_settings,
+    snapshot_interval_s,
+)
 from accrete.store import ObjectStore
 
 T = TypeVar("T")
@@ -196,6 +202,7 @@ def _train_one(
         context.catalog,
         context.cache,
         lambda steps, loss: meter(steps * spec.schedule.batch_size, f"loss {loss:.3f}"),
+        snapshot_interval_s=snapshot_interval_s(),
     )
     context.journal.result(
         _stage_text(title, outcome.manifest, reused=outcome.reused),

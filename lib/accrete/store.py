@@ -188,14 +188,19 @@ class ObjectStore:
         )
         return address
 
-    def pull_file(self, ref: ObjectRef, path: Path) -> None:
+    def pull_file(self, ref: ObjectRef, path: Path, key: str | None = None) -> None:
         """Download an object to a file, checked and flushed; on an error no file is left.
+
+        Args:
+            ref: what must come.
+            path: the file to make.
+            key: where it lies; None: at its content's key.
 
         Raises:
             IntegrityError: the stored bytes are not those the manifest names.
             ObjectMissingError: there is no such object.
         """
-        key = keys.object_key(ref.sha256)
+        key = key or keys.object_key(ref.sha256)
         try:
             digest = self._retried(lambda: self._stream_to(key, path, ref.num_bytes), key)
             if digest != ref.sha256:
@@ -213,10 +218,19 @@ class ObjectStore:
         if self.has_object(ref):
             return False
         key = keys.object_key(ref.sha256)
-        with self._explained(key):
-            self._client.fput_object(self.address.bucket, self._full(key), str(path))
+        self.upload(key, path)
         self.traffic.add_pushed(ref.num_bytes)
         return True
+
+    def upload(self, key: str, path: Path) -> None:
+        """Upload a file to a key, replacing what is there."""
+        with self._explained(key):
+            self._client.fput_object(self.address.bucket, self._full(key), str(path))
+
+    def delete(self, key: str) -> None:
+        """Delete an object; nothing happens where there is none."""
+        with self._explained(key):
+            self._client.remove_object(self.address.bucket, self._full(key))
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         """Return some bytes of an object; fewer where it ends before."""

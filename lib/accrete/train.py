@@ -1,8 +1,9 @@
 """The step loop. Never sees a store; has no print, no file and no network in it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional
 from accrete.batches import TrainingBatches
 from accrete.errors import TrainingDivergedError
 from accrete.recipe import StageSchedule, lr_at
+from accrete.seeds import derive_seed
 
 HISTORY_POINTS = 200
 """Points of loss and learning rate kept per stage; each is the mean over the steps between."""
@@ -30,8 +32,32 @@ class HistoryPoint:
     """Mean over the steps since the last point."""
 
 
-Progress = Callable[[int, float], None]
-"""Called now and then with steps done in the stage and the mean loss since the last call."""
+@dataclass(slots=True, kw_only=True)
+class TrainState:
+    """How far a stage's training is: with weights and momentum, all that the next step needs."""
+
+    position: int = 0
+    """Steps done in the stage."""
+    history: list[HistoryPoint] = field(default_factory=list)
+    """Points so far."""
+    loss_sum: float = 0.0
+    """Sum of the losses since the last point."""
+    num_summed: int = 0
+    """Steps since the last point."""
+
+
+class Watcher(Protocol):
+    """What looks at training from outside the step loop."""
+
+    def progress(self, done: int, loss: float) -> None:
+        """Hear of steps done in the stage and the mean loss since the last call; now and then."""
+
+    def wants_state(self) -> bool:
+        """Say whether to be handed the state after this step; asked after each, so be quick."""
+        ...
+
+    def take_state(self, state: TrainState) -> None:
+        """Take the state; model and optimizer are those that the caller gave to `train`."""
 
 
 def make_optimizer(model: nn.Module, schedule: StageSchedule) -> torch.optim.SGD:
@@ -78,16 +104,22 @@ def train(
     batches: TrainingBatches,
     schedule: StageSchedule,
     optimizer: torch.optim.SGD,
-    progress: Progress,
+    *,
+    state: TrainState,
+    watcher: Watcher,
 ) -> list[HistoryPoint]:
-    """Run a stage's steps; the model and the optimizer are changed in place.
+    """Run a stage's steps, or what is left of them; model, optimizer and state change in place.
+
+    A step is a function of weights, momentum and its position alone, so that a stage that continues
+    from a snapshot ends with the weights it would have had (bit for bit on a CPU).
 
     Args:
         model: in channels_last, on the batches' device.
         batches: the stage's images.
         schedule: its window of the plan.
         optimizer: from `make_optimizer`.
-        progress: told of steps and loss a few hundred times.
+        state: fresh, or of the snapshot that model and optimizer were loaded from.
+        watcher: told of progress, and may take the state after any step.
 
     Returns:
         Loss and learning rate over the stage, at most about HISTORY_POINTS of them.
@@ -97,24 +129,27 @@ def train(
     """
     model.train()
     interval = max(1, schedule.num_steps // HISTORY_POINTS)
-    history: list[HistoryPoint] = []
-    loss_sum: Tensor | None = None
-    since = 0
-    for position in range(schedule.num_steps):
-        step = schedule.first_step + position
+    loss_sum = torch.tensor(state.loss_sum, device=next(model.parameters()).device)
+    while state.position < schedule.num_steps:
+        step = schedule.first_step + state.position
         lr = lr_at(schedule, step)
-        loss = _one_step(model, batches.batch(position, step), schedule, optimizer, lr)
-        loss_sum = loss if loss_sum is None else loss_sum + loss
-        since += 1
-        done = position + 1
-        if done % interval == 0 or done == schedule.num_steps:
-            mean_loss = float(loss_sum) / since
-            epoch = done * schedule.batch_size / batches.num_images
+        torch.manual_seed(derive_seed("dropout", batches.seed, step))
+        batch = batches.batch(state.position, step)
+        loss_sum += _one_step(model, batch, schedule, optimizer, lr)
+        state.num_summed += 1
+        state.position += 1
+        if state.position % interval == 0 or state.position == schedule.num_steps:
+            epoch = state.position * schedule.batch_size / batches.num_images
+            mean_loss = float(loss_sum) / state.num_summed
             _check_finite(mean_loss, epoch, lr)
-            history.append(HistoryPoint(step=step + 1, epoch=epoch, lr=lr, loss=mean_loss))
-            progress(done, mean_loss)
-            loss_sum, since = None, 0
-    return history
+            state.history.append(HistoryPoint(step=step + 1, epoch=epoch, lr=lr, loss=mean_loss))
+            loss_sum.zero_()
+            state.num_summed = 0
+            watcher.progress(state.position, mean_loss)
+        if watcher.wants_state():
+            state.loss_sum = float(loss_sum)
+            watcher.take_state(state)
+    return state.history
 
 
 def _one_step(

@@ -622,7 +622,7 @@ def fashion_mnist(root: Path) -> SourceConfig:
     for name, count in (("train", 60_000), ("t10k", 10_000)):
         pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
         write_idx(raw / f"{name}-images-idx3-ubyte", 0x803, pixels)
-        labels = np.arange(count, dtype=np.uint8) % 10
+        labels = (np.arange(count) % 10).astype(np.uint8)
         write_idx(raw / f"{name}-labels-idx1-ubyte", 0x801, labels)
     return SourceConfig(kind="fashion-mnist", location=str(root))
 

@@ -22,6 +22,7 @@ from accrete.recipe import Recipe, StageSchedule, lr_at, resolve
 from accrete.train import (
     HISTORY_POINTS,
     HistoryPoint,
+    TrainState,
     load_momentum,
     make_optimizer,
     momentum_of,
@@ -92,12 +93,43 @@ def make_linear_model() -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), linear)
 
 
+class Told:
+    """A watcher that remembers what it heard, and takes the state after some steps."""
+
+    def __init__(self, *positions: int) -> None:
+        self.news: list[tuple[int, float]] = []
+        self.taken: dict[int, TrainState] = {}
+        self._positions = positions
+        self._step = 0
+
+    def progress(self, done: int, loss: float) -> None:
+        self.news.append((done, loss))
+
+    def wants_state(self) -> bool:
+        self._step += 1
+        return self._step in self._positions
+
+    def take_state(self, state: TrainState) -> None:
+        self.taken[state.position] = copy.deepcopy(state)
+
+
+def train_all(
+    model: nn.Module,
+    batches: TrainingBatches,
+    schedule: StageSchedule,
+    optimizer: torch.optim.SGD,
+    watcher: Told,
+) -> list[HistoryPoint]:
+    """Train a stage from its beginning."""
+    return train(model, batches, schedule, optimizer, state=TrainState(), watcher=watcher)
+
+
 def run(
     model: nn.Module, schedule: StageSchedule, optimizer: torch.optim.SGD | None = None
 ) -> list[HistoryPoint]:
     """Train a model and return the history."""
     optimizer = optimizer or make_optimizer(model, schedule)
-    return train(model, make_batches(schedule), schedule, optimizer, lambda *_: None)
+    return train_all(model, make_batches(schedule), schedule, optimizer, Told())
 
 
 def same_weights(left: nn.Module, right: nn.Module) -> bool:
@@ -137,9 +169,7 @@ def test_another_seed_gives_other_weights() -> None:
     schedule = make_schedule(12)
     first, other = make_model(), make_model()
     run(first, schedule)
-    train(
-        other, make_batches(schedule, 1), schedule, make_optimizer(other, schedule), lambda *_: None
-    )
+    train_all(other, make_batches(schedule, 1), schedule, make_optimizer(other, schedule), Told())
     assert not same_weights(first, other)
 
 
@@ -166,14 +196,14 @@ def test_history_follows_the_schedule() -> None:
 
 def test_history_keeps_about_two_hundred_points() -> None:
     schedule = make_schedule(2 * HISTORY_POINTS + 3, batch_size=2)
-    told: list[tuple[int, float]] = []
+    told = Told()
     model = make_linear_model()
     batches = make_batches(schedule)
     optimizer = make_optimizer(model, schedule)
-    history = train(model, batches, schedule, optimizer, lambda *news: told.append(news))
+    history = train_all(model, batches, schedule, optimizer, told)
     assert HISTORY_POINTS == 200
     assert [point.step for point in history] == [*range(2, 403, 2), 403]
-    assert told == [(point.step, point.loss) for point in history]
+    assert told.news == [(point.step, point.loss) for point in history]
 
 
 def test_history_point_is_the_mean_loss_since_the_last_one(
@@ -340,3 +370,39 @@ def test_evaluation_of_no_image_is_none() -> None:
         precision_name="fp32",
     )
     assert result is None
+
+
+class StoppedError(Exception):
+    """Ends training in the middle."""
+
+
+class StopAt(Told):
+    def take_state(self, state: TrainState) -> None:
+        super().take_state(state)
+        raise StoppedError
+
+
+@pytest.mark.parametrize("position", [1, 7, 11])
+def test_training_goes_on_from_any_step_to_identical_weights_and_history(position: int) -> None:
+    schedule = make_schedule(12, precision="bf16")
+    whole = make_model()
+    history = run(whole, schedule)
+    part = make_model()
+    optimizer = make_optimizer(part, schedule)
+    stopped = StopAt(position)
+    with pytest.raises(StoppedError):
+        train_all(part, make_batches(schedule), schedule, optimizer, stopped)
+    again = make_model()
+    again.load_state_dict(part.state_dict())
+    fresh = make_optimizer(again, schedule)
+    load_momentum(again, fresh, momentum_of(part, optimizer))
+    rest = train(
+        again,
+        make_batches(schedule),
+        schedule,
+        fresh,
+        state=stopped.taken[position],
+        watcher=Told(),
+    )
+    assert same_weights(whole, again)
+    assert rest == history

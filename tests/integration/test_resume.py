@@ -1,0 +1,171 @@
+"""A stage that is ended at any moment goes on to the very weights it would have had."""
+
+import multiprocessing
+import random
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import stage_process
+from stage_process import SOURCE, attempt, long_stage
+
+from accrete import keys
+from accrete.catalog import Catalog
+from accrete.chain import StageSpec, stage_chain
+from accrete.errors import PreemptedError
+from accrete.manifests import DatasetManifest, StageManifest
+from accrete.prepare import prepare
+from accrete.settings import StoreAddress, StoreSettings
+from accrete.store import ObjectStore
+
+KILLS = 20
+SHORT_S = 0.05
+"""Between snapshots, so that a kill meets them in every phase."""
+
+Start = Callable[..., BaseProcess]
+
+
+@pytest.fixture
+def dataset(catalog: Catalog, tmp_path: Path) -> DatasetManifest:
+    plan = long_stage().plan
+    return prepare(SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None).manifest
+
+
+@pytest.fixture
+def spec(dataset: DatasetManifest) -> StageSpec:
+    (only,) = stage_chain(long_stage(), dataset)
+    return only
+
+
+@pytest.fixture
+def start(catalog: Catalog, dataset: DatasetManifest, tmp_path: Path) -> Start:
+    """Starts an attempt in a process that is forked from one with torch already imported."""
+    context = multiprocessing.get_context("forkserver")
+    # An optimizer imports torch._dynamo when it is made, a second that would be most of an attempt.
+    heavy = ["accrete.stage", "torch._dynamo", "sklearn.datasets", stage_process.__name__]
+    context.set_forkserver_preload(heavy)
+    store = catalog.store
+
+    def begin(interval_s: float = SHORT_S) -> BaseProcess:
+        arguments = (store.settings, store.address, dataset.digest, str(tmp_path / "cache"))
+        process = context.Process(target=attempt, args=(*arguments, interval_s))
+        process.start()
+        return process
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    store_settings: StoreSettings, tmp_path_factory: pytest.TempPathFactory
+) -> StageManifest:
+    """The same stage in another prefix of the store, in one go."""
+    address = StoreAddress("accrete", f"{uuid4().hex}/")
+    catalog = Catalog(ObjectStore(store_settings, address))
+    tmp_path = tmp_path_factory.mktemp("undisturbed")
+    meter = lambda _: lambda _: None  # noqa: E731
+    manifest = prepare(SOURCE, long_stage().plan, catalog, tmp_path / "work", meter).manifest
+    context = multiprocessing.get_context("forkserver")
+    arguments = (store_settings, address, manifest.digest, str(tmp_path / "other"), 1e5)
+    process = context.Process(target=attempt, args=arguments)
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
+    (spec,) = stage_chain(long_stage(), manifest)
+    stage = catalog.stage(spec.digest)
+    assert stage is not None
+    return stage
+
+
+def snapshots(store: ObjectStore) -> list[str]:
+    return store.list_keys("snapshots/")
+
+
+def wait_for_snapshot(store: ObjectStore, after: int = 0) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = [key for key in snapshots(store) if position_of(key) > after]
+        if found:
+            return found[-1]
+        time.sleep(0.02)
+    raise AssertionError("no snapshot came")
+
+
+def position_of(key: str) -> int:
+    parsed = keys.parse_snapshot_key(key)
+    assert parsed is not None
+    return parsed[0]
+
+
+def test_a_stage_killed_at_twenty_moments_ends_bit_identical(
+    start: Start, catalog: Catalog, spec: StageSpec, undisturbed: StageManifest
+) -> None:
+    rng = random.Random(0)
+    furthest = [0]
+    for _ in range(KILLS):
+        process = start()
+        if rng.random() < 0.7:  # in training, at any point between two snapshots
+            wait_for_snapshot(catalog.store, after=furthest[-1])
+            process.join(rng.uniform(0, 0.15))
+        else:  # while it pulls, builds and loads
+            process.join(rng.uniform(0, 1))
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "too short a stage to be killed so often"
+        furthest += [max(map(position_of, snapshots(catalog.store)), default=furthest[-1])]
+    assert furthest == sorted(furthest)  # no attempt lost what one before had stored
+    assert len(set(furthest)) > KILLS // 2  # and most got further
+    last = start()
+    last.join(120)
+    assert last.exitcode == 0
+    stage = catalog.stage(spec.digest)
+    assert stage is not None
+    assert stage.checkpoint.sha256 == undisturbed.checkpoint.sha256
+    assert stage.metrics.sha256 == undisturbed.metrics.sha256
+    assert snapshots(catalog.store) == []
+
+
+def test_sigterm_saves_once_more_and_ends_with_a_code_of_its_own(
+    start: Start, catalog: Catalog, spec: StageSpec, undisturbed: StageManifest
+) -> None:
+    process = start(0.5)
+    before = position_of(wait_for_snapshot(catalog.store))
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == PreemptedError.exit_code == 75
+    (saved,) = snapshots(catalog.store)
+    assert position_of(saved) > before
+    last = start(1e5)
+    last.join(120)
+    assert last.exitcode == 0
+    stage = catalog.stage(spec.digest)
+    assert stage is not None
+    assert stage.checkpoint.sha256 == undisturbed.checkpoint.sha256
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + b"\x7f"])
+def test_a_damaged_snapshot_is_passed_over(
+    damage: Callable[[bytes], bytes],
+    start: Start,
+    catalog: Catalog,
+    spec: StageSpec,
+    undisturbed: StageManifest,
+) -> None:
+    process = start(0.3)
+    wait_for_snapshot(catalog.store)
+    process.kill()
+    process.join()
+    key = snapshots(catalog.store)[-1]
+    data = catalog.store.read_note(key)
+    assert data is not None
+    catalog.store.write_note(key, damage(data))
+    last = start(1e5)
+    last.join(120)
+    assert last.exitcode == 0
+    stage = catalog.stage(spec.digest)
+    assert stage is not None
+    assert stage.checkpoint.sha256 == undisturbed.checkpoint.sha256
