@@ -40,7 +40,7 @@ def share_cpus_well() -> None:
     Call before torch is imported: its thread pool (libgomp) reads the environment once. By default
     it takes every core of the node, whatever the pod's limit, and its threads spin for a while at
     every barrier, which starves itself beside other busy processes: on two loaded cores `small` at
-    32 px ran at 138 images/s, and at 2,570 with the short spin (once each, the load not controlled).
+    32 px ran at 138 images/s, and at 2,570 with the short spin (once each, load not controlled).
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(available_cpus()))
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -14,6 +14,8 @@ import pytest
 from conftest import ROOT, Cli
 from PIL import Image
 
+from accrete import keys
+from accrete.catalog import Catalog
 from accrete.store import ObjectStore
 
 SHORT = ("--budget-epochs", "2")
@@ -186,11 +188,13 @@ def test_a_tampered_shard_ends_a_run_in_one_line(
 ) -> None:
     assert cli("run", *SHORT).returncode == 0
     stages = store.list_keys("stages/")
-    shard = min(store.list_objects("objects/"), key=lambda found: found[1])
-    store.write_note(shard[0], b"\x00" * shard[1])
+    digest = store.list_keys("datasets/")[0].split("/")[1]
+    shard = Catalog(store).dataset(digest).classes[0].train[0]
+    key = keys.object_key(shard.sha256)
+    store.write_note(key, b"\x00" * shard.num_bytes)
     done = cli("run", *SHORT, "--alpha", "2", ACCRETE_CACHE=str(tmp_path / "cold"))
     assert done.returncode == 4
-    assert done.stderr.splitlines()[-1].startswith(f"accrete: error: {store.uri(shard[0])} holds")
+    assert done.stderr.splitlines()[-1].startswith(f"accrete: error: {store.uri(key)} holds")
     assert set(stages) <= set(store.list_keys("stages/"))
 
 
