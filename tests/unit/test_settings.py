@@ -124,14 +124,14 @@ def test_folders_and_addresses_come_from_the_environment(
     monkeypatch.setenv("ACCRETE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ACCRETE_STORE", "s3://other/prefix")
     monkeypatch.setenv("ACCRETE_PROGRESS_DIR", str(tmp_path))
-    monkeypatch.setenv("ACCRETE_PARENT_PID", "123")
+    monkeypatch.setenv("ACCRETE_SNAPSHOT_INTERVAL_S", "7.5")
     monkeypatch.setenv("KFP_ENDPOINT", "http://kfp")
     monkeypatch.delenv("ACCRETE_CACHE", raising=False)
     assert settings.home_path() == tmp_path / "home"
     assert settings.cache_path() == tmp_path / "home" / "cache"
     assert settings.default_store_uri() == "s3://other/prefix"
     assert settings.progress_path() == tmp_path
-    assert settings.parent_pid() == 123
+    assert settings.snapshot_interval_s() == 7.5
     assert settings.kfp_endpoint() == "http://kfp"
     monkeypatch.setenv("ACCRETE_CACHE", str(tmp_path / "elsewhere"))
     assert settings.cache_path() == tmp_path / "elsewhere"
@@ -140,13 +140,13 @@ def test_folders_and_addresses_come_from_the_environment(
 def test_empty_environment_has_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("ACCRETE_HOME", "ACCRETE_CACHE", "ACCRETE_STORE", "ACCRETE_PROGRESS_DIR"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("ACCRETE_PARENT_PID", "KFP_ENDPOINT"):
+    for name in ("ACCRETE_SNAPSHOT_INTERVAL_S", "KFP_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert settings.home_path() == tmp_path / ".accrete"
     assert settings.default_store_uri() == "s3://accrete"
     assert settings.progress_path() is None
-    assert settings.parent_pid() is None
+    assert settings.snapshot_interval_s() == 60
     assert settings.kfp_endpoint() is None
 
 
@@ -156,3 +156,12 @@ def test_home_that_is_relative_becomes_absolute(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACCRETE_HOME", "state")
     assert settings.home_path() == tmp_path / "state"
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
+def test_snapshot_interval_that_is_no_time_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCRETE_SNAPSHOT_INTERVAL_S", text)
+    with pytest.raises(ConfigError, match=f"'{text}': give seconds"):
+        settings.snapshot_interval_s()
