@@ -28,7 +28,7 @@ def long_stage() -> RunConfig:
         class_images=tuple(counts.values()),
         stage_sizes=(len(counts),),
     )
-    recipe = Recipe(flip=False, budget_epochs=80.0)
+    recipe = Recipe(flip=False, budget_epochs=120.0)
     return RunConfig(source=SOURCE, plan=plan, model=ModelConfig(name="small"), recipe=recipe)
 
 

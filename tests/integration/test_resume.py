@@ -112,7 +112,7 @@ def test_a_stage_killed_at_twenty_moments_ends_bit_identical(
             wait_for_snapshot(catalog.store, after=furthest[-1])
             process.join(rng.uniform(0, 0.15))
         else:  # while it pulls, builds and loads
-            process.join(rng.uniform(0, 1))
+            process.join(rng.uniform(0, 0.5))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "too short a stage to be killed so often"
