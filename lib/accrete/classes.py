@@ -1,12 +1,11 @@
 """Class order: from a data set's classes to the labels that a model is trained on.
 
 A `class_id` is the class's position in the data set's own list; a `label` is its position in the
-class order. Only this module converts.
+class order.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from accrete.errors import PlanError
 
@@ -56,21 +55,3 @@ def check_order(order: Sequence[str], names: Iterable[str], place: str) -> None:
         raise PlanError(
             f"{place} leaves out {len(missing)} classes, the first is {missing[0]!r}: name them all"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class ClassOrder:
-    """A class order over a data set's classes."""
-
-    names: tuple[str, ...]
-    """Class names, by label."""
-
-    def labels_of(self, dataset_classes: Sequence[str]) -> list[int | None]:
-        """Return the label of each class_id, None for a class outside this order."""
-        label_of = {name: label for label, name in enumerate(self.names)}
-        return [label_of.get(name) for name in dataset_classes]
-
-    def class_ids_of(self, dataset_classes: Sequence[str]) -> list[int]:
-        """Return the class_id of each label."""
-        id_of = {name: class_id for class_id, name in enumerate(dataset_classes)}
-        return [id_of[name] for name in self.names]

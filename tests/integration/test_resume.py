@@ -101,6 +101,16 @@ def position_of(key: str) -> int:
     return parsed[0]
 
 
+def finished(start: Start, catalog: Catalog, spec: StageSpec) -> StageManifest:
+    """Let one more attempt run to the end."""
+    last = start(1e5)
+    last.join(120)
+    assert last.exitcode == 0
+    stage = catalog.stage(spec.digest)
+    assert stage is not None
+    return stage
+
+
 def test_a_stage_killed_at_twenty_moments_ends_bit_identical(
     start: Start, catalog: Catalog, spec: StageSpec, undisturbed: StageManifest
 ) -> None:
@@ -119,11 +129,7 @@ def test_a_stage_killed_at_twenty_moments_ends_bit_identical(
         furthest += [max(map(position_of, snapshots(catalog.store)), default=furthest[-1])]
     assert furthest == sorted(furthest)  # no attempt lost what one before had stored
     assert len(set(furthest)) > KILLS // 2  # and most got further
-    last = start()
-    last.join(120)
-    assert last.exitcode == 0
-    stage = catalog.stage(spec.digest)
-    assert stage is not None
+    stage = finished(start, catalog, spec)
     assert stage.checkpoint.sha256 == undisturbed.checkpoint.sha256
     assert stage.metrics.sha256 == undisturbed.metrics.sha256
     assert snapshots(catalog.store) == []
@@ -139,11 +145,7 @@ def test_sigterm_saves_once_more_and_ends_with_a_code_of_its_own(
     assert process.exitcode == PreemptedError.exit_code == 75
     (saved,) = snapshots(catalog.store)
     assert position_of(saved) > before
-    last = start(1e5)
-    last.join(120)
-    assert last.exitcode == 0
-    stage = catalog.stage(spec.digest)
-    assert stage is not None
+    stage = finished(start, catalog, spec)
     assert stage.checkpoint.sha256 == undisturbed.checkpoint.sha256
 
 
@@ -163,9 +165,5 @@ def test_a_damaged_snapshot_is_passed_over(
     data = catalog.store.read_note(key)
     assert data is not None
     catalog.store.write_note(key, damage(data))
-    last = start(1e5)
-    last.join(120)
-    assert last.exitcode == 0
-    stage = catalog.stage(spec.digest)
-    assert stage is not None
+    stage = finished(start, catalog, spec)
     assert stage.checkpoint.sha256 == undisturbed.checkpoint.sha256

@@ -1,8 +1,8 @@
-"""Class orders: seeded ones, files of them, and the labels that follow."""
+"""Class orders: seeded ones, and files of them."""
 
 import pytest
 
-from accrete.classes import ClassOrder, check_order, parse_order, seeded_order
+from accrete.classes import check_order, parse_order, seeded_order
 from accrete.errors import PlanError
 
 NAMES = [f"class {number}" for number in range(40)]
@@ -62,17 +62,3 @@ def test_order_with_an_unknown_class_is_refused_by_name() -> None:
 def test_order_that_leaves_out_classes_says_how_many_and_the_first() -> None:
     with pytest.raises(PlanError, match="leaves out 2 classes, the first is 'b'"):
         check_order(("a",), ["d", "b", "a"], "order.txt")
-
-
-def test_label_is_the_position_in_the_class_order() -> None:
-    order = ClassOrder(("c", "a"))
-    assert order.labels_of(["a", "b", "c"]) == [1, None, 0]
-
-
-def test_class_ids_of_labels_lead_back_to_the_data_set() -> None:
-    dataset_classes = ["a", "b", "c", "d"]
-    order = ClassOrder(seeded_order(dataset_classes, 5))
-    class_ids = order.class_ids_of(dataset_classes)
-    assert [dataset_classes[class_id] for class_id in class_ids] == list(order.names)
-    labels = order.labels_of(dataset_classes)
-    assert [labels[class_id] for class_id in class_ids] == [0, 1, 2, 3]
