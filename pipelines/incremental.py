@@ -55,9 +55,13 @@ def build_pipeline(request: PipelineRequest) -> Any:
         parent: dict[str, Any] = {}
         for step in steps:
             task = train_stage(
-                stages=list(step), dataset=prepared.outputs["dataset"], **shared, **parent
+                stages=list(step),
+                dataset=prepared.outputs["dataset"],
+                data_memory=placement.data_memory or "",
+                **shared,
+                **parent,
             )
-            place_training(task, placement).set_display_name(_title(request.config, step))
+            place_training(task, placement, step).set_display_name(_title(request.config, step))
             parent = {"parent": task.outputs["model"]}
         final = report(model=parent["parent"], **shared)
         place_task(final, placement).set_display_name("report")

@@ -31,14 +31,15 @@ def place_task(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask
     return task
 
 
-def place_training(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask:
+def place_training(task: dsl.PipelineTask, placement: Placement, stages: range) -> dsl.PipelineTask:
     """Set what a training step needs beside that: GPUs, CPU, memory, shared memory."""
     place_task(task, placement)
     task.set_cpu_request(placement.train_cpu).set_cpu_limit(placement.train_cpu)
     task.set_memory_request(placement.train_memory).set_memory_limit(placement.train_memory)
-    if placement.gpus:
+    gpus = placement.gpus_of(stages)
+    if gpus:
         task.set_accelerator_type(placement.gpu_resource)
-        task.set_accelerator_limit(placement.gpus)
+        task.set_accelerator_limit(gpus)
     kubernetes.empty_dir_mount(
         task,
         volume_name="dshm",

@@ -17,6 +17,7 @@ def train_stage(
     plan: Input[Artifact],
     model: Output[Model],
     metrics: Output[Metrics],
+    data_memory: str = "",
     parent: Optional[Input[Model]] = None,  # noqa: UP045  KFP reads this form only
 ):
     """Train one stage (or a few small consecutive ones) and publish its checkpoint.
@@ -29,6 +30,7 @@ def train_stage(
         plan: The run's record.
         model: Manifest of the last of these stages.
         metrics: Its headline figures.
+        data_memory: Memory for images, such as 4G; empty: two fifths of the step's.
         parent: Manifest of the stage before; none for the first.
     """
     from accrete.steps import train_step
@@ -41,6 +43,7 @@ def train_stage(
         plan_path=plan.path,
         parent_path=parent.path if parent else None,
         model_path=model.path,
+        data_memory=data_memory,
     )
     model.metadata.update(facts)
     for name in ("num_classes", "top1", "top1_old", "top1_new", "images_seen", "train_s"):

@@ -13,10 +13,10 @@ import click
 from accrete import __version__, keys
 from accrete.counting import counts_of_number
 from accrete.errors import AccreteError
-from accrete.options import plan_options, source_options
+from accrete.options import cost_options, plan_options, source_options
 from accrete.pipeline_file import load_pipeline_file, shipped_pipeline
-from accrete.plan import Plan
-from accrete.requests import class_counts, make_plan, source_config, warn_about
+from accrete.plan_text import plan_json, plan_text
+from accrete.requests import class_counts, cost_model, make_plan, source_config, warn_about
 from accrete.run_command import ENV_PREFIX
 from accrete.settings import default_store_uri, parse_store_uri
 
@@ -58,6 +58,7 @@ def accrete() -> None:
     "--images-per-class", type=int, default=500, show_default=True, help="With --classes."
 )
 @plan_options
+@cost_options
 @source_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def plan(classes: int | None, images_per_class: int, as_json: bool, **options: Any) -> None:
@@ -67,6 +68,7 @@ def plan(classes: int | None, images_per_class: int, as_json: bool, **options: A
     Examples:
       accrete plan --classes 100 --initial 10 --alpha 1
       accrete plan --source imagefolder --data images/ --step 5
+      accrete plan --classes 1000 --alpha auto --stage-seconds 60
     """
     if classes is not None:
         counts = counts_of_number(classes, images_per_class)
@@ -74,44 +76,12 @@ def plan(classes: int | None, images_per_class: int, as_json: bool, **options: A
         with _store_to_read(options):
             counts = class_counts(options, source_config(options), default_store_uri())
     made = make_plan(options, counts)
-    click.echo(json.dumps(plan_json(made), indent=1) if as_json else plan_table(made))
+    model = cost_model(options) if options["alpha"] == "auto" or options["costs"] else None
+    if as_json:
+        click.echo(json.dumps(plan_json(made, model, options["initial"]), indent=1))
+    else:
+        click.echo(plan_text(made, model, options["initial"]))
     warn_about(made)
-
-
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """Return a plan for programs."""
-    return {
-        "rule": plan.rule,
-        "stages": [
-            {
-                "index": stage.index,
-                "num_new_classes": stage.num_new_classes,
-                "num_classes": stage.num_classes,
-                "num_new_images": stage.num_new_images,
-                "num_images": stage.num_images,
-                "new_classes": list(plan.class_order[stage.num_old_classes : stage.num_classes]),
-            }
-            for stage in plan.stages
-        ],
-        "images_per_epoch": plan.images_per_epoch,
-        "scratch_images_per_epoch": plan.scratch_images_per_epoch,
-    }
-
-
-def plan_table(plan: Plan) -> str:
-    """Return a plan for people."""
-    lines = [plan.rule, f"{'stage':>5} {'new':>7} {'classes':>8} {'new images':>11} {'images':>11}"]
-    lines += [
-        f"{s.index:>5} {s.num_new_classes:>+7} {s.num_classes:>8} {s.num_new_images:>11,} "
-        f"{s.num_images:>11,}"
-        for s in plan.stages
-    ]
-    share = plan.images_per_epoch / plan.scratch_images_per_epoch
-    lines.append(
-        f"one epoch in each stage sees {plan.images_per_epoch:,} images; as many epochs over all "
-        f"classes see {plan.scratch_images_per_epoch:,} ({100 * share:.0f} %)"
-    )
-    return "\n".join(lines)
 
 
 @contextmanager
@@ -166,6 +136,114 @@ def logs(name: str, step: str | None, store: str | None) -> None:
         for key, text in log_texts(objects, name, step):
             click.echo(f"== {key.removeprefix(keys.log_prefix(name)).removesuffix('.log')}")
             click.echo(text, nl=False)
+
+
+@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@click.argument("name")
+@click.argument(
+    "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path)
+)
+@click.option("--stage", type=int, metavar="J", help="Stage J of the run. [default: the last]")
+@click.option("--top", type=int, metavar="K", help="Classes to name. [default: 3, or all]")
+@click.option(
+    "--batch-size", type=int, default=64, show_default=True, help="Images computed at once."
+)
+@click.option(
+    "--on-bad-image",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="Stop at an image that cannot be decoded, or leave it out and count it.",
+)
+@click.option("--store", metavar="URI", help="s3://bucket[/prefix]. [default: s3://accrete]")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON an image.")
+def predict(
+    *,
+    name: str,
+    paths: tuple[Path, ...],
+    stage: int | None,
+    top: int | None,
+    batch_size: int,
+    on_bad_image: str,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Say what a run's model takes images for: image files, or folders of them.
+
+    NAME is a run's, or 12 or more digits of a stage's digest.
+
+    \b
+    Examples:
+      accrete predict digits-4-stages photos/
+      accrete predict digits-4-stages a.png b.png --stage 2 --top 1 --json
+    """
+    from accrete.image_files import find_images
+    from accrete.prediction_text import PredictionTable, json_line
+    from accrete.processes import share_cpus_well
+
+    images = find_images(paths)
+    share_cpus_well()
+    from accrete.device import compute_device
+    from accrete.predictor import Predictor, predict_files
+    from accrete.trained_model import open_model
+
+    with _open_store(store) as objects:
+        trained = open_model(objects, name, stage)
+    predictor = Predictor(trained, compute_device(), top=top, batch_size=batch_size)
+    table = PredictionTable(images.files, predictor.class_names, predictor.top)
+    if images.num_skipped:
+        _note(f"files skipped, since their suffix is no image's: {images.num_skipped:,}")
+    if not as_json:
+        click.echo(table.header())
+    skip_bad = on_bad_image == "skip"
+    for found in predict_files(predictor, images.files, skip_bad=skip_bad, tell=_note):
+        click.echo(json_line(found) if as_json else table.row(found))
+
+
+def _note(text: str) -> None:
+    click.echo(f"note: {text}", err=True)
+
+
+@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@click.argument("name")
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--stage", type=int, metavar="J", help="Stage J of the run. [default: the last]")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["safetensors", "onnx"]),
+    help="What to write. [default: by OUTPUT's suffix]",
+)
+@click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
+@click.option("--store", metavar="URI", help="s3://bucket[/prefix]. [default: s3://accrete]")
+def export(
+    *,
+    name: str,
+    output: Path,
+    stage: int | None,
+    format_name: str | None,
+    force: bool,
+    store: str | None,
+) -> None:
+    """Write a run's model to a file that needs no accrete: weights, or an ONNX graph.
+
+    NAME is a run's, or 12 or more digits of a stage's digest.
+
+    \b
+    Examples:
+      accrete export digits-4-stages digits.safetensors
+      accrete export digits-4-stages digits.onnx --stage 2
+    """
+    from accrete.processes import share_cpus_well
+
+    share_cpus_well()
+    from accrete.export import check_export, export_model
+    from accrete.trained_model import open_model
+
+    format_name = check_export(output, format_name, force=force)
+    with _open_store(store) as objects:
+        trained = open_model(objects, name, stage)
+    click.echo(export_model(trained, output, format_name))
 
 
 @accrete.command()

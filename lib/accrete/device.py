@@ -7,9 +7,22 @@ import torch
 from accrete import __version__
 
 
-def compute_device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def compute_device(local_rank: int = 0) -> torch.device:
+    """Return this process's GPU where there is one, else the CPU."""
+    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def set_arithmetic(*, deterministic: bool) -> None:
+    """Have a GPU be quick, or repeat itself to the bit; a CPU does both.
+
+    Float32 products use TF32 tensor cores, which round inputs to 10 bits of mantissa: bf16, the
+    recipe's default, has 7. cuDNN tries its algorithms once for each shape, unless it must repeat.
+    """
+    torch.set_float32_matmul_precision("highest" if deterministic else "high")
+    torch.backends.cudnn.allow_tf32 = not deterministic
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def device_name(device: torch.device) -> str:
@@ -17,6 +30,11 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu, {torch.get_num_threads()} threads"
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Return the free memory of a GPU, None for a CPU."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
 def versions() -> str:

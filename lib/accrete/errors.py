@@ -91,6 +91,14 @@ class TrainingDivergedError(AccreteError):
     """The loss of a stage became NaN or infinite."""
 
 
+class OutOfMemoryError(AccreteError):
+    """A training step does not fit the device's memory, however small its parts."""
+
+
+class WorkerLostError(AccreteError):
+    """A process that reads images was killed."""
+
+
 class PreemptedError(AccreteError):
     """The step was told to end; what it had done is saved, and another attempt goes on."""
 

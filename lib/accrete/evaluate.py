@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accrete.batches import normalize
+from accrete.augmentation import normalize
+from accrete.image_source import ImageSource
 from accrete.manifests import Normalization
-from accrete.train import precision
+from accrete.peers import ALONE, Peers
+from accrete.step import precision
 
 BATCH_SIZE = 1024
 
@@ -40,37 +42,42 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    images_NHWC: Tensor,
+    images: ImageSource,
     labels_N: Tensor,
     *,
     num_classes: int,
     normalization: Normalization,
     precision_name: str,
+    peers: Peers = ALONE,
 ) -> Evaluation | None:
     """Classify images in large batches; None where there is no image.
 
     Args:
         model: on the images' device.
-        images_NHWC: uint8.
+        images: uint8.
         labels_N: int64, 0..num_classes-1.
         num_classes: outputs of the model.
         normalization: the data set's.
         precision_name: `bf16` or `fp32`, as in training.
+        peers: the processes that share the work; all get the result.
     """
-    if not len(images_NHWC):
+    if not images.num_images:
         return None
     model.eval()
-    confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=labels_N.device)
-    loss_sum = torch.zeros((), dtype=torch.float64, device=labels_N.device)
-    for start in range(0, len(images_NHWC), BATCH_SIZE):
-        images_NCHW = images_NHWC[start : start + BATCH_SIZE].permute(0, 3, 1, 2)
-        labels = labels_N[start : start + BATCH_SIZE]
-        with precision(labels.device, precision_name):
-            logits_NK = model(normalize(images_NCHW, normalization))
-        loss_sum += functional.cross_entropy(logits_NK.float(), labels, reduction="sum")
-        cells = labels * num_classes + logits_NK.argmax(1)
+    device = images.device
+    confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    starts = range(peers.rank * BATCH_SIZE, images.num_images, peers.size * BATCH_SIZE)
+    picks = [torch.arange(s, min(s + BATCH_SIZE, images.num_images)) for s in starts]
+    picks = [indices_B.to(images.index_device) for indices_B in picks]
+    for indices_B, images_BHWC in zip(picks, images.batches(picks), strict=True):
+        labels_B = labels_N[indices_B.to(labels_N.device)].to(device)
+        with precision(device, precision_name):
+            logits_BK = model(normalize(images_BHWC, normalization))
+        loss_sum += functional.cross_entropy(logits_BK.float(), labels_B, reduction="sum")
+        cells = labels_B * num_classes + logits_BK.argmax(1)
         confusion += torch.bincount(cells, minlength=num_classes * num_classes)
     return Evaluation(
-        confusion=confusion.view(num_classes, num_classes).tolist(),
-        loss=float(loss_sum) / len(images_NHWC),
+        confusion=peers.sum(confusion).view(num_classes, num_classes).tolist(),
+        loss=float(peers.sum(loss_sum)) / images.num_images,
     )

@@ -170,6 +170,24 @@ class Journal:
             print(f"progress was not stored: {error}", file=sys.stderr, flush=True)  # noqa: T201
 
 
+class MuteJournal:
+    """For a process of a step that leaves the telling to another one."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def result(self, text: str, **facts: Any) -> None:
+        """Keep nothing."""
+
+    def meter(self, title: str, total: int, unit: str) -> Meter:  # noqa: ARG002
+        """Return what takes no notice."""
+        return _ignore
+
+
+def _ignore(done: int, detail: str = "") -> None:
+    """Take no notice of how far something is."""
+
+
 def progress_line(progress: dict[str, Any]) -> str:
     """Return how far something is as one plain line with rate and time left."""
     done, total = progress["done"], progress["total"]

@@ -9,7 +9,7 @@ from accrete.digest import canonical_json, sha256_of_json
 from accrete.errors import IntegrityError
 from accrete.recipe import StageSchedule
 
-FORMAT = 1
+FORMAT = 2
 """Version of all stored formats; part of every identity."""
 
 
@@ -178,6 +178,8 @@ class StageTraffic:
 
     pulled_bytes: int
     """From the store."""
+    prefetched_bytes: int
+    """From the store while it trained, for the stage after it."""
     pushed_bytes: int
     """To the store, the manifest not counted."""
     cache_hits: int

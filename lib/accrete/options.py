@@ -30,7 +30,8 @@ plan_options = _group(
     optgroup.option(
         "--alpha",
         metavar="RATIO",
-        help="Growth ratio: each stage adds this many times the images seen so far. [default: 1]",
+        help="Growth ratio: each stage adds this many times the images seen so far; "
+        "auto: the stages of least expected cost. [default: 1]",
     ),
     optgroup.option(
         "--initial",
@@ -64,6 +65,41 @@ plan_options = _group(
     ),
     optgroup.option(
         "--dataset", metavar="DIGEST", help="Plan from a data set that is in the store already."
+    ),
+)
+
+cost_options = _group(
+    "Cost (for --alpha auto and the comparison)",
+    optgroup.option(
+        "--costs",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Measured stages, as `accrete study` writes them. [default: the paper's Table I]",
+    ),
+    optgroup.option(
+        "--stage-seconds",
+        type=float,
+        default=0.0,
+        show_default=True,
+        metavar="S",
+        help="What a stage costs beside training: pod start, pull, compile, push.",
+    ),
+    optgroup.option(
+        "--images-per-second",
+        type=float,
+        default=10_000.0,
+        show_default=True,
+        metavar="R",
+        help="Training speed, to set --stage-seconds against images.",
+    ),
+    optgroup.option("--max-stages", type=int, metavar="N", help="Most stages of --alpha auto."),
+    optgroup.option(
+        "--min-classes",
+        type=int,
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Least classes that a stage of --alpha auto adds.",
     ),
 )
 
@@ -163,9 +199,10 @@ recipe_options = _group(
     optgroup.option("--weight-decay", type=float, help="[default: 0.0005]"),
     optgroup.option("--label-smoothing", type=float, help="[default: fast 0.1, paper 0]"),
     optgroup.option(
-        "--flip/--no-flip",
-        default=None,
-        help="Mirror training images. [default: yes, but not digits]",
+        "--flip",
+        type=click.Choice(["random", "alternating", "none"]),
+        help="Mirror training images, by chance or every other epoch. "
+        "[default: random; none for digits]",
     ),
     optgroup.option(
         "--crop-padding",
@@ -174,12 +211,41 @@ recipe_options = _group(
         help="Pad before random crops. [default: an eighth of the side]",
     ),
     optgroup.option(
+        "--image-sides",
+        metavar="LIST",
+        help="Scale each stage's training images down to so many px, e.g. 16,16,20,24,32.",
+    ),
+    optgroup.option(
         "--carry-momentum/--reset-momentum",
         default=None,
         help="Momentum from stage to stage. [default: fast carries, paper resets]",
     ),
     optgroup.option(
         "--precision", type=click.Choice(["bf16", "fp32"]), help="[default: fast bf16, paper fp32]"
+    ),
+    optgroup.option(
+        "--compile",
+        type=click.Choice(["auto", "always", "never"]),
+        help="torch.compile of the trunk. [default: auto: on a GPU, for long stages]",
+    ),
+    optgroup.option(
+        "--deterministic",
+        is_flag=True,
+        default=None,
+        help="Repeat a run to the bit on a GPU too, more slowly.",
+    ),
+    optgroup.option(
+        "--stop-gradient",
+        type=float,
+        metavar="NORM",
+        help="End a stage where the gradient is smaller than this. [default: run the budget]",
+    ),
+    optgroup.option(
+        "--stop-patience",
+        type=int,
+        metavar="E",
+        help="End a stage after E epochs in which the loss fell by under 1 %. "
+        "[default: run the budget]",
     ),
     optgroup.option(
         "--seed",
@@ -209,8 +275,9 @@ placement_options = _group(
     optgroup.option("--image", default=DEFAULT_IMAGE, show_default=True, help="Trainer image."),
     optgroup.option(
         "--gpus",
-        type=int,
-        help="GPUs of each training step. [default: 1; locally, 1 where there is one]",
+        metavar="N",
+        help="GPUs of each training step, or a list, one a stage, e.g. 1,1,2,4,4. "
+        "[default: 1; locally, 1 where there is one]",
     ),
     optgroup.option(
         "--gpu-resource",
@@ -221,6 +288,12 @@ placement_options = _group(
     optgroup.option("--cpu", default="4", show_default=True, help="CPUs of each training step."),
     optgroup.option(
         "--memory", default="16G", show_default=True, help="Memory of each training step."
+    ),
+    optgroup.option(
+        "--data-memory",
+        metavar="SIZE",
+        help="Memory that images may take, e.g. 4G; what is larger is read from disk while "
+        "training. [default: two fifths of the step's memory]",
     ),
     optgroup.option(
         "--retries", type=int, help="Tries after a failure of a step. [default: 2; locally 0]"

@@ -18,8 +18,8 @@ class Placement:
 
     image: str = DEFAULT_IMAGE
     """Container image of every step."""
-    gpus: int = 1
-    """GPUs of each training step; 0 trains on the CPU."""
+    gpus: tuple[int, ...] = (1,)
+    """GPUs of each stage's training step, or one number for all; 0 trains on the CPU."""
     gpu_resource: str = "nvidia.com/gpu"
     """The GPU's Kubernetes resource name."""
     train_cpu: str = "4"
@@ -28,6 +28,8 @@ class Placement:
     """Memory request and limit of a training step."""
     shared_memory: str = "2Gi"
     """Size of /dev/shm in a training step."""
+    data_memory: str | None = None
+    """Memory that images may take in a training step; None: two fifths of what it has."""
     retries: int = 2
     """How often a failed step is tried again."""
     timeout_s: int = 24 * 3600
@@ -38,6 +40,31 @@ class Placement:
     def __post_init__(self) -> None:
         if not _IMAGE.fullmatch(self.image):
             raise ConfigError(f"image is {self.image!r}: give a reference such as {DEFAULT_IMAGE}")
-        check_range("GPUs per step", self.gpus, 0, 64)
+        if not self.gpus:
+            raise ConfigError("GPUs per step are an empty list: give one number, or one a stage")
+        for gpus in self.gpus:
+            check_range("GPUs per step", gpus, 0, 64)
         check_range("retries", self.retries, 0, 20)
         check_range("step timeout in seconds", self.timeout_s, 60, 30 * 24 * 3600)
+
+    def gpus_of(self, stages: range) -> int:
+        """Return the GPUs of the step that trains these stages, counted from 1."""
+        return max(self.gpus[min(stage, len(self.gpus)) - 1] for stage in stages)
+
+    def check_fits(self, num_stages: int, batch_size: int) -> None:
+        """Refuse GPUs that do not fit a plan's stages or do not divide its batches.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        if len(self.gpus) not in (1, num_stages):
+            raise ConfigError(
+                f"GPUs are listed for {len(self.gpus)} stages, but the plan has {num_stages}: "
+                "give one number for each stage, or one for all"
+            )
+        for gpus in self.gpus:
+            if batch_size % max(1, gpus):
+                raise ConfigError(
+                    f"batch size {batch_size} does not divide among {gpus} GPUs: "
+                    f"choose a multiple of {gpus}"
+                )

@@ -34,16 +34,28 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def share_cpus_well() -> None:
+def share_cpus_well(among: int = 1) -> None:
     """Have torch use the CPUs that this process may use, and wait without burning them.
 
     Call before torch is imported: its thread pool (libgomp) reads the environment once. By default
     it takes every core of the node, whatever the pod's limit, and its threads spin for a while at
     every barrier, which starves itself beside other busy processes: on two loaded cores `small` at
     32 px ran at 138 images/s, and at 2,570 with the short spin (once each, load not controlled).
+
+    Args:
+        among: processes that share the CPUs.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(available_cpus()))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cpus() // among)))
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def keep_compiled_code(path: Path) -> None:
+    """Have torch.compile keep what it makes in a folder, for later stages and attempts here.
+
+    Call before torch is imported. The folder is trusted as the node's disk is: torch loads from it
+    what it wrote there, and nothing in it ever comes from the object store.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(path))
 
 
 def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -54,3 +66,17 @@ def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     except (OSError, ValueError):
         return cpus
     return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
+
+
+def available_memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the memory that this process may still take: its cgroup's (v2), the machine's."""
+    facts = dict(
+        line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line
+    )
+    free = int(facts["MemAvailable"].split()[0]) * 1024
+    try:
+        limit = (cgroup / "memory.max").read_text().strip()
+        used = int((cgroup / "memory.current").read_text())
+    except (OSError, ValueError):
+        return free
+    return free if limit == "max" else max(0, min(free, int(limit) - used))

@@ -5,6 +5,7 @@ of the stage's identity, so it holds every value that changes arithmetic.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -51,12 +52,24 @@ class Recipe:
     """Share of the target spread over all seen classes."""
     carry_momentum: bool = True
     """Keep the old parameters' momentum from stage to stage; new head rows start at zero."""
-    flip: bool = True
-    """Mirror each image left-right with probability 1/2."""
+    flip: str = "random"
+    """Mirror images left-right: `random`, with probability 1/2; `alternating`, every other epoch;
+    `none`."""
     crop_padding: int | None = None
     """Zero pixels around an image before a random crop; None: an eighth of the image's side."""
+    image_sides: tuple[int, ...] | None = None
+    """Shorter side in pixels that each stage scales its training images down to; None: none does.
+    A stage's cost goes with the square of it."""
     precision: str = "bf16"
     """`bf16`: autocast with channels_last; `fp32`."""
+    compile: str = "auto"
+    """torch.compile of the trunk: `always`, `never`, or `auto`: on a GPU, for a long stage."""
+    deterministic: bool = False
+    """Have a GPU repeat a run to the bit, at a cost; a CPU always does."""
+    stop_gradient: float | None = None
+    """End a stage early where the gradient's norm is below this (paper, Table I)."""
+    stop_patience: int | None = None
+    """End a stage early after so many epochs in which the training loss fell by under 1 %."""
 
     def __post_init__(self) -> None:
         check_choice("recipe", self.name, ("fast", "paper"))
@@ -74,6 +87,14 @@ class Recipe:
         check_range("batch size", self.batch_size, 2, 1 << 20)
         if self.nesterov and self.momentum == 0:
             raise ConfigError("nesterov needs a momentum above 0: set one, or turn nesterov off")
+        check_choice("flip", self.flip, ("random", "alternating", "none"))
+        check_choice("compile", self.compile, ("auto", "always", "never"))
+        for side in self.image_sides or ():
+            check_range("image side", side, 4, 4096)
+        if self.stop_gradient is not None:
+            check_range("stop gradient", self.stop_gradient, 1e-9, 1e9)
+        if self.stop_patience is not None:
+            check_range("stop patience", self.stop_patience, 1, 10_000)
         if self.crop_padding is not None:
             check_range("crop padding", self.crop_padding, 0, 512)
         if self.budget_epochs is not None:
@@ -164,16 +185,26 @@ class StageSchedule:
     """See Recipe."""
     carry_momentum: bool
     """See Recipe."""
-    flip: bool
+    flip: str
     """See Recipe."""
     crop_padding: int
     """Zero pixels around an image before a random crop."""
+    image_side: int | None
+    """Shorter side in pixels that training images are scaled down to; None: they are not."""
     precision: str
     """`bf16` or `fp32`."""
+    compile: str
+    """See Recipe."""
+    deterministic: bool
+    """See Recipe."""
+    stop_gradient: float | None
+    """See Recipe."""
+    stop_patience: int | None
+    """See Recipe."""
 
     @property
     def num_images_seen(self) -> int:
-        """Training images that the stage processes, repeats counted."""
+        """Training images that the stage processes unless it ends early, repeats counted."""
         return self.num_steps * self.batch_size
 
 
@@ -189,20 +220,41 @@ def resolve(recipe: Recipe, plan: Plan, image_side: int) -> tuple[StageSchedule,
         image_side: the image's shorter side in pixels, for the default crop padding.
 
     Raises:
-        ConfigError: `epochs` has another length than the plan has stages.
+        ConfigError: `epochs` or `image_sides` has another length than the plan has stages.
     """
     ends = _stage_ends(_images_of_stages(recipe, plan), recipe.batch_size)
     shared = _shared_values(recipe, image_side)
+    sides = recipe.image_sides or (None,) * len(plan.stages)
+    _check_length("image sides", sides, plan)
     return tuple(
-        StageSchedule(first_step=start, num_steps=end - start, total_steps=ends[-1], **shared)
-        for start, end in pairwise((0, *ends))
+        StageSchedule(
+            first_step=start,
+            num_steps=end - start,
+            total_steps=ends[-1],
+            image_side=side if side is None or side < image_side else None,
+            **shared,
+        )
+        for (start, end), side in zip(pairwise((0, *ends)), sides, strict=True)
     )
+
+
+def _check_length(what: str, values: Sequence[Any], plan: Plan) -> None:
+    """Refuse a list that is not one value a stage.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if len(values) != len(plan.stages):
+        raise ConfigError(
+            f"{what} lists {len(values)} stages but the plan has {len(plan.stages)}: "
+            "give one number for each stage"
+        )
 
 
 def _shared_values(recipe: Recipe, image_side: int) -> dict[str, Any]:
     """Return the schedule fields that come straight from the recipe."""
     names = {field.name for field in dataclasses.fields(StageSchedule)}
-    names -= {"first_step", "num_steps", "total_steps", "crop_padding"}
+    names -= {"first_step", "num_steps", "total_steps", "crop_padding", "image_side"}
     padding = image_side // 8 if recipe.crop_padding is None else recipe.crop_padding
     return {name: getattr(recipe, name) for name in names} | {"crop_padding": padding}
 
@@ -211,11 +263,7 @@ def _images_of_stages(recipe: Recipe, plan: Plan) -> list[float]:
     """Return the images that each stage may see."""
     stages = plan.stages
     if recipe.epochs is not None:
-        if len(recipe.epochs) != len(stages):
-            raise ConfigError(
-                f"epochs lists {len(recipe.epochs)} stages but the plan has {len(stages)}: "
-                "give one number for each stage"
-            )
+        _check_length("epochs", recipe.epochs, plan)
         return [e * s.num_images for e, s in zip(recipe.epochs, stages, strict=True)]
     if recipe.name == "paper":
         epochs = (recipe.budget_epochs or PAPER_EPOCHS) / len(stages)

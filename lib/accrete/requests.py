@@ -1,10 +1,12 @@
 """From command-line options to what a run is: source, plan, model, recipe, placement, name."""
 
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from accrete.checks import check_range
 from accrete.classes import check_order, parse_order, seeded_order
 from accrete.config import ModelConfig, RunConfig, SourceConfig, check_run_name
 from accrete.counting import counts_of_dataset, counts_of_file, counts_of_source
@@ -21,7 +23,10 @@ from accrete.plan import (
     sizes_by_step,
 )
 from accrete.recipe import recipe_named, resolve
-from accrete.settings import default_store_uri
+from accrete.settings import default_store_uri, parse_bytes
+
+if TYPE_CHECKING:
+    from accrete.cost import CostModel
 
 
 def source_config(options: dict[str, Any]) -> SourceConfig:
@@ -104,6 +109,8 @@ def _sizes(options: dict[str, Any], images: tuple[int, ...]) -> tuple[str, tuple
             raise PlanError("--stages lists the first stage too: leave out --initial")
         return f"the list {sizes}", parse_sizes(sizes)
     initial = options["initial"]
+    if alpha == "auto":
+        return _cheapest(options, images)
     if initial is None:
         initial = default_initial(len(images))
     if step is not None:
@@ -111,6 +118,32 @@ def _sizes(options: dict[str, Any], images: tuple[int, ...]) -> tuple[str, tuple
     ratio = parse_alpha("1" if alpha is None else alpha)
     rule = f"alpha = {describe_alpha(ratio)} from {initial} classes"
     return rule, sizes_by_alpha(images, initial, ratio)
+
+
+def _cheapest(options: dict[str, Any], images: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """Return the plan of least expected cost; --initial fixes its first stage."""
+    from accrete.cost import cheapest_sizes
+
+    model = cost_model(options)
+    bounds = {"max_stages": options["max_stages"], "min_classes": options["min_classes"]}
+    sizes = cheapest_sizes(model, images, initial=options["initial"], **bounds)
+    return f"alpha = auto: least cost by {model.source}", sizes
+
+
+def cost_model(options: dict[str, Any]) -> "CostModel":
+    """Return what stages cost: by the user's measurements, else by the paper's.
+
+    Raises:
+        ConfigError: the file of measurements cannot be used.
+    """
+    from accrete.cost import fit, paper_prior, read_measurements
+
+    path: Path | None = options["costs"]
+    model = paper_prior() if path is None else fit(read_measurements(path), source=str(path))
+    check_range("seconds per stage", options["stage_seconds"], 0, 1e6)
+    check_range("images per second", options["images_per_second"], 1e-3, 1e9)
+    fixed = options["stage_seconds"] * options["images_per_second"]
+    return dataclasses.replace(model, stage_images=fixed)
 
 
 def run_config(options: dict[str, Any], placement: Placement, store_uri: str) -> RunConfig:
@@ -132,13 +165,20 @@ def run_config(options: dict[str, Any], placement: Placement, store_uri: str) ->
             "crop_padding",
             "carry_momentum",
             "precision",
+            "compile",
+            "deterministic",
+            "stop_gradient",
+            "stop_patience",
         )
         if options[name] is not None
     }
     if source.kind == "digits":
-        changes.setdefault("flip", False)  # a mirrored 2 is no 2
+        changes.setdefault("flip", "none")  # a mirrored 2 is no 2
     if options["epochs"] is not None:
         changes["epochs"] = _parse_epochs(options["epochs"])
+    sides = _parse_integers(options["image_sides"], "image sides", "16,16,20,24,32")
+    if sides is not None:
+        changes["image_sides"] = sides
     recipe = recipe_named(options["recipe"], **changes)
     model = ModelConfig(
         name=options["model"] or _default_model(source, placement),
@@ -150,7 +190,7 @@ def run_config(options: dict[str, Any], placement: Placement, store_uri: str) ->
 
 
 def _default_model(source: SourceConfig, placement: Placement) -> str:
-    return "small" if source.kind == "digits" or placement.gpus == 0 else "vgg19"
+    return "small" if source.kind == "digits" or max(placement.gpus) == 0 else "vgg19"
 
 
 def _parse_epochs(text: str) -> tuple[float, ...]:
@@ -158,6 +198,13 @@ def _parse_epochs(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"epochs are {text!r}: give a list such as 3,2,1,1,5") from None
+
+
+def _parse_integers(text: str | None, what: str, example: str) -> tuple[int, ...] | None:
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{what} are {text!r}: give {example}") from None
 
 
 def make_placement(options: dict[str, Any], *, local: bool) -> Placement:
@@ -170,9 +217,9 @@ def make_placement(options: dict[str, Any], *, local: bool) -> Placement:
     Raises:
         ConfigError: a value is outside its range.
     """
-    gpus = options["gpus"]
+    gpus = _parse_integers(options["gpus"], "GPUs", "1 or 1,1,2,4,4")
     if gpus is None:
-        gpus = int(not local or Path("/dev/nvidiactl").exists())
+        gpus = (int(not local or Path("/dev/nvidiactl").exists()),)
     retries = options["retries"]
     if retries is None:
         retries = 0 if local else 2
@@ -182,6 +229,7 @@ def make_placement(options: dict[str, Any], *, local: bool) -> Placement:
         gpu_resource=options["gpu_resource"],
         train_cpu=options["cpu"],
         train_memory=options["memory"],
+        data_memory=options["data_memory"],
         retries=retries,
         timeout_s=options["step_timeout"],
     )
@@ -202,6 +250,9 @@ def make_request(options: dict[str, Any], *, local: bool) -> PipelineRequest:
     placement = make_placement(options, local=local)
     config = run_config(options, placement, store_uri)
     resolve(config.recipe, config.plan, image_side=32)  # an unfit recipe shows before any step
+    placement.check_fits(len(config.plan.stage_sizes), config.recipe.batch_size)
+    if placement.data_memory is not None:
+        parse_bytes(placement.data_memory, "data memory")
     warn_about(config.plan)
     name = check_run_name(options["name"] or default_run_name(config))
     return PipelineRequest(config=config, placement=placement, run_name=name, store_uri=store_uri)

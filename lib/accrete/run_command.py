@@ -8,6 +8,7 @@ import click
 from click_option_group import optgroup
 
 from accrete.options import (
+    cost_options,
     model_options,
     placement_options,
     plan_options,
@@ -28,6 +29,7 @@ def run_command(build: Build) -> click.Command:
 
     @click.command(name="run", context_settings={"auto_envvar_prefix": ENV_PREFIX})
     @plan_options
+    @cost_options
     @source_options
     @model_options
     @recipe_options
@@ -75,6 +77,7 @@ def compile_command(build: Build) -> click.Command:
         help="File to write, ending in .yaml.",
     )
     @plan_options
+    @cost_options
     @source_options
     @model_options
     @recipe_options

@@ -1,6 +1,7 @@
 """What the environment says: the one place that reads it."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,15 @@ ENV_CACHE = "ACCRETE_CACHE"
 ENV_HOME = "ACCRETE_HOME"
 ENV_PROGRESS = "ACCRETE_PROGRESS_DIR"
 ENV_SNAPSHOT_INTERVAL = "ACCRETE_SNAPSHOT_INTERVAL_S"
+ENV_FETCH_AHEAD = "ACCRETE_FETCH_AHEAD"
+ENV_PROCESSES = "ACCRETE_PROCESSES"
 ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
 
 DEFAULT_STORE = "s3://accrete"
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([KMGT]i?|)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +169,50 @@ def snapshot_interval_s() -> float:
     if not 0 <= seconds < 1e6:
         raise ConfigError(f"{ENV_SNAPSHOT_INTERVAL} is {text!r}: give seconds, such as 60")
     return seconds
+
+
+def fetches_ahead() -> bool:
+    """Return whether a stage fetches the next one's shards to this node's cache meanwhile.
+
+    That is of use only where the cache outlives the step: in a local run, and on a cluster whose
+    cache is a volume, which the variable says.
+    """
+    return os.environ.get(ENV_FETCH_AHEAD) == "1" or bool(os.environ.get(ENV_PROGRESS))
+
+
+def training_processes() -> int | None:
+    """Return the processes that a training step is to have; None: one for each GPU.
+
+    Raises:
+        ConfigError: the variable holds no number from 1 to 64.
+    """
+    text = os.environ.get(ENV_PROCESSES)
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise ConfigError(f"{ENV_PROCESSES} is {text!r}: give a number from 1 to 64")
+    return int(text)
+
+
+def peer_place() -> tuple[int, int, int]:
+    """Return rank, rank on this node and number of processes, as torchrun sets them."""
+    rank, local_rank, size = (
+        int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    )
+    return rank, local_rank, size
+
+
+def parse_bytes(text: str, what: str) -> int:
+    """Return the bytes of a quantity such as `512M`, `4G`, `1.5Gi` or `1000000`.
+
+    Raises:
+        ConfigError: not of that form, or under a megabyte.
+    """
+    match = _QUANTITY.fullmatch(text.strip())
+    num_bytes = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if num_bytes < 1_000_000:
+        raise ConfigError(f"{what} is {text!r}: give at least 1M, in a form such as 512M or 4Gi")
+    return num_bytes
 
 
 def progress_path() -> Path | None:

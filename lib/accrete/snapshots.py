@@ -23,8 +23,9 @@ from accrete.digest import sha256_of_file
 from accrete.errors import AccreteError, IntegrityError, ObjectMissingError, PreemptedError
 from accrete.manifests import FORMAT
 from accrete.model import Classifier
+from accrete.optimizer import momentum_of
 from accrete.store import ObjectRef, ObjectStore
-from accrete.train import TrainState, momentum_of
+from accrete.train import TrainState
 
 Progress = Callable[[int, float], None]
 """Called now and then with steps done in the stage and the mean loss since the last call."""
@@ -41,6 +42,7 @@ class SnapshotWatcher:
         *,
         interval_s: float,
         progress: Progress,
+        notice: Callable[[str], None],
     ) -> None:
         """Watch one attempt at a stage.
 
@@ -50,10 +52,11 @@ class SnapshotWatcher:
             work_path: folder for the files on their way.
             interval_s: seconds between snapshots, at least; the next waits for the last.
             progress: told of steps and loss.
+            notice: told what the user should know.
         """
         self._stage, self._store, self._work_path = stage, store, work_path
         self._interval_s = interval_s
-        self.progress = progress
+        self.progress, self.notice = progress, notice
         self._due = time.monotonic() + interval_s
         self._upload: Thread | None = None
         self._told_to_end = False
@@ -136,6 +139,33 @@ class SnapshotWatcher:
             for other, older in _listed(self._store, self._stage):
                 if older < position:
                     self._store.delete(other)
+
+
+class Bystander:
+    """Watches nothing: for the processes of a stage that leave writing to the first one."""
+
+    @contextmanager
+    def watching(self, _model: Classifier, _optimizer: torch.optim.SGD) -> Iterator[None]:
+        """Leave SIGTERM to the first process, which still needs this one to finish its step."""
+        previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def progress(self, done: int, loss: float) -> None:
+        """Ignore it."""
+
+    def notice(self, text: str) -> None:
+        """Ignore it."""
+
+    def wants_state(self) -> bool:
+        """Return False."""
+        return False
+
+    def take_state(self, state: TrainState) -> None:
+        """Never called."""
+        raise AssertionError(f"nobody asked for the state at {state.position}")
 
 
 def newest_snapshot(

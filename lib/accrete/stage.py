@@ -5,26 +5,48 @@ A composer: joins store and cache with model and training. A stage that exists i
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from threading import Thread
 
 import torch
-from torch import Tensor
 
-from accrete.batches import Augmentation, TrainingBatches
-from accrete.cache import NodeCache
+from accrete.augmentation import Augmentation
+from accrete.batches import TrainingBatches
+from accrete.cache import NodeCache, Pulled
 from accrete.catalog import Catalog
 from accrete.chain import StageSpec
-from accrete.checkpoint import Checkpoint, CheckpointInfo, load_weights
-from accrete.device import compute_device
-from accrete.errors import AccreteError, TrainingDivergedError
-from accrete.evaluate import Evaluation, evaluate
+from accrete.compilation import compiling_pays
+from accrete.device import set_arithmetic
+from accrete.errors import TrainingDivergedError
+from accrete.evaluate import BATCH_SIZE, Evaluation, evaluate
+from accrete.image_source import telling_of_lost_workers
 from accrete.manifests import DatasetManifest, StageManifest, StageTimes
-from accrete.model import Classifier, build_model, grow_head, grow_momentum
-from accrete.seeds import derive_seed
-from accrete.snapshots import Progress, SnapshotWatcher, delete_snapshots, newest_snapshot
-from accrete.stage_inputs import Images, check_same_classes, find_parent, pull_inputs
+from accrete.model import Classifier
+from accrete.optimizer import momentum_of
+from accrete.peers import ALONE, Peers
+from accrete.prefetch import Prefetch
+from accrete.residence import DataMemory
+from accrete.snapshots import (
+    Bystander,
+    Progress,
+    SnapshotWatcher,
+    delete_snapshots,
+    newest_snapshot,
+)
+from accrete.stage_inputs import (
+    Split,
+    StageInputs,
+    check_batch_size,
+    find_parent,
+    needed_objects,
+    open_split,
+    pull_inputs,
+)
+from accrete.stage_model import Learner, make_learner
 from accrete.stage_outputs import StageOutputs, push_outputs
-from accrete.train import TrainState, load_momentum, make_optimizer, momentum_of, train
+from accrete.train import train
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +57,26 @@ class StageOutcome:
     """The stage."""
     reused: bool
     """Whether it existed already, or another attempt was quicker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """Where a stage is trained, and what it may use there; changes no result."""
+
+    catalog: Catalog
+    """Where its parent is and it goes."""
+    cache: NodeCache
+    """Objects of this node."""
+    memory: DataMemory
+    """What its images may cost."""
+    peers: Peers = ALONE
+    """The processes that train it."""
+    snapshot_interval_s: float = 60.0
+    """Seconds between snapshots, from which another attempt goes on."""
+    progress: Progress = lambda _steps, _loss: None
+    """What the step loop reports to."""
+    notice: Callable[[str], None] = lambda _text: None
+    """Hears what the user should know."""
 
 
 class Stopwatch:
@@ -53,167 +95,210 @@ class Stopwatch:
 def run_stage(
     spec: StageSpec,
     dataset: DatasetManifest,
-    catalog: Catalog,
-    cache: NodeCache,
-    progress: Progress,
+    place: Workplace,
     *,
-    snapshot_interval_s: float = 60.0,
+    following: StageSpec | None = None,
 ) -> StageOutcome:
     """Train a stage and publish it, unless it is published already.
 
     Args:
         spec: the stage, from `chain.stage_chain`.
         dataset: what it trains on.
-        catalog: where its parent is and it goes.
-        cache: objects of this node.
-        progress: what the step loop reports to.
-        snapshot_interval_s: seconds between snapshots, from which another attempt goes on.
+        place: where; every one of its peers calls this.
+        following: the next stage, whose shards are fetched to this node meanwhile.
 
     Raises:
+        ConfigError: the batch size does not divide among the peers.
         IntegrityError: stored bytes are not those that a manifest names.
         CheckpointMismatchError: the parent is missing or of another plan.
         TrainingDivergedError: the loss is not finite; nothing is published.
+        OutOfMemoryError: not a single image fits the device.
         PreemptedError: SIGTERM came; a snapshot is stored.
     """
-    existing = catalog.stage(spec.digest)
-    if existing is not None:
-        return StageOutcome(manifest=existing, reused=True)
+    check_batch_size(spec, place.peers)
+    existing = place.catalog.stage(spec.digest) if place.peers.leads else None
+    if place.peers.told(existing is not None):
+        return StageOutcome(manifest=existing or _published(spec, place), reused=True)
+    set_arithmetic(deterministic=spec.schedule.deterministic)
+    attempt = _Attempt(spec, dataset, place)
     watch = Stopwatch()
-    device = compute_device()
-    parent = find_parent(spec, catalog)
-    inputs = pull_inputs(spec, dataset, parent, cache, device)
+    # The first optimizer imports this, a second or more; the pull mostly waits for the network.
+    importing = Thread(target=import_module, args=("torch._dynamo",), daemon=True)
+    importing.start()
+    inputs = attempt.pulled()
+    importing.join()
     pull_s = watch.lap()
-    model, optimizer = _grown_model(spec, dataset, inputs.checkpoint, device)
-    batches = _training_batches(spec, dataset, inputs.train)
+    learner = attempt.learner(inputs)
     grow_s = watch.lap()
-    watcher = SnapshotWatcher(
-        spec.digest,
-        catalog.store,
-        cache.work_path,
-        interval_s=snapshot_interval_s,
-        progress=progress,
-    )
-    state = _continued(spec, model, optimizer, catalog, cache)
-    try:
-        with watcher.watching(model, optimizer):
-            history = train(model, batches, spec.schedule, optimizer, state=state, watcher=watcher)
-    except TrainingDivergedError as error:
-        raise TrainingDivergedError(f"{spec.name}: {error}") from None
-    train_s = watch.lap()
-    test = _evaluated(spec, dataset, model, inputs.test)
-    validation = _evaluated(spec, dataset, model, inputs.validation)
-    evaluate_s = watch.lap()
-    outputs = StageOutputs(
-        model=model,
-        momentum=momentum_of(model, optimizer),
-        history=history,
-        test=test,
-        validation=validation,
-        device=device,
-    )
+    wanted = needed_objects(following, dataset, None) if following and place.peers.leads else []
+    with Prefetch(place.cache, wanted) as prefetch:
+        attempt.train(learner, inputs.pulled)
+        train_s = watch.lap()
+        test = attempt.evaluation(learner.model, inputs.pulled, "test")
+        validation = attempt.evaluation(learner.model, inputs.pulled, "validation")
+        evaluate_s = watch.lap()
+    if not place.peers.leads:
+        place.peers.wait()
+        return StageOutcome(manifest=_published(spec, place), reused=True)
     manifest = push_outputs(
         spec,
         dataset,
-        outputs,
-        catalog=catalog,
-        cache=cache,
+        StageOutputs(
+            model=learner.model,
+            momentum=momentum_of(learner.model, learner.optimizer),
+            state=learner.state,
+            test=test,
+            validation=validation,
+            device=place.peers.device,
+        ),
+        catalog=place.catalog,
+        cache=place.cache,
         pulled=inputs.pulled,
+        prefetched_bytes=prefetch.pulled_bytes,
         times=lambda: StageTimes(
             pull_s=pull_s, grow_s=grow_s, train_s=train_s, evaluate_s=evaluate_s, push_s=watch.lap()
         ),
     )
-    published = catalog.create_stage(manifest)
-    delete_snapshots(spec.digest, catalog.store)
+    published = place.catalog.create_stage(manifest)
+    delete_snapshots(spec.digest, place.catalog.store)
+    place.peers.wait()
     return StageOutcome(manifest=published, reused=published != manifest)
 
 
-def _grown_model(
-    spec: StageSpec,
-    dataset: DatasetManifest,
-    checkpoint: Checkpoint[CheckpointInfo] | None,
-    device: torch.device,
-) -> tuple[Classifier, torch.optim.SGD]:
-    """Return M_{j-1} with a head for N_j classes, and its optimizer."""
-    num_old = spec.num_old_classes if checkpoint else spec.num_classes
-    model = build_model(
-        spec.model, channels=dataset.image.channels, num_classes=num_old, seed=spec.seed
-    )
-    momentum: dict[str, Tensor] = {}
-    if checkpoint is not None:
-        check_same_classes(spec, checkpoint.info)
-        load_weights(model, checkpoint)
-        generator = torch.Generator().manual_seed(derive_seed("head", spec.seed, spec.index))
-        model.head = grow_head(model.head, spec.num_classes, generator)
-        if spec.schedule.carry_momentum:
-            momentum = grow_momentum(checkpoint.momentum, model)
-    _check_image_size(model, dataset, spec)
-    model = model.to(device).to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(model, spec.schedule)
-    load_momentum(model, optimizer, momentum)
-    return model, optimizer
+def _published(spec: StageSpec, place: Workplace) -> StageManifest:
+    """Return the stage that the first process found or published."""
+    manifest = place.catalog.stage(spec.digest)
+    assert manifest is not None
+    return manifest
 
 
-def _continued(
-    spec: StageSpec,
-    model: Classifier,
-    optimizer: torch.optim.SGD,
-    catalog: Catalog,
-    cache: NodeCache,
-) -> TrainState:
-    """Load the newest snapshot of an earlier attempt, if there is one; return where it stood."""
-    snapshot = newest_snapshot(spec.digest, catalog.store, cache.work_path)
-    if snapshot is None:
-        return TrainState()
-    load_weights(model, snapshot)
-    load_momentum(model, optimizer, snapshot.momentum)
-    return snapshot.info.state
+class _Attempt:
+    """The parts of one attempt at a stage, by one of the processes that make it."""
 
+    def __init__(self, spec: StageSpec, dataset: DatasetManifest, place: Workplace) -> None:
+        self._spec, self._dataset, self._place = spec, dataset, place
 
-def _check_image_size(model: Classifier, dataset: DatasetManifest, spec: StageSpec) -> None:
-    """Refuse images that the network's pools would shrink to nothing, before any work."""
-    image = dataset.image
-    with torch.no_grad():
+    def pulled(self) -> StageInputs:
+        """Pull what the stage needs; the first process does, the others find it in the cache."""
+        spec, place = self._spec, self._place
+        parent = find_parent(spec, place.catalog)
+        if not place.peers.leads:
+            place.peers.wait()
+        inputs = pull_inputs(spec, self._dataset, parent, place.cache)
+        if place.peers.leads:
+            place.peers.wait()
+        return inputs
+
+    def learner(self, inputs: StageInputs) -> Learner:
+        """Return the grown model, as far as an earlier attempt brought it."""
+        place = self._place
+        snapshot = None
+        if place.peers.leads:
+            store = place.catalog.store
+            snapshot = newest_snapshot(self._spec.digest, store, place.cache.work_path)
+        return make_learner(self._spec, self._dataset, inputs.checkpoint, snapshot, place.peers)
+
+    def train(self, learner: Learner, pulled: Pulled) -> None:
+        """Run the steps that are left."""
+        spec, peers = self._spec, self._place.peers
+        batches = self._batches(pulled)
+        self._compile(learner, batches)
+        watcher = self._watcher()
         try:
-            model.eval()(torch.zeros(1, image.channels, image.height, image.width))
-        except RuntimeError as error:
-            raise AccreteError(
-                f"model {spec.model.name} cannot take images of {image.width}x{image.height} px "
-                f"({str(error).splitlines()[0]}): choose --model small or a larger --image-size"
-            ) from error
+            with (
+                telling_of_lost_workers(),
+                watcher.watching(learner.model, learner.optimizer),
+            ):
+                train(
+                    learner.network,
+                    batches,
+                    spec.schedule,
+                    learner.optimizer,
+                    state=learner.state,
+                    watcher=watcher,
+                    peers=peers,
+                )
+        except TrainingDivergedError as error:
+            raise TrainingDivergedError(f"{spec.name}: {error}") from None
+        if learner.state.stopped is not None:
+            self._place.notice(
+                f"{spec.name} ended after {learner.state.position:,} of "
+                f"{spec.schedule.num_steps:,} steps: {learner.state.stopped}"
+            )
 
+    def _compile(self, learner: Learner, batches: TrainingBatches) -> None:
+        """Compile the trunk where an earlier attempt did, or where it pays."""
+        state, schedule, peers = learner.state, self._spec.schedule, self._place.peers
+        if state.compiled is None:
+            some = batches.starting_at(0, schedule.first_step)
+            pays = peers.leads and compiling_pays(learner.model, some, schedule)
+            state.compiled = bool(peers.told(pays))
+        if state.compiled:
+            learner.model.trunk.compile(dynamic=False)
 
-def _training_batches(spec: StageSpec, dataset: DatasetManifest, images: Images) -> TrainingBatches:
-    schedule = spec.schedule
-    return TrainingBatches(
-        images.images_NHWC,
-        images.labels_N,
-        batch_size=schedule.batch_size,
-        seed=spec.seed,
-        stage=spec.index,
-        normalization=dataset.normalization,
-        augmentation=Augmentation(flip=schedule.flip, crop_padding=schedule.crop_padding),
-    )
-
-
-def _evaluated(
-    spec: StageSpec, dataset: DatasetManifest, model: Classifier, images: Images
-) -> Evaluation | None:
-    """Evaluate on a split; weights that overflowed in the last steps show here.
-
-    Raises:
-        TrainingDivergedError: the loss is not finite.
-    """
-    evaluation = evaluate(
-        model,
-        images.images_NHWC,
-        images.labels_N,
-        num_classes=spec.num_classes,
-        normalization=dataset.normalization,
-        precision_name=spec.schedule.precision,
-    )
-    if evaluation is not None and not math.isfinite(evaluation.loss):
-        raise TrainingDivergedError(
-            f"{spec.name}: the test loss is {evaluation.loss} after training with lr "
-            f"{spec.schedule.lr:.4g}: lower --lr"
+    def _watcher(self) -> SnapshotWatcher | Bystander:
+        place = self._place
+        if not place.peers.leads:
+            return Bystander()
+        return SnapshotWatcher(
+            self._spec.digest,
+            place.catalog.store,
+            place.cache.work_path,
+            interval_s=place.snapshot_interval_s,
+            progress=place.progress,
+            notice=place.notice,
         )
-    return evaluation
+
+    def _batches(self, pulled: Pulled) -> TrainingBatches:
+        spec, schedule, peers = self._spec, self._spec.schedule, self._place.peers
+        split = self._split("train", pulled, schedule.batch_size)
+        return TrainingBatches(
+            split.images,
+            split.labels_N,
+            batch_size=schedule.batch_size,
+            seed=spec.seed,
+            stage=spec.index,
+            normalization=self._dataset.normalization,
+            augmentation=Augmentation(
+                flip=schedule.flip, crop_padding=schedule.crop_padding, side=schedule.image_side
+            ),
+            rank=peers.rank,
+            num_processes=peers.size,
+        )
+
+    def _split(self, name: str, pulled: Pulled, batch_size: int) -> Split:
+        return open_split(
+            self._spec,
+            self._dataset,
+            name,
+            pulled,
+            memory=self._place.memory,
+            device=self._place.peers.device,
+            batch_size=batch_size,
+        )
+
+    def evaluation(self, model: Classifier, pulled: Pulled, split_name: str) -> Evaluation | None:
+        """Evaluate on a split; weights that overflowed in the last steps show here.
+
+        Raises:
+            TrainingDivergedError: the loss is not finite.
+        """
+        spec = self._spec
+        split = self._split(split_name, pulled, BATCH_SIZE)
+        # Compiled code is for the shapes of training; compiling for these too would not pay.
+        with telling_of_lost_workers(), torch.compiler.set_stance("force_eager"):
+            evaluation = evaluate(
+                model,
+                split.images,
+                split.labels_N,
+                num_classes=spec.num_classes,
+                normalization=self._dataset.normalization,
+                precision_name=spec.schedule.precision,
+                peers=self._place.peers,
+            )
+        if evaluation is not None and not math.isfinite(evaluation.loss):
+            raise TrainingDivergedError(
+                f"{spec.name}: the test loss is {evaluation.loss} after training with lr "
+                f"{spec.schedule.lr:.4g}: lower --lr"
+            )
+        return evaluation

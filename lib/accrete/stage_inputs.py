@@ -1,4 +1,4 @@
-"""What a stage starts from: the parent's checkpoint and the images of D_j, on the device."""
+"""What a stage starts from: the parent's checkpoint and the images of D_j."""
 
 from dataclasses import dataclass
 
@@ -9,32 +9,29 @@ from accrete.cache import NodeCache, Pulled
 from accrete.catalog import Catalog, object_ref
 from accrete.chain import SPLITS, StageSpec
 from accrete.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
-from accrete.errors import CheckpointMismatchError
+from accrete.errors import CheckpointMismatchError, ConfigError
+from accrete.image_source import ImageSource
 from accrete.manifests import ClassEntry, DatasetManifest, StageManifest
-from accrete.shards import read_shards
+from accrete.peers import Peers
+from accrete.residence import DataMemory, open_images
+from accrete.shard_reader import ShardReader
 from accrete.store import ObjectRef
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
-    """A split of D_j, in label order."""
+class Split:
+    """A split of D_j, in label order; may be empty."""
 
-    images_NHWC: Tensor
-    """uint8 (N, H, W, C) on the device."""
+    images: ImageSource
+    """uint8, on the device or on their way there."""
     labels_N: Tensor
-    """int64 (N,) on the device."""
+    """int64 (N,), on the CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageInputs:
-    """All that was pulled."""
+    """What was pulled."""
 
-    train: Images
-    """To train on."""
-    validation: Images
-    """Set aside to choose on; may be empty."""
-    test: Images
-    """To test on; may be empty."""
     checkpoint: Checkpoint[CheckpointInfo] | None
     """The parent's; None for the first stage."""
     pulled: Pulled
@@ -75,6 +72,19 @@ def check_parent(spec: StageSpec, parent: StageManifest | None) -> None:
     )
 
 
+def check_batch_size(spec: StageSpec, peers: Peers) -> None:
+    """Refuse batches that do not divide into equal parts, one for each process.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if spec.schedule.batch_size % peers.size:
+        raise ConfigError(
+            f"batch size {spec.schedule.batch_size} does not divide among {peers.size} GPUs: "
+            f"choose a multiple of {peers.size}"
+        )
+
+
 def check_same_classes(spec: StageSpec, info: CheckpointInfo) -> None:
     """Refuse a checkpoint whose head has other classes than the stage starts from.
 
@@ -94,19 +104,16 @@ def pull_inputs(
     dataset: DatasetManifest,
     parent: StageManifest | None,
     cache: NodeCache,
-    device: torch.device,
 ) -> StageInputs:
-    """Fetch what this node lacks and read it.
+    """Fetch what this node lacks: the parent's checkpoint and the shards of D_j, of all splits.
 
     Raises:
         IntegrityError: stored bytes are not those that a manifest names.
         ObjectMissingError: an object is gone.
     """
     pulled = cache.fetch(needed_objects(spec, dataset, parent))
-    entries = _seen_entries(spec, dataset)
-    splits = {split: _read_split(entries, dataset, split, pulled, device) for split in SPLITS}
     checkpoint = load_checkpoint(pulled.paths[parent.checkpoint.sha256]) if parent else None
-    return StageInputs(**splits, checkpoint=checkpoint, pulled=pulled)
+    return StageInputs(checkpoint=checkpoint, pulled=pulled)
 
 
 def needed_objects(
@@ -128,15 +135,36 @@ def _seen_entries(spec: StageSpec, dataset: DatasetManifest) -> list[ClassEntry]
     return [by_name[name] for name in spec.class_names]
 
 
-def _read_split(
-    entries: list[ClassEntry],
+def open_split(
+    spec: StageSpec,
     dataset: DatasetManifest,
     split: str,
     pulled: Pulled,
+    *,
+    memory: DataMemory,
     device: torch.device,
-) -> Images:
+    batch_size: int,
+) -> Split:
+    """Open the images of a split that was pulled, resident on the device where they fit.
+
+    Args:
+        spec: the stage.
+        dataset: its data set.
+        split: `train`, `validation` or `test`.
+        pulled: from `pull_inputs`.
+        memory: what images may cost.
+        device: that trains.
+        batch_size: images that will be asked for at once.
+
+    Raises:
+        IntegrityError: a shard is not what its manifest names.
+        BadImageError: an image cannot be decoded.
+    """
+    entries = _seen_entries(spec, dataset)
     paths = [pulled.paths[shard.sha256] for entry in entries for shard in entry.shards(split)]
     counts = [entry.num_images(split) for entry in entries]
-    images = read_shards(paths, dataset.image, num_images=sum(counts))
+    reader = ShardReader(paths, dataset.image, num_images=sum(counts))
+    encoded = dataset.image.encoding == "encoded"
+    images = open_images(reader, memory, device, encoded=encoded, batch_size=batch_size)
     labels = torch.repeat_interleave(torch.arange(len(entries)), torch.tensor(counts))
-    return Images(torch.from_numpy(images).to(device), labels.to(device))
+    return Split(images, labels)

@@ -1,6 +1,6 @@
 """What a stage leaves: checkpoint and metrics as objects, and the manifest that names them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from accrete.manifests import (
     StageTraffic,
 )
 from accrete.model import Classifier
-from accrete.train import HistoryPoint
+from accrete.train import TrainState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +38,8 @@ class StageOutputs:
     """M_j."""
     momentum: dict[str, Tensor]
     """SGD's buffers, by parameter name."""
-    history: Sequence[HistoryPoint]
-    """Loss and learning rate."""
+    state: TrainState
+    """As training left it: history of the loss, steps done, why it stopped early."""
     test: Evaluation | None
     """On the test images of the seen classes; None without any."""
     validation: Evaluation | None
@@ -56,6 +56,7 @@ def push_outputs(
     catalog: Catalog,
     cache: NodeCache,
     pulled: Pulled,
+    prefetched_bytes: int,
     times: Callable[[], StageTimes],
 ) -> StageManifest:
     """Store a stage's objects and return its manifest, which is not stored yet.
@@ -67,6 +68,7 @@ def push_outputs(
         catalog: where the objects go.
         cache: keeps the checkpoint for the next stage on this node.
         pulled: what the stage fetched.
+        prefetched_bytes: what it fetched for the next one.
         times: called when all is pushed.
     """
     store = catalog.store
@@ -98,6 +100,7 @@ def push_outputs(
         times=seconds,
         traffic=StageTraffic(
             pulled_bytes=pulled.pulled_bytes,
+            prefetched_bytes=prefetched_bytes,
             pushed_bytes=store.traffic.pushed_bytes - pushed_before,
             cache_hits=pulled.num_hits,
             num_objects=len(pulled.paths),
@@ -121,7 +124,7 @@ def _checkpoint_info(spec: StageSpec, dataset: DatasetManifest) -> CheckpointInf
 
 def _result(spec: StageSpec, outputs: StageOutputs, train_s: float) -> StageResult:
     test, validation = outputs.test, outputs.validation
-    images_seen = spec.schedule.num_images_seen
+    images_seen = outputs.state.position * spec.schedule.batch_size
     return StageResult(
         top1=test.top1(0, spec.num_classes) if test else None,
         top1_old=test.top1(0, spec.num_old_classes) if test else None,
@@ -138,7 +141,10 @@ def _push_metrics(spec: StageSpec, outputs: StageOutputs, catalog: Catalog, path
     content = {
         "stage": spec.digest,
         "class_names": spec.class_names,
-        "history": outputs.history,
+        "history": outputs.state.history,
+        "stopped": outputs.state.stopped,
+        "compiled": outputs.state.compiled,
+        "num_parts": outputs.state.num_parts,
         "confusion": {
             "test": outputs.test.confusion if outputs.test else None,
             "validation": outputs.validation.confusion if outputs.validation else None,

@@ -5,76 +5,21 @@ traceback means a bug.
 """
 
 import json
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from accrete import keys
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog, parse_json
-from accrete.chain import StageSpec, stage_chain
-from accrete.codec import from_json, to_json
+from accrete.catalog import Catalog
+from accrete.chain import stage_chain
+from accrete.codec import from_json
 from accrete.config import RunConfig
-from accrete.errors import AccreteError, ConfigError, IntegrityError
-from accrete.journal import Journal
-from accrete.manifests import (
-    DatasetManifest,
-    StageManifest,
-    dump_dataset,
-    dump_stage,
-    load_dataset,
-    load_stage,
-)
-from accrete.processes import share_cpus_well
-from accrete.runs import RunRecord, create_record, dump_record, make_record, parse_record
-from accrete.settings import (
-    cache_path,
-    parse_store_uri,
-    progress_path,
-    require_store_settings,
-    snapshot_interval_s,
-)
-from accrete.store import ObjectStore
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class StepContext:
-    """What every step has at hand."""
-
-    journal: Journal
-    """Where it says how far it is."""
-    catalog: Catalog
-    """The store's data sets and stages."""
-    cache: NodeCache
-    """This node's objects."""
-
-
-def _run_step(run_name: str, step: str, store_uri: str, work: Callable[[StepContext], T]) -> T:
-    """Do a step's work with its journal; turn our errors into one line and an exit code."""
-    share_cpus_well()
-    try:
-        store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
-        folder = progress_path()
-        with Journal(run_name, step, store=store, folder=folder) as journal:
-            try:
-                store.check()
-                cache = NodeCache(cache_path(), store)
-                result = work(StepContext(journal, Catalog(store), cache))
-            except AccreteError as error:
-                journal.fail(str(error), error.exit_code)
-                raise
-            except BaseException as error:
-                journal.fail(f"{type(error).__name__}: {error}", 1)
-                raise
-            journal.succeed()
-            return result
-    except AccreteError as error:
-        print(f"accrete: error: {error}", file=sys.stderr, flush=True)  # noqa: T201
-        sys.exit(error.exit_code)
+from accrete.errors import ConfigError, IntegrityError
+from accrete.manifests import DatasetManifest, dump_dataset
+from accrete.peer_launch import num_processes, train_among_peers
+from accrete.runs import create_record, dump_record, make_record, parse_record
+from accrete.step_frame import StepContext, attempt, one_line_errors
+from accrete.train_steps import TrainArguments, read_stage, train_stages
 
 
 def prepare_step(
@@ -125,7 +70,8 @@ def prepare_step(
         context.journal.result(_prepared_text(manifest, reused=prepared.reused), **facts)
         return facts
 
-    return _run_step(run_name, keys.prepare_step_name(), store_uri, work)
+    with one_line_errors():
+        return attempt(run_name, keys.prepare_step_name(), store_uri, work)
 
 
 def _dataset_facts(manifest: DatasetManifest, catalog: Catalog) -> dict[str, Any]:
@@ -156,6 +102,7 @@ def train_step(
     plan_path: str,
     parent_path: str | None,
     model_path: str,
+    data_memory: str = "",
 ) -> dict[str, Any]:
     """Train consecutive stages, mostly one; reuse those that exist.
 
@@ -167,110 +114,24 @@ def train_step(
         plan_path: the run's record.
         parent_path: manifest of the stage before the first; None for stage 1.
         model_path: where the last stage's manifest goes.
+        data_memory: memory for images, such as `4G`; empty: two fifths of what the step has.
 
     Returns:
         Metadata of the model artifact.
     """
-    from accrete.stage_inputs import check_parent
-
-    def work(context: StepContext) -> dict[str, Any]:
-        record = parse_record(Path(plan_path).read_bytes(), plan_path)
-        dataset = _read_dataset(dataset_path, record)
-        chain = _chain_of(record, dataset)
-        wanted = [_spec(chain, int(index)) for index in stages]
-        check_parent(wanted[0], _read_parent(parent_path))
-        for spec in wanted:
-            manifest = _train_one(spec, len(chain), dataset, context)
-        Path(model_path).write_bytes(dump_stage(manifest))
-        return _model_facts(manifest, context.catalog)
-
-    step = keys.train_step_name(int(stages[0]))
-    return _run_step(run_name, step, store_uri, work)
-
-
-def _train_one(
-    spec: StageSpec, num_stages: int, dataset: DatasetManifest, context: StepContext
-) -> StageManifest:
-    from accrete.stage import run_stage
-
-    title = f"stage {spec.index}/{num_stages}"
-    total = spec.schedule.num_images_seen
-    meter = context.journal.meter(title, total, "images")
-    outcome = run_stage(
-        spec,
-        dataset,
-        context.catalog,
-        context.cache,
-        lambda steps, loss: meter(steps * spec.schedule.batch_size, f"loss {loss:.3f}"),
-        snapshot_interval_s=snapshot_interval_s(),
+    arguments = TrainArguments(
+        stages=tuple(map(int, stages)),
+        run_name=run_name,
+        store_uri=store_uri,
+        dataset_path=dataset_path,
+        plan_path=plan_path,
+        parent_path=parent_path,
+        model_path=model_path,
+        data_memory=data_memory or None,
     )
-    context.journal.result(
-        _stage_text(title, outcome.manifest, reused=outcome.reused),
-        stage=spec.index,
-        digest=spec.digest,
-        reused=outcome.reused,
-    )
-    return outcome.manifest
-
-
-def _stage_text(title: str, manifest: StageManifest, *, reused: bool) -> str:
-    result, times = manifest.result, manifest.times
-    parts = [
-        f"{title}: {len(manifest.class_names)} classes",
-        f"top-1 {_percent(result.top1)}",
-        f"(old {_percent(result.top1_old)}, new {_percent(result.top1_new)})",
-    ]
-    if reused:
-        return "  ".join([*parts, "reused"])
-    speed = f"{result.images_seen:,} images in {times.train_s:.1f} s ({result.images_per_s:,.0f}/s)"
-    return "  ".join([*parts, speed])
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.2f} %"
-
-
-def _model_facts(manifest: StageManifest, catalog: Catalog) -> dict[str, Any]:
-    result = to_json(manifest.result)
-    return {
-        "digest": manifest.digest,
-        "manifest_uri": catalog.store.uri(keys.stage_key(manifest.digest)),
-        "checkpoint_uri": catalog.store.uri(keys.object_key(manifest.checkpoint.sha256)),
-        "stage": manifest.index,
-        "num_classes": len(manifest.class_names),
-        **{name: value for name, value in result.items() if value is not None},
-        "train_s": manifest.times.train_s,
-    }
-
-
-def _read_dataset(path: str, record: RunRecord) -> DatasetManifest:
-    return load_dataset(parse_json(Path(path).read_bytes(), path), record.dataset, path)
-
-
-def _read_parent(path: str | None) -> StageManifest | None:
-    if path is None:
-        return None
-    data = parse_json(Path(path).read_bytes(), path)
-    manifest = data.get("manifest") if isinstance(data, dict) else None
-    digest = manifest.get("digest") if isinstance(manifest, dict) else None
-    return load_stage(data, str(digest), path)
-
-
-def _chain_of(record: RunRecord, dataset: DatasetManifest) -> tuple[StageSpec, ...]:
-    """Return the run's stages; they must have the identities that were recorded."""
-    chain = stage_chain(record.config, dataset)
-    if tuple(spec.digest for spec in chain) != record.stages:
-        raise IntegrityError(
-            f"run {record.name!r} was recorded with other stages than this version makes of it: "
-            "use one image for all steps, or run again under another name"
-        )
-    return chain
-
-
-def _spec(chain: Sequence[StageSpec], index: int) -> StageSpec:
-    if not 1 <= index <= len(chain):
-        raise ConfigError(f"stage {index} is asked for, the plan has {len(chain)}: compile again")
-    return chain[index - 1]
+    with one_line_errors():
+        count = num_processes()
+        return train_stages(arguments) if count == 1 else train_among_peers(arguments, count)
 
 
 def report_step(
@@ -300,7 +161,7 @@ def report_step(
 
     def work(context: StepContext) -> dict[str, float]:
         record = parse_record(Path(plan_path).read_bytes(), plan_path)
-        last = _read_parent(model_path)
+        last = read_stage(model_path)
         if last is None or last.digest != record.stages[-1]:
             raise IntegrityError(f"{model_path} is not the last stage of run {run_name!r}")
         report = assemble_report(record, context.catalog, context.cache)
@@ -318,4 +179,5 @@ def report_step(
             "train_s": report["totals"]["train_s"],
         }
 
-    return _run_step(run_name, keys.report_step_name(), store_uri, work)
+    with one_line_errors():
+        return attempt(run_name, keys.report_step_name(), store_uri, work)

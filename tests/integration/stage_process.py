@@ -3,33 +3,21 @@
 import sys
 from pathlib import Path
 
+from digits import digits_run, workplace
+
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog
 from accrete.chain import stage_chain
-from accrete.config import ModelConfig, RunConfig, SourceConfig
+from accrete.config import RunConfig
 from accrete.errors import AccreteError
-from accrete.plan import Plan
-from accrete.recipe import Recipe
 from accrete.settings import StoreAddress, StoreSettings
-from accrete.sources import open_source
-from accrete.sources.allotment import training_counts
 from accrete.stage import run_stage
 from accrete.store import ObjectStore
 
-SOURCE = SourceConfig(kind="digits")
-
 
 def long_stage() -> RunConfig:
-    """One stage of several seconds on a CPU, in fp32 and with momentum."""
-    counts = training_counts(open_source(SOURCE).counts(), SOURCE)
-    plan = Plan(
-        rule="all at once",
-        class_order=tuple(counts),
-        class_images=tuple(counts.values()),
-        stage_sizes=(len(counts),),
-    )
-    recipe = Recipe(flip=False, budget_epochs=120.0)
-    return RunConfig(source=SOURCE, plan=plan, model=ModelConfig(name="small"), recipe=recipe)
+    """One stage of several seconds on a CPU, in bf16 and with momentum."""
+    return digits_run(10, budget_epochs=120.0)
 
 
 def attempt(
@@ -41,6 +29,6 @@ def attempt(
     (spec,) = stage_chain(long_stage(), manifest)
     node = NodeCache(Path(cache), catalog.store)
     try:
-        run_stage(spec, manifest, catalog, node, lambda *_: None, snapshot_interval_s=interval_s)
+        run_stage(spec, manifest, workplace(catalog, node, snapshot_interval_s=interval_s))
     except AccreteError as error:
         sys.exit(error.exit_code)

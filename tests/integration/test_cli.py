@@ -185,15 +185,61 @@ def test_every_command_explains_itself(command: str, cli: Cli) -> None:
     assert "Usage: accrete" in done.stdout
 
 
+def test_plan_finds_the_cheapest_stages_and_compares_them(cli: Cli) -> None:
+    done = cli("plan", "--classes", "100", "--initial", "10", "--alpha", "auto")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "alpha = auto: least cost by the paper's Table I"
+    assert any(line.startswith("alpha = 1 from 10 classes ") for line in lines)
+    assert any(line.startswith("from scratch: all at once ") for line in lines)
+    assert "which is an assumption" in done.stdout
+
+
+def test_plan_takes_measured_costs(cli: Cli, tmp_path: Path) -> None:
+    rows = [
+        {"old_images": old, "new_images": new, "images": 2.0 * new * (old + new) ** 0.1}
+        for old in (0, 5000)
+        for new in (500, 9000)
+    ]
+    (tmp_path / "costs.json").write_text(json.dumps(rows))
+    done = cli("plan", "--classes", "20", "--alpha", "auto", "--costs", "costs.json", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["cost_model"]["parameters"][1:] == pytest.approx([1.0, 0.1])
+    chosen, *others = found["alternatives"]
+    assert all(chosen["images"] <= other["images"] for other in others)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("{}", "costs.json hold no list"),
+        ("[{]", "costs.json cannot be read"),
+        ('[{"old_images": 1}]', "costs.json[0] lacks the field 'new_images'"),
+        ("[]", "costs.json has 0 measurements: a cost model takes at least 4"),
+    ],
+)
+def test_measured_costs_that_cannot_be_used_are_one_line(
+    content: str, match: str, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "costs.json").write_text(content)
+    done = cli("plan", "--classes", "20", "--alpha", "auto", "--costs", "costs.json")
+    assert done.returncode == 2
+    assert match in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_the_options_of_run_are_frozen() -> None:
     """A new option is a decision: change this list with it."""
     expected = """
         alpha initial step stages class-order order-seed counts dataset
+        costs stage-seconds images-per-second max-stages min-classes
         source data image-column label-column image-size test-fraction validation-fraction
         split-seed on-bad-image model width bn-after-relu
         recipe epochs budget-epochs batch-size lr weight-decay label-smoothing flip crop-padding
-        carry-momentum precision seed name store endpoint experiment watch
-        image gpus gpu-resource cpu memory retries step-timeout"""
+        carry-momentum image-sides precision compile deterministic stop-gradient stop-patience
+        seed name store endpoint experiment watch
+        image gpus gpu-resource cpu memory data-memory retries step-timeout"""
     options = [param for param in incremental.run.params if param.opts]
     names = {param.opts[0].removeprefix("--") for param in options if param.opts[0] != param.name}
     assert names - {"step"} == set(expected.split()) - {"step"}

@@ -9,30 +9,17 @@ import pytest
 from accrete_components.prepare.component import prepare
 from accrete_components.report.component import report
 from accrete_components.train_stage.component import train_stage
+from digits import digits_run
 from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
 
 from accrete.codec import to_json, without_nones
-from accrete.config import ModelConfig, RunConfig, SourceConfig
-from accrete.plan import Plan
-from accrete.recipe import Recipe
-from accrete.sources import open_source
-from accrete.sources.allotment import training_counts
+from accrete.config import RunConfig
 from accrete.store import ObjectStore
-
-SOURCE = SourceConfig(kind="digits")
 
 
 def one_class_first() -> RunConfig:
     """Three stages that begin with a single class, as in the paper's Figure 1."""
-    counts = training_counts(open_source(SOURCE).counts(), SOURCE)
-    plan = Plan(
-        rule="the list 1,4,5",
-        class_order=tuple(counts),
-        class_images=tuple(counts.values()),
-        stage_sizes=(1, 4, 5),
-    )
-    recipe = Recipe(flip=False, budget_epochs=12.0)
-    return RunConfig(source=SOURCE, plan=plan, model=ModelConfig(name="small"), recipe=recipe)
+    return digits_run(1, 4, 5, budget_epochs=12.0)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from accrete.errors import (
 )
 from accrete.plan import Plan
 from accrete.prepare import Prepared, prepare
-from accrete.shards import read_shards
+from accrete.shard_reader import ShardReader
 from accrete.sources import open_source
 from accrete.sources.allotment import training_counts
 
@@ -88,7 +88,8 @@ def test_digits_become_one_shard_per_class_and_split(
     entry = manifest.entry("3")
     refs = [object_ref(shard) for shard in (*entry.train, *entry.test)]
     paths = cache.fetch(refs).paths
-    images = read_shards([paths[r.sha256] for r in refs], manifest.image, num_images=183)
+    reader = ShardReader([paths[r.sha256] for r in refs], manifest.image, num_images=183)
+    images = reader.read(np.arange(183))
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
@@ -151,7 +152,8 @@ def test_images_of_several_sizes_are_stored_as_they_are_and_decoded_when_read(
     assert (manifest.image.height, manifest.image.width) == (12, 12)
     refs = [object_ref(shard) for shard in manifest.entry("a").train]
     paths = cache.fetch(refs).paths
-    images = read_shards([paths[r.sha256] for r in refs], manifest.image, num_images=4)
+    reader = ShardReader([paths[r.sha256] for r in refs], manifest.image, num_images=4)
+    images = reader.read(np.arange(4))
     assert images.shape == (4, 12, 12, 3)
     assert images.std() > 10
 

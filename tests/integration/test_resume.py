@@ -11,7 +11,8 @@ from uuid import uuid4
 
 import pytest
 import stage_process
-from stage_process import SOURCE, attempt, long_stage
+from digits import SOURCE
+from stage_process import attempt, long_stage
 
 from accrete import keys
 from accrete.catalog import Catalog

@@ -1,19 +1,22 @@
 """Stages on a real store: growing, reuse, and refusing what is not as it should be."""
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from digits import SOURCE, digits_run, workplace
 
 from accrete import keys
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog, object_ref
 from accrete.chain import SPLITS, StageSpec, stage_chain
 from accrete.checkpoint import load_checkpoint
-from accrete.config import ModelConfig, RunConfig, SourceConfig
+from accrete.config import ModelConfig
 from accrete.errors import (
     AccreteError,
     CheckpointMismatchError,
@@ -21,40 +24,23 @@ from accrete.errors import (
     TrainingDivergedError,
 )
 from accrete.manifests import DatasetManifest
-from accrete.plan import Plan, parse_alpha, sizes_by_alpha
 from accrete.prepare import prepare
-from accrete.recipe import Recipe
-from accrete.sources import open_source
-from accrete.sources.allotment import training_counts
+from accrete.residence import DataMemory
 from accrete.stage import StageOutcome, run_stage
 from accrete.stage_inputs import check_parent
 
-SOURCE = SourceConfig(kind="digits")
 Run = Callable[[StageSpec], StageOutcome]
-
-
-def digits_config(alpha: str = "1", **recipe: object) -> RunConfig:
-    counts = training_counts(open_source(SOURCE).counts(), SOURCE)
-    images = tuple(counts.values())
-    plan = Plan(
-        rule=f"alpha = {alpha} from 2 classes",
-        class_order=tuple(counts),
-        class_images=images,
-        stage_sizes=sizes_by_alpha(images, 2, parse_alpha(alpha)),
-    )
-    short = Recipe(**{"flip": False, "budget_epochs": 2.0, **recipe})  # type: ignore[arg-type]
-    return RunConfig(source=SOURCE, plan=plan, model=ModelConfig(name="small"), recipe=short)
 
 
 @pytest.fixture
 def dataset(catalog: Catalog, tmp_path: Path) -> DatasetManifest:
-    plan = digits_config().plan
+    plan = digits_run().plan
     return prepare(SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None).manifest
 
 
 @pytest.fixture
 def run(dataset: DatasetManifest, catalog: Catalog, cache: NodeCache) -> Run:
-    return lambda spec: run_stage(spec, dataset, catalog, cache, lambda *_: None)
+    return lambda spec: run_stage(spec, dataset, workplace(catalog, cache))
 
 
 def shard_bytes(dataset: DatasetManifest, names: tuple[str, ...]) -> int:
@@ -63,7 +49,7 @@ def shard_bytes(dataset: DatasetManifest, names: tuple[str, ...]) -> int:
 
 
 def test_a_chain_of_stages_grows_to_all_classes(run: Run, dataset: DatasetManifest) -> None:
-    chain = stage_chain(digits_config(budget_epochs=12.0), dataset)
+    chain = stage_chain(digits_run(budget_epochs=12.0), dataset)
     manifests = [run(spec).manifest for spec in chain]
     assert [len(m.class_names) for m in manifests] == [2, 4, 8, 10]
     assert [m.parent for m in manifests] == [None, *(m.digest for m in manifests[:-1])]
@@ -77,7 +63,7 @@ def test_a_chain_of_stages_grows_to_all_classes(run: Run, dataset: DatasetManife
 def test_with_a_warm_cache_a_stage_transfers_only_what_it_adds(
     run: Run, dataset: DatasetManifest
 ) -> None:
-    for spec in stage_chain(digits_config(), dataset):
+    for spec in stage_chain(digits_run(), dataset):
         traffic = run(spec).manifest.traffic
         new = spec.class_names[spec.num_old_classes :]
         assert traffic.pulled_bytes == shard_bytes(dataset, new)
@@ -87,7 +73,7 @@ def test_with_a_warm_cache_a_stage_transfers_only_what_it_adds(
 def test_a_stage_that_exists_is_not_trained_or_stored_again(
     run: Run, dataset: DatasetManifest, catalog: Catalog
 ) -> None:
-    first = stage_chain(digits_config(), dataset)[0]
+    first = stage_chain(digits_run(), dataset)[0]
     made = run(first)
     keys_before = catalog.store.list_keys("")
     again = run(first)
@@ -99,7 +85,7 @@ def test_a_stage_that_exists_is_not_trained_or_stored_again(
 def test_the_same_stage_on_another_store_has_the_same_bytes(
     run: Run, dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:
-    chain = stage_chain(digits_config(), dataset)[:2]
+    chain = stage_chain(digits_run(), dataset)[:2]
     first = [run(spec).manifest.checkpoint for spec in chain]
     for spec in chain:
         catalog.store._client.remove_object(
@@ -108,22 +94,85 @@ def test_the_same_stage_on_another_store_has_the_same_bytes(
     assert [run(spec).manifest.checkpoint for spec in chain] == first
 
 
+def test_images_that_are_streamed_from_disk_give_the_same_bits(
+    dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
+) -> None:
+    spec = stage_chain(digits_run(10), dataset)[0]
+    resident = run_stage(spec, dataset, workplace(catalog, cache)).manifest
+    catalog.store.delete(keys.stage_key(spec.digest))
+    a_quarter = DataMemory(num_bytes=dataset.num_images("train") * 64 // 4, num_workers=2)
+    place = workplace(catalog, cache, memory=a_quarter)
+    streamed = run_stage(spec, dataset, place).manifest
+    assert streamed.checkpoint == resident.checkpoint
+    assert streamed.metrics == resident.metrics
+
+
+def test_a_stage_fetches_the_next_one_s_shards_meanwhile(
+    dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
+) -> None:
+    chain = stage_chain(digits_run(), dataset)
+    place = workplace(catalog, cache)
+    first = run_stage(chain[0], dataset, place, following=chain[1]).manifest.traffic
+    second = run_stage(chain[1], dataset, place).manifest.traffic
+    added = chain[1].class_names[chain[0].num_classes :]
+    assert first.prefetched_bytes == shard_bytes(dataset, added)
+    assert second.pulled_bytes == 0
+    assert second.cache_hits == second.num_objects
+
+
+def test_what_cannot_be_fetched_ahead_is_no_reason_to_fail(
+    dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
+) -> None:
+    chain = stage_chain(digits_run(), dataset)
+    lost = dataset.entry(chain[1].class_names[-1]).train[0]
+    catalog.store.delete(keys.object_key(lost.sha256))
+    outcome = run_stage(chain[0], dataset, workplace(catalog, cache), following=chain[1])
+    assert outcome.manifest.traffic.prefetched_bytes == 0
+    with pytest.raises(AccreteError, match=lost.sha256[:12]):
+        run_stage(chain[1], dataset, workplace(catalog, cache))
+
+
+def test_a_compiled_trunk_trains_and_is_remembered(
+    dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
+) -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on a CPU: g++ is not here")
+    spec = stage_chain(digits_run(10, compile="always", budget_epochs=12.0), dataset)[0]
+    manifest = run_stage(spec, dataset, workplace(catalog, cache)).manifest
+    assert manifest.result.top1 is not None
+    assert manifest.result.top1 > 0.5
+    path = cache.fetch([object_ref(manifest.metrics)]).paths[manifest.metrics.sha256]
+    assert json.loads(path.read_bytes())["compiled"] is True
+
+
+def test_images_are_scaled_down_in_the_stages_that_say_so(
+    dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
+) -> None:
+    sides = stage_chain(digits_run(image_sides=(8, 8, 8, 8)), dataset)
+    plain = stage_chain(digits_run(), dataset)
+    assert [spec.digest for spec in sides] == [spec.digest for spec in plain]
+    with pytest.raises(AccreteError, match="small cannot take images of 4x4 px"):
+        run_stage(
+            stage_chain(digits_run(image_sides=(4, 8, 8, 8)), dataset)[0],
+            dataset,
+            workplace(catalog, cache),
+        )
+
+
 def test_two_attempts_at_once_agree_on_one_result(
     dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
 ) -> None:
-    spec = stage_chain(digits_config(budget_epochs=0.5), dataset)[0]
+    spec = stage_chain(digits_run(budget_epochs=0.5), dataset)[0]
     caches = [NodeCache(tmp_path / f"node-{n}", catalog.store) for n in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        outcomes = list(
-            pool.map(lambda c: run_stage(spec, dataset, catalog, c, lambda *_: None), caches)
-        )
+        outcomes = list(pool.map(lambda c: run_stage(spec, dataset, workplace(catalog, c)), caches))
     assert outcomes[0].manifest == outcomes[1].manifest == catalog.stage(spec.digest)
 
 
 def test_the_old_rows_and_the_trunk_start_from_the_parent_s_bits(
     run: Run, dataset: DatasetManifest, cache: NodeCache
 ) -> None:
-    chain = stage_chain(digits_config(lr=1e-9, weight_decay=0.0), dataset)[:2]
+    chain = stage_chain(digits_run(lr=1e-9, weight_decay=0.0), dataset)[:2]
     checkpoints = []
     for spec in chain:
         ref = object_ref(run(spec).manifest.checkpoint)
@@ -137,9 +186,9 @@ def test_the_old_rows_and_the_trunk_start_from_the_parent_s_bits(
 
 def test_plans_that_differ_only_later_share_their_first_stages(dataset: DatasetManifest) -> None:
     epochs = {"epochs": (3.0, 2.0, 1.0, 5.0), "lr_scope": "stage"}
-    first = stage_chain(digits_config(**epochs), dataset)
+    first = stage_chain(digits_run(**epochs), dataset)
     assert len({spec.digest for spec in first}) == 4
-    other_seed = stage_chain(dataclasses.replace(digits_config(**epochs), seed=1), dataset)
+    other_seed = stage_chain(dataclasses.replace(digits_run(**epochs), seed=1), dataset)
     assert not {s.digest for s in first} & {s.digest for s in other_seed}
 
 
@@ -147,7 +196,7 @@ def test_plans_that_differ_only_later_share_their_first_stages(dataset: DatasetM
 def test_a_tampered_shard_stops_the_stage_and_nothing_is_published(
     where: str, run: Run, dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:
-    first = stage_chain(digits_config(), dataset)[0]
+    first = stage_chain(digits_run(), dataset)[0]
     shard = object_ref(dataset.entry(first.class_names[0]).train[0])
     if where == "store and cache":
         cache.fetch([shard]).paths[shard.sha256].write_bytes(b"\x00" * shard.num_bytes)
@@ -160,12 +209,12 @@ def test_a_tampered_shard_stops_the_stage_and_nothing_is_published(
 def test_a_tampered_checkpoint_stops_the_next_stage(
     run: Run, dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
 ) -> None:
-    first, second = stage_chain(digits_config(), dataset)[:2]
+    first, second = stage_chain(digits_run(), dataset)[:2]
     checkpoint = run(first).manifest.checkpoint
     catalog.store.write_note(keys.object_key(checkpoint.sha256), b"\x00" * checkpoint.num_bytes)
     cold = NodeCache(tmp_path / "another node", catalog.store)
     with pytest.raises(IntegrityError, match=checkpoint.sha256[:12]):
-        run_stage(second, dataset, catalog, cold, lambda *_: None)
+        run_stage(second, dataset, workplace(catalog, cold))
     assert len(catalog.store.list_keys("stages/")) == 1
 
 
@@ -173,7 +222,7 @@ def test_a_tampered_checkpoint_stops_the_next_stage(
 def test_a_manifest_that_was_changed_is_refused(
     change: tuple[bytes, bytes], run: Run, dataset: DatasetManifest, catalog: Catalog
 ) -> None:
-    first, second = stage_chain(digits_config(), dataset)[:2]
+    first, second = stage_chain(digits_run(), dataset)[:2]
     run(first)
     data = catalog.store.read_note(keys.stage_key(first.digest))
     assert data is not None
@@ -185,7 +234,7 @@ def test_a_manifest_that_was_changed_is_refused(
 def test_a_manifest_that_names_a_lost_object_is_refused(
     run: Run, dataset: DatasetManifest, catalog: Catalog
 ) -> None:
-    first = stage_chain(digits_config(), dataset)[0]
+    first = stage_chain(digits_run(), dataset)[0]
     checkpoint = run(first).manifest.checkpoint
     catalog.store.write_note(keys.object_key(checkpoint.sha256), b"short")
     with pytest.raises(IntegrityError, match="gone or has another size"):
@@ -193,7 +242,7 @@ def test_a_manifest_that_names_a_lost_object_is_refused(
 
 
 def test_a_stage_without_its_parent_says_so(run: Run, dataset: DatasetManifest) -> None:
-    second = stage_chain(digits_config(), dataset)[1]
+    second = stage_chain(digits_run(), dataset)[1]
     with pytest.raises(
         CheckpointMismatchError, match=r"stage 2 grows from stage .* not in the store"
     ):
@@ -201,8 +250,8 @@ def test_a_stage_without_its_parent_says_so(run: Run, dataset: DatasetManifest) 
 
 
 def test_a_checkpoint_of_another_plan_is_refused(run: Run, dataset: DatasetManifest) -> None:
-    ours = stage_chain(digits_config("1"), dataset)
-    theirs = stage_chain(digits_config("2"), dataset)
+    ours = stage_chain(digits_run(), dataset)
+    theirs = stage_chain(digits_run(alpha="2"), dataset)
     manifest = run(theirs[0]).manifest
     with pytest.raises(CheckpointMismatchError, match=r"stage 3 starts from 4 classes .* of 2 "):
         check_parent(ours[2], manifest)
@@ -211,7 +260,7 @@ def test_a_checkpoint_of_another_plan_is_refused(run: Run, dataset: DatasetManif
 def test_a_diverging_stage_publishes_nothing(
     run: Run, dataset: DatasetManifest, catalog: Catalog
 ) -> None:
-    first = stage_chain(digits_config(lr=1000.0, weight_decay=10.0), dataset)[0]
+    first = stage_chain(digits_run(lr=1000.0, weight_decay=10.0), dataset)[0]
     with pytest.raises(TrainingDivergedError, match=r"stage 1: .* lr .*: lower --lr"):
         run(first)
     assert catalog.store.list_keys("stages/") == []
@@ -220,7 +269,7 @@ def test_a_diverging_stage_publishes_nothing(
 def test_a_network_that_needs_larger_images_says_so(
     dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:
-    config = dataclasses.replace(digits_config(), model=ModelConfig(name="vgg19", width=0.1))
+    config = dataclasses.replace(digits_run(), model=ModelConfig(name="vgg19", width=0.1))
     first = stage_chain(config, dataset)[0]
     with pytest.raises(AccreteError, match="vgg19 cannot take images of 8x8 px"):
-        run_stage(first, dataset, catalog, cache, lambda *_: None)
+        run_stage(first, dataset, workplace(catalog, cache))

@@ -138,6 +138,7 @@ def _make_stage(
         "push_s": 0.25,
         "images_per_s": 2560.0,
         "pulled_bytes": 64 * sum(class_images[num_old:num_classes]),
+        "prefetched_bytes": 64 * size,
         "pushed_bytes": 1_200_000,
         "cache_hits": 3,
         "checkpoint_sha256": _digest(f"checkpoint {num_classes}"),

@@ -28,7 +28,7 @@ CONFIG = RunConfig(
         stage_sizes=(1, 2),
     ),
     model=ModelConfig(name="vgg19", width=0.5, bn_after_relu=True),
-    recipe=Recipe(epochs=(1.0, 2.5), crop_padding=0, flip=False),
+    recipe=Recipe(epochs=(1.0, 2.5), crop_padding=0, carry_momentum=False),
     seed=2**31 - 1,
 )
 
@@ -71,7 +71,7 @@ def test_run_config_comes_back_without_its_nones() -> None:
     assert "image_column" not in data["source"]
     assert "budget_epochs" not in data["recipe"]
     assert data["recipe"]["crop_padding"] == 0
-    assert data["recipe"]["flip"] is False
+    assert data["recipe"]["carry_momentum"] is False
     assert from_json(RunConfig, data, "run") == CONFIG
 
 
@@ -117,8 +117,9 @@ def test_missing_field_is_refused_by_name() -> None:
         ("recipe__lr", False, "run.recipe.lr is False: it must be float"),
         ("recipe__lr", "0.1", "run.recipe.lr is '0.1': it must be float"),
         pytest.param("recipe__lr", 10**400, "run.recipe.lr is 1000", id="lr-of-401-digits"),
-        ("recipe__flip", 1, "run.recipe.flip is 1: it must be bool"),
-        ("recipe__flip", "yes", "run.recipe.flip is 'yes': it must be bool"),
+        ("recipe__nesterov", 1, "run.recipe.nesterov is 1: it must be bool"),
+        ("recipe__nesterov", "yes", "run.recipe.nesterov is 'yes': it must be bool"),
+        ("recipe__flip", False, "run.recipe.flip is False: it must be str"),
         ("recipe__epochs", 3, "run.recipe.epochs is 3: it must be a list"),
         ("recipe__epochs", [1, "x"], "run.recipe.epochs[1] is 'x': it must be float"),
         ("recipe__crop_padding", True, "run.recipe.crop_padding is True: it must be int"),

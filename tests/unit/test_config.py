@@ -1,4 +1,4 @@
-"""What a run is: the ranges of its fields, its digest, its name, and its placement."""
+"""What a run is: the ranges of its fields, its digest and its name."""
 
 import dataclasses
 import os
@@ -12,7 +12,6 @@ import pytest
 from accrete.config import ModelConfig, RunConfig, SourceConfig, check_run_name
 from accrete.digest import canonical_json, sha256_of_json
 from accrete.errors import ConfigError
-from accrete.placement import DEFAULT_IMAGE, Placement
 from accrete.plan import Plan
 from accrete.recipe import Recipe
 
@@ -58,9 +57,14 @@ RECIPE_CHANGES: dict[str, Any] = {
     "weight_decay": 1e-4,
     "label_smoothing": 0.0,
     "carry_momentum": False,
-    "flip": False,
+    "flip": "alternating",
     "crop_padding": 2,
+    "image_sides": (16, 32),
     "precision": "fp32",
+    "compile": "never",
+    "deterministic": True,
+    "stop_gradient": 0.1,
+    "stop_patience": 5,
 }
 CHANGES = [
     (part, field, value)
@@ -178,43 +182,3 @@ def test_run_name_that_kubernetes_takes_is_accepted(name: str) -> None:
 def test_run_name_that_kubernetes_refuses_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"run name is {name!r}")):
         check_run_name(name)
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        DEFAULT_IMAGE,
-        "accrete",
-        "registry.example.com:5000/team/accrete-trainer:1.0",
-        "a/b@sha256:" + "0f" * 32,
-        "a/b:1.0@sha256:" + "0f" * 32,
-    ],
-)
-def test_image_reference_is_accepted(image: str) -> None:
-    assert Placement(image=image).image == image
-
-
-@pytest.mark.parametrize("image", ["", "-x", "a b", "a@sha256:123", "a;b", "a\n", "A/b"])
-def test_image_that_is_no_reference_is_refused(image: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"image is {image!r}")):
-        Placement(image=image)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"gpus": -1}, "GPUs per step is -1:"),
-        ({"gpus": 65}, "GPUs per step is 65:"),
-        ({"retries": -1}, "retries is -1:"),
-        ({"retries": 21}, "retries is 21:"),
-        ({"timeout_s": 59}, "step timeout in seconds is 59:"),
-        ({"timeout_s": 2592001}, "step timeout in seconds is 2592001:"),
-    ],
-)
-def test_placement_value_outside_its_range_is_refused(fields: dict[str, int], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        Placement(**fields)
-
-
-def test_placement_without_gpus_is_accepted() -> None:
-    assert Placement(gpus=0, retries=0, timeout_s=60).gpus == 0

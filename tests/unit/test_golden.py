@@ -96,7 +96,7 @@ def test_stage_names_say_what_they_add(tmp_path: Path) -> None:
 
 
 def test_training_steps_ask_for_gpus_and_the_others_do_not(tmp_path: Path) -> None:
-    containers = executors_of(compiled(request_for(plan_for("1"), gpus=2), tmp_path))
+    containers = executors_of(compiled(request_for(plan_for("1"), gpus=(2,)), tmp_path))
     for name, container in containers.items():
         accelerator = container.get("resources", {}).get("accelerator")
         if name.startswith("exec-train-stage"):
@@ -106,8 +106,36 @@ def test_training_steps_ask_for_gpus_and_the_others_do_not(tmp_path: Path) -> No
             assert accelerator is None
 
 
+def test_each_stage_asks_for_the_gpus_that_are_listed_for_it(tmp_path: Path) -> None:
+    request = request_for(plan_for("1"), gpus=(1, 1, 2, 0, 8))
+    containers = executors_of(compiled(request, tmp_path))
+    counts = [
+        int(
+            containers[f"exec-train-stage{end}"]["resources"]
+            .get("accelerator", {})
+            .get("resourceCount", 0)
+        )
+        for end in ("", "-2", "-3", "-4", "-5")
+    ]
+    assert counts == [1, 1, 2, 0, 8]
+
+
+@pytest.mark.parametrize(("given", "passed"), [(None, ""), ("4Gi", "4Gi")])
+def test_memory_for_images_reaches_every_training_step(
+    given: str | None, passed: str, tmp_path: Path
+) -> None:
+    request = request_for(plan_for("1"), data_memory=given)
+    tasks = compiled(request, tmp_path)[0]["root"]["dag"]["tasks"]
+    values = [
+        task["inputs"]["parameters"]["data_memory"]["runtimeValue"]["constant"]
+        for name, task in tasks.items()
+        if name.startswith("train-stage")
+    ]
+    assert values == [passed] * 5
+
+
 def test_no_gpu_is_asked_for_where_none_is_wanted(tmp_path: Path) -> None:
-    containers = executors_of(compiled(request_for(plan_for("1"), gpus=0), tmp_path))
+    containers = executors_of(compiled(request_for(plan_for("1"), gpus=(0,)), tmp_path))
     assert not any("accelerator" in c.get("resources", {}) for c in containers.values())
 
 
@@ -168,6 +196,7 @@ def test_the_components_inputs_are_their_public_interface(tmp_path: Path) -> Non
     }
     assert inputs["comp-prepare"] == ["config", "num_stages", "run_name", "store_uri"]
     assert inputs["comp-train-stage"] == [
+        "data_memory",
         "dataset",
         "parent",
         "plan",

@@ -51,8 +51,12 @@ OTHER_VALUES: dict[str, Any] = {
     "weight_decay": 1e-3,
     "label_smoothing": 0.2,
     "carry_momentum": False,
-    "flip": False,
+    "flip": "alternating",
     "precision": "fp32",
+    "compile": "never",
+    "deterministic": True,
+    "stop_gradient": 0.1,
+    "stop_patience": 5,
 }
 
 
@@ -252,7 +256,7 @@ def test_rate_is_never_negative_nor_above_its_peak(
 ) -> None:
     recipe = Recipe(
         warmup_fraction=warmup,
-        decay_fraction=decay * (1 - warmup),
+        decay_fraction=decay * round(1 - warmup, 9),
         lr_scope=scope,
         batch_size=8,
         budget_epochs=3,
@@ -270,11 +274,32 @@ def test_crop_padding_that_is_given_is_kept_even_if_zero() -> None:
     assert resolve(Recipe(crop_padding=0), ONE_STAGE, 32)[0].crop_padding == 0
 
 
+def test_image_sides_of_another_number_of_stages_are_refused() -> None:
+    with pytest.raises(ConfigError, match="image sides lists 2 stages but the plan has 3"):
+        resolve(Recipe(image_sides=(16, 32)), THREE_STAGES, 32)
+
+
+def test_each_stage_has_its_image_side_and_none_scales_up() -> None:
+    schedules = resolve(Recipe(image_sides=(16, 32, 48)), THREE_STAGES, 32)
+    assert [schedule.image_side for schedule in schedules] == [16, None, None]
+    assert {schedule.crop_padding for schedule in schedules} == {4}
+
+
+def test_images_keep_their_size_where_no_side_is_given() -> None:
+    assert [s.image_side for s in resolve(Recipe(), THREE_STAGES, 32)] == [None] * 3
+
+
+def test_no_stage_ends_early_unless_asked_to() -> None:
+    for name in ("fast", "paper"):
+        (schedule,) = resolve(recipe_named(name), ONE_STAGE, 32)
+        assert (schedule.stop_gradient, schedule.stop_patience) == (None, None)
+
+
 def test_schedule_carries_every_value_of_the_recipe() -> None:
     recipe = Recipe(**OTHER_VALUES)
     schedule = resolve(recipe, ONE_STAGE, 32)[0]
     shared = {field.name for field in dataclasses.fields(StageSchedule)} & set(OTHER_VALUES)
-    assert len(shared) == 13
+    assert len(shared) == 17
     for name in shared:
         assert getattr(schedule, name) == getattr(recipe, name) != getattr(Recipe(), name)
 
@@ -303,6 +328,14 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("decay_fraction", 0.95, "decay fraction is 0.95:"),
     ("batch_size", 1, "batch size is 1:"),
     ("batch_size", 2**20 + 1, "batch size is 1048577:"),
+    ("flip", "vertical", "flip is 'vertical': choose one of random, alternating, none"),
+    ("compile", "maybe", "compile is 'maybe': choose one of auto, always, never"),
+    ("image_sides", (32, 3), "image side is 3:"),
+    ("image_sides", (4097,), "image side is 4097:"),
+    ("stop_gradient", 0.0, "stop gradient is 0.0:"),
+    ("stop_gradient", float("nan"), "stop gradient is nan:"),
+    ("stop_patience", 0, "stop patience is 0:"),
+    ("stop_patience", 10_001, "stop patience is 10001:"),
     ("crop_padding", -1, "crop padding is -1:"),
     ("crop_padding", 513, "crop padding is 513:"),
     ("budget_epochs", 0.0, "budget epochs is 0.0:"),
@@ -320,7 +353,7 @@ def test_recipe_value_outside_its_range_is_refused(field: str, value: Any, what:
 
 def test_every_recipe_field_with_a_range_is_tried() -> None:
     tried = {field for field, _, _ in REFUSED}
-    flags = {"nesterov", "carry_momentum", "flip"}
+    flags = {"nesterov", "carry_momentum", "deterministic"}
     assert tried | flags == {field.name for field in dataclasses.fields(Recipe)}
 
 

@@ -165,3 +165,98 @@ def test_snapshot_interval_that_is_no_time_is_refused(
     monkeypatch.setenv("ACCRETE_SNAPSHOT_INTERVAL_S", text)
     with pytest.raises(ConfigError, match=f"'{text}': give seconds"):
         settings.snapshot_interval_s()
+
+
+@pytest.mark.parametrize(("text", "expected"), [(None, None), ("", None), ("1", 1), ("64", 64)])
+def test_number_of_training_processes_comes_from_the_environment(
+    text: str | None, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ACCRETE_PROCESSES", raising=False)
+    if text is not None:
+        monkeypatch.setenv("ACCRETE_PROCESSES", text)
+    assert settings.training_processes() == expected
+
+
+@pytest.mark.parametrize("text", ["0", "65", "-1", "2.0", "two", " 2", "²"])
+def test_number_of_training_processes_that_cannot_be_is_refused(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCRETE_PROCESSES", text)
+    match = f"ACCRETE_PROCESSES is {text!r}: give a number from 1 to 64"
+    with pytest.raises(ConfigError, match=match):
+        settings.training_processes()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("ACCRETE_CACHE", "/cache", False),
+        ("ACCRETE_FETCH_AHEAD", "0", False),
+        ("ACCRETE_FETCH_AHEAD", "", False),
+        ("ACCRETE_FETCH_AHEAD", "1", True),
+        ("ACCRETE_PROGRESS_DIR", "/somewhere", True),
+    ],
+)
+def test_next_stage_is_fetched_in_a_local_run_or_where_the_cache_is_a_volume(
+    name: str, value: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("ACCRETE_CACHE", "ACCRETE_FETCH_AHEAD", "ACCRETE_PROGRESS_DIR"):
+        monkeypatch.delenv(other, raising=False)
+    assert settings.fetches_ahead() is False
+    monkeypatch.setenv(name, value)
+    assert settings.fetches_ahead() is expected
+
+
+def test_place_among_peers_is_the_one_that_torchrun_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "5"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "8")):
+        monkeypatch.setenv(name, value)
+    assert settings.peer_place() == (5, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "num_bytes"),
+    [
+        ("1000000", 1_000_000),
+        ("1M", 1_000_000),
+        ("1000K", 1_000_000),
+        ("977Ki", 1_000_448),
+        ("512Mi", 536_870_912),
+        ("4G", 4_000_000_000),
+        ("1.5Gi", 1_610_612_736),
+        ("0.5T", 500_000_000_000),
+        (" 2Ti ", 2_199_023_255_552),
+    ],
+)
+def test_quantity_becomes_bytes(text: str, num_bytes: int) -> None:
+    assert settings.parse_bytes(text, "data memory") == num_bytes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "much",
+        "-4G",
+        "4g",
+        "4 G",
+        "4GB",
+        "4Gib",
+        "1e9",
+        ".5G",
+        "5.G",
+        "G",
+        "nan",
+        "inf",
+        "4G\n4",
+    ],
+)
+def test_quantity_of_another_form_is_refused(text: str) -> None:
+    match = re.escape(f"data memory is {text!r}: give at least 1M, in a form such as 512M")
+    with pytest.raises(ConfigError, match=match):
+        settings.parse_bytes(text, "data memory")
+
+
+@pytest.mark.parametrize("text", ["0", "999999", "0.9M", "999K", "976Ki"])
+def test_quantity_under_a_megabyte_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"data memory is {text!r}: give at least 1M")):
+        settings.parse_bytes(text, "data memory")

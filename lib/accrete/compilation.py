@@ -1,0 +1,60 @@
+"""Whether to compile a stage's trunk, and where the compiled code is kept.
+
+Compiling changes the order of additions, so it is decided once for a whole stage and stored with
+it; a resumed attempt does as the first one did.
+"""
+
+import copy
+import shutil
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from accrete.optimizer import make_optimizer
+from accrete.recipe import StageSchedule
+from accrete.step import Step
+
+COLD_COMPILE_S = 40.0
+"""What compiling a VGG's trunk, forward and backward, takes on a GPU node: 20 to 50 s are reported.
+Not measured here."""
+
+TIME_SAVED = 0.2
+"""Part of a step that fused kernels save, by the bytes that they do not move. Not measured here."""
+
+_TRIED_STEPS = 5
+
+
+def compiling_pays(
+    model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], schedule: StageSchedule
+) -> bool:
+    """Decide for a stage, from what its recipe says and how long its steps take.
+
+    Args:
+        model: on the training device, not compiled; a copy of it does a few steps.
+        batches: to try steps on.
+        schedule: of the stage.
+    """
+    if schedule.compile != "auto":
+        return schedule.compile == "always"
+    device = next(model.parameters()).device
+    if device.type != "cuda" or shutil.which("cc") is None:  # Triton builds its launcher with it
+        return False
+    eager_s = schedule.num_steps * _step_time_s(copy.deepcopy(model), batches, schedule)
+    return TIME_SAVED * eager_s > COLD_COMPILE_S
+
+
+def _step_time_s(
+    model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], schedule: StageSchedule
+) -> float:
+    """Return the seconds of an eager step; the first ones warm up."""
+    step = Step(model.train(), make_optimizer(model, schedule), schedule)
+    started = 0.0
+    for number in range(2 * _TRIED_STEPS):
+        if number == _TRIED_STEPS:
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+        step(next(batches), lr=0.0)
+    torch.cuda.synchronize()
+    return (time.perf_counter() - started) / _TRIED_STEPS

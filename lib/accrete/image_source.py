@@ -1,0 +1,139 @@
+"""Where training finds its images: resident on the device, or streamed from the node's disk.
+
+Both give the same images for the same indices, so where they lie changes no result.
+
+Shape suffixes: N images, B batch, H height, W width, C channels.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from accrete.errors import AccreteError, WorkerLostError
+
+_PREFETCHED = 2
+"""Batches that each worker process keeps ready."""
+
+_LOST_WORKER = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
+
+
+class ImageSource(Protocol):
+    """A split's images."""
+
+    num_images: int
+    """How many."""
+    device: torch.device
+    """Where batches come to lie."""
+    index_device: torch.device
+    """Where indices are to lie."""
+
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the uint8 images (B, H, W, C), on the device, of each int64 (B,)."""
+        ...
+
+
+class ImageReader(Protocol):
+    """Reads images by their number; picklable, for worker processes."""
+
+    num_images: int
+    """How many there are."""
+    image_bytes: int
+    """Of one image, decoded."""
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return images (B, H, W, C)."""
+        ...
+
+
+class ResidentImages:
+    """Images that lie in the device's memory."""
+
+    def __init__(self, images_NHWC: Tensor) -> None:
+        """Take uint8 images that are where training happens."""
+        self.num_images = len(images_NHWC)
+        self.device = self.index_device = images_NHWC.device
+        self._rows = images_NHWC.flatten(1)
+        self._shape = images_NHWC.shape[1:]
+
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the images of each index tensor."""
+        for indices_B in indices:
+            # Whole rows: fifteen times faster on a CPU than indexing the four axes.
+            yield self._rows.index_select(0, indices_B).view(len(indices_B), *self._shape)
+
+
+class StreamedImages:
+    """Images that are read, and decoded, batch by batch in worker processes."""
+
+    def __init__(self, reader: ImageReader, *, num_workers: int, device: torch.device) -> None:
+        """Stream a reader's images.
+
+        Args:
+            reader: of the images.
+            num_workers: processes that read ahead, two batches each; 0: this one reads.
+            device: where batches go.
+        """
+        self.num_images = reader.num_images
+        self.device, self.index_device = device, torch.device("cpu")
+        self._reader, self._num_workers = reader, num_workers
+
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the images of each index tensor; the next ones are read meanwhile.
+
+        Raises:
+            WorkerLostError: a worker process was killed.
+            AccreteError: what the reader raised.
+        """
+        loader = DataLoader(
+            _ReadRows(self._reader),
+            batch_size=None,
+            sampler=(indices_B.numpy() for indices_B in indices),
+            num_workers=self._num_workers,
+            prefetch_factor=_PREFETCHED if self._num_workers else None,
+            pin_memory=self.device.type == "cuda",
+        )
+        with telling_of_lost_workers():
+            for batch in loader:
+                if isinstance(batch, AccreteError):
+                    raise batch
+                yield batch.to(self.device, non_blocking=True)
+
+
+@contextmanager
+def telling_of_lost_workers() -> Iterator[None]:
+    """Say what it means when a process that reads images is killed.
+
+    torch raises that in the main thread, wherever it is just then: wrap all that runs meanwhile.
+
+    Raises:
+        WorkerLostError: a worker process was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _LOST_WORKER.search(str(error)):
+            raise
+        raise WorkerLostError(
+            "a process that reads images was killed, most likely for want of memory: "
+            "give the step more memory, or less to the data with --data-memory"
+        ) from error
+
+
+class _ReadRows(Dataset[Any]):
+    """A reader as DataLoader wants it; hands an error over whole, which would lose its type."""
+
+    def __init__(self, reader: ImageReader) -> None:
+        self._reader = reader
+
+    def __getitem__(self, indices: NDArray[np.int64]) -> Tensor | AccreteError:
+        try:
+            return torch.from_numpy(self._reader.read(indices))
+        except AccreteError as error:
+            return error

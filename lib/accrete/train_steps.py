@@ -1,0 +1,219 @@
+"""The training step: consecutive stages of a run, by one process or by one a GPU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accrete import keys
+from accrete.cache import NodeCache
+from accrete.catalog import Catalog, parse_json
+from accrete.chain import StageSpec, stage_chain
+from accrete.codec import to_json
+from accrete.errors import ConfigError, IntegrityError
+from accrete.journal import Journal, MuteJournal
+from accrete.manifests import (
+    DatasetManifest,
+    StageManifest,
+    dump_stage,
+    load_dataset,
+    load_stage,
+)
+from accrete.processes import available_cpus, available_memory_bytes
+from accrete.runs import RunRecord, parse_record
+from accrete.settings import (
+    cache_path,
+    fetches_ahead,
+    parse_bytes,
+    parse_store_uri,
+    require_store_settings,
+    snapshot_interval_s,
+)
+from accrete.step_frame import StepContext, attempt
+from accrete.store import ObjectStore
+
+if TYPE_CHECKING:  # a step that only compiles or prepares must not wait for torch
+    from accrete.peers import Peers
+    from accrete.stage import Workplace
+
+_DATA_SHARE = 0.4
+"""Part of the step's memory that images may take unless the user says how much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainArguments:
+    """What a training step is told."""
+
+    stages: tuple[int, ...]
+    """Indices, from 1."""
+    run_name: str
+    """The run."""
+    store_uri: str
+    """`s3://bucket[/prefix]`."""
+    dataset_path: str
+    """The dataset manifest."""
+    plan_path: str
+    """The run's record."""
+    parent_path: str | None
+    """Manifest of the stage before the first; None for stage 1."""
+    model_path: str
+    """Where the last stage's manifest goes."""
+    data_memory: str | None = None
+    """Memory for images, such as `4G`; None: two fifths of what the step has."""
+
+
+def train_stages(arguments: TrainArguments, peers: "Peers | None" = None) -> dict[str, Any]:
+    """Train consecutive stages, mostly one; reuse those that exist.
+
+    Args:
+        arguments: of the step.
+        peers: the processes that train together; None: this one alone.
+
+    Returns:
+        Metadata of the model artifact.
+    """
+    return attempt(
+        arguments.run_name,
+        keys.train_step_name(arguments.stages[0]),
+        arguments.store_uri,
+        lambda context: _train_all(arguments, peers, context),
+    )
+
+
+def follow_stages(arguments: TrainArguments, peers: "Peers") -> dict[str, Any]:
+    """Train the same stages as the first of some peers, which does all the writing."""
+    store = ObjectStore(require_store_settings(), parse_store_uri(arguments.store_uri))
+    context = StepContext(MuteJournal(), Catalog(store), NodeCache(cache_path(), store))
+    return _train_all(arguments, peers, context)
+
+
+def _train_all(
+    arguments: TrainArguments, peers: "Peers | None", context: StepContext
+) -> dict[str, Any]:
+    from accrete.stage_inputs import check_parent
+
+    record = parse_record(Path(arguments.plan_path).read_bytes(), arguments.plan_path)
+    dataset = _read_dataset(arguments.dataset_path, record)
+    chain = _chain_of(record, dataset)
+    wanted = [_spec(chain, index) for index in arguments.stages]
+    check_parent(wanted[0], read_stage(arguments.parent_path))
+    place = _workplace(arguments, peers, context)
+    for spec in wanted:
+        manifest = _train_one(spec, chain, dataset, place, context.journal)
+    if place.peers.leads:
+        Path(arguments.model_path).write_bytes(dump_stage(manifest))
+    return _model_facts(manifest, context.catalog)
+
+
+def _workplace(
+    arguments: TrainArguments, peers: "Peers | None", context: StepContext
+) -> "Workplace":
+    from accrete.device import compute_device
+    from accrete.peers import Peers
+    from accrete.residence import DataMemory
+    from accrete.stage import Workplace
+
+    peers = peers or Peers(compute_device())
+    given = parse_bytes(arguments.data_memory, "data memory") if arguments.data_memory else None
+    num_bytes = given or int(_DATA_SHARE * available_memory_bytes())
+    return Workplace(
+        catalog=context.catalog,
+        cache=context.cache,
+        memory=DataMemory(
+            num_bytes=num_bytes // peers.size, num_workers=max(1, available_cpus() // peers.size)
+        ),
+        peers=peers,
+        snapshot_interval_s=snapshot_interval_s(),
+        notice=context.journal.say,
+    )
+
+
+def _train_one(
+    spec: StageSpec,
+    chain: Sequence[StageSpec],
+    dataset: DatasetManifest,
+    place: "Workplace",
+    journal: Journal | MuteJournal,
+) -> StageManifest:
+    from accrete.stage import run_stage
+
+    title = f"stage {spec.index}/{len(chain)}"
+    meter = journal.meter(title, spec.schedule.num_images_seen, "images")
+    place = replace(
+        place,
+        progress=lambda steps, loss: meter(steps * spec.schedule.batch_size, f"loss {loss:.3f}"),
+    )
+    later = chain[spec.index] if fetches_ahead() and spec.index < len(chain) else None
+    outcome = run_stage(spec, dataset, place, following=later)
+    journal.result(
+        _stage_text(title, outcome.manifest, reused=outcome.reused),
+        stage=spec.index,
+        digest=spec.digest,
+        reused=outcome.reused,
+    )
+    return outcome.manifest
+
+
+def _stage_text(title: str, manifest: StageManifest, *, reused: bool) -> str:
+    result, times = manifest.result, manifest.times
+    parts = [
+        f"{title}: {len(manifest.class_names)} classes",
+        f"top-1 {_percent(result.top1)}",
+        f"(old {_percent(result.top1_old)}, new {_percent(result.top1_new)})",
+    ]
+    if reused:
+        return "  ".join([*parts, "reused"])
+    speed = f"{result.images_seen:,} images in {times.train_s:.1f} s ({result.images_per_s:,.0f}/s)"
+    return "  ".join([*parts, speed])
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f} %"
+
+
+def _model_facts(manifest: StageManifest, catalog: Catalog) -> dict[str, Any]:
+    result = to_json(manifest.result)
+    return {
+        "digest": manifest.digest,
+        "manifest_uri": catalog.store.uri(keys.stage_key(manifest.digest)),
+        "checkpoint_uri": catalog.store.uri(keys.object_key(manifest.checkpoint.sha256)),
+        "stage": manifest.index,
+        "num_classes": len(manifest.class_names),
+        **{name: value for name, value in result.items() if value is not None},
+        "train_s": manifest.times.train_s,
+    }
+
+
+def _read_dataset(path: str, record: RunRecord) -> DatasetManifest:
+    return load_dataset(parse_json(Path(path).read_bytes(), path), record.dataset, path)
+
+
+def read_stage(path: str | None) -> StageManifest | None:
+    """Return the stage manifest of an artifact file, None where there is none.
+
+    Raises:
+        IntegrityError: it was changed.
+    """
+    if path is None:
+        return None
+    data = parse_json(Path(path).read_bytes(), path)
+    manifest = data.get("manifest") if isinstance(data, dict) else None
+    digest = manifest.get("digest") if isinstance(manifest, dict) else None
+    return load_stage(data, str(digest), path)
+
+
+def _chain_of(record: RunRecord, dataset: DatasetManifest) -> tuple[StageSpec, ...]:
+    """Return the run's stages; they must have the identities that were recorded."""
+    chain = stage_chain(record.config, dataset)
+    if tuple(spec.digest for spec in chain) != record.stages:
+        raise IntegrityError(
+            f"run {record.name!r} was recorded with other stages than this version makes of it: "
+            "use one image for all steps, or run again under another name"
+        )
+    return chain
+
+
+def _spec(chain: Sequence[StageSpec], index: int) -> StageSpec:
+    if not 1 <= index <= len(chain):
+        raise ConfigError(f"stage {index} is asked for, the plan has {len(chain)}: compile again")
+    return chain[index - 1]

@@ -1,0 +1,35 @@
+"""Small real runs: scikit-learn's 8×8 digits, by a few stages of a small network."""
+
+from typing import Any
+
+from accrete.cache import NodeCache
+from accrete.catalog import Catalog
+from accrete.config import ModelConfig, RunConfig, SourceConfig
+from accrete.plan import Plan, parse_alpha, sizes_by_alpha
+from accrete.recipe import Recipe
+from accrete.residence import DataMemory
+from accrete.sources import open_source
+from accrete.sources.allotment import training_counts
+from accrete.stage import Workplace
+
+SOURCE = SourceConfig(kind="digits")
+
+
+def digits_run(*stage_sizes: int, alpha: str = "1", **recipe: Any) -> RunConfig:
+    """A run over the digits, by these new classes a stage or by alpha from two classes."""
+    counts = training_counts(open_source(SOURCE).counts(), SOURCE)
+    images = tuple(counts.values())
+    plan = Plan(
+        rule=f"the list {stage_sizes}" if stage_sizes else f"alpha = {alpha} from 2 classes",
+        class_order=tuple(counts),
+        class_images=images,
+        stage_sizes=stage_sizes or sizes_by_alpha(images, 2, parse_alpha(alpha)),
+    )
+    short = Recipe(**{"flip": "none", "budget_epochs": 2.0} | recipe)
+    return RunConfig(source=SOURCE, plan=plan, model=ModelConfig(name="small"), recipe=short)
+
+
+def workplace(catalog: Catalog, cache: NodeCache, **options: Any) -> Workplace:
+    """One process on the CPU, with memory for all images."""
+    memory = DataMemory(num_bytes=1 << 30, num_workers=2)
+    return Workplace(**{"catalog": catalog, "cache": cache, "memory": memory} | options)

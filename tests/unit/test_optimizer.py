@@ -1,0 +1,115 @@
+"""SGD as the schedule has it, momentum by name, and the smoothed gradient's norm."""
+
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from training_sample import (
+    NUM_CLASSES,
+    make_batches,
+    make_linear_model,
+    make_model,
+    make_schedule,
+    run,
+    same_weights,
+)
+
+from accrete.optimizer import gradient_norm, load_momentum, make_optimizer, momentum_of
+from accrete.recipe import lr_at
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_one_step_is_sgd_with_nesterov_momentum_and_weight_decay() -> None:
+    schedule = make_schedule(3, label_smoothing=0.2, weight_decay=0.01)
+    model = make_linear_model()
+    weight = model[1].weight.detach().double().numpy().T
+    bias = model[1].bias.detach().double().numpy()
+    velocity_w, velocity_b = np.zeros_like(weight), np.zeros_like(bias)
+    coming = itertools.islice(make_batches(schedule).starting_at(0, 0), 3)
+    run(model, schedule)
+    for step, (images, labels) in enumerate(coming):
+        inputs = images.flatten(1).double().numpy()
+        logits = inputs @ weight + bias
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        targets = np.full_like(shares, 0.2 / NUM_CLASSES)
+        targets[np.arange(len(labels)), labels.numpy()] += 0.8
+        errors = (shares - targets) / len(labels)
+        gradient_w = inputs.T @ errors + 0.01 * weight
+        gradient_b = errors.sum(0) + 0.01 * bias
+        velocity_w = 0.9 * velocity_w + gradient_w
+        velocity_b = 0.9 * velocity_b + gradient_b
+        lr = lr_at(schedule, step)
+        weight = weight - lr * (gradient_w + 0.9 * velocity_w)
+        bias = bias - lr * (gradient_b + 0.9 * velocity_b)
+    np.testing.assert_allclose(model[1].weight.detach().numpy().T, weight, atol=1e-5)
+    np.testing.assert_allclose(model[1].bias.detach().numpy(), bias, atol=1e-5)
+
+
+def test_momentum_that_is_carried_continues_as_if_nothing_had_happened() -> None:
+    first, second = make_schedule(8), make_schedule(8, first_step=8, total_steps=16)
+    model = make_model()
+    optimizer = make_optimizer(model, first)
+    assert momentum_of(model, optimizer) == {}
+    run(model, first, optimizer)
+    momentum = {name: buffer.clone() for name, buffer in momentum_of(model, optimizer).items()}
+    assert set(momentum) == {name for name, _ in model.named_parameters()}
+    carried, reset = copy.deepcopy(model), copy.deepcopy(model)
+    run(model, second, optimizer)
+    fresh = make_optimizer(carried, second)
+    load_momentum(carried, fresh, momentum)
+    run(carried, second, fresh)
+    run(reset, second)
+    assert same_weights(carried, model)
+    assert not same_weights(reset, model)
+
+
+def test_loaded_momentum_is_a_copy() -> None:
+    model = make_model()
+    schedule = make_schedule(2)
+    momentum = {name: torch.ones_like(p) for name, p in model.named_parameters()}
+    optimizer = make_optimizer(model, schedule)
+    load_momentum(model, optimizer, momentum)
+    run(model, schedule, optimizer)
+    assert all(bool((buffer == 1).all()) for buffer in momentum.values())
+
+
+def norm_of(tensors: list[torch.Tensor]) -> float:
+    """Return the norm of all tensors' numbers together, in double precision."""
+    numbers = [tensor.detach().double().numpy().ravel() for tensor in tensors]
+    return float(np.sqrt(np.square(np.concatenate(numbers)).sum()))
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.5])
+def test_gradient_norm_is_that_of_the_momentum_scaled_to_one_gradient(momentum: float) -> None:
+    schedule = make_schedule(5, momentum=momentum)
+    model: nn.Module = make_model()
+    optimizer = make_optimizer(model, schedule)
+    run(model, schedule, optimizer)
+    expected = norm_of(list(momentum_of(model, optimizer).values())) * (1 - momentum)
+    assert expected > 0.01
+    assert gradient_norm(optimizer, schedule) == pytest.approx(expected, rel=1e-5)
+
+
+def test_gradient_norm_without_momentum_is_that_of_the_last_gradient() -> None:
+    schedule = make_schedule(5, momentum=0.0, nesterov=False)
+    model = make_linear_model()
+    optimizer = make_optimizer(model, schedule)
+    run(model, schedule, optimizer)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert gradient_norm(optimizer, schedule) == pytest.approx(norm_of(gradients), rel=1e-5)
+
+
+def test_gradient_that_stays_the_same_has_its_own_norm() -> None:
+    schedule = make_schedule(2, momentum=0.9, weight_decay=0.0)
+    parameter = nn.Parameter(torch.zeros(2))
+    model = nn.ParameterList([parameter])
+    optimizer = make_optimizer(model, schedule)
+    for _ in range(200):
+        parameter.grad = torch.tensor([3.0, 4.0])
+        optimizer.step()
+    assert gradient_norm(optimizer, schedule) == pytest.approx(5, rel=1e-4)
