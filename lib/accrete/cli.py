@@ -22,6 +22,7 @@ from accrete.settings import default_store_uri, parse_store_uri
 
 if TYPE_CHECKING:
     from accrete.store import ObjectStore
+    from accrete.trained_model import TrainedModel
 
 
 _STOPPED = "stopped; the same command continues from here"
@@ -179,16 +180,12 @@ def predict(
     """
     from accrete.image_files import find_images
     from accrete.prediction_text import PredictionTable, json_line
-    from accrete.processes import share_cpus_well
 
     images = find_images(paths)
-    share_cpus_well()
+    trained = _trained_model(name, stage, store)
     from accrete.device import compute_device
     from accrete.predictor import Predictor, predict_files
-    from accrete.trained_model import open_model
 
-    with _open_store(store) as objects:
-        trained = open_model(objects, name, stage)
     predictor = Predictor(trained, compute_device(), top=top, batch_size=batch_size)
     table = PredictionTable(images.files, predictor.class_names, predictor.top)
     if images.num_skipped:
@@ -202,6 +199,22 @@ def predict(
 
 def _note(text: str) -> None:
     click.echo(f"note: {text}", err=True)
+
+
+def _trained_model(name: str, stage: int | None, store: str | None) -> "TrainedModel":
+    """Return a stage's network; torch is imported when the stage is found."""
+    from accrete.cache import NodeCache
+    from accrete.catalog import Catalog
+    from accrete.processes import share_cpus_well
+    from accrete.settings import cache_path
+    from accrete.stage_lookup import find_stage
+
+    with _open_store(store) as objects:
+        manifest = find_stage(Catalog(objects), name, stage)
+        share_cpus_well()
+        from accrete.trained_model import load_model
+
+        return load_model(manifest, NodeCache(cache_path(), objects))
 
 
 @accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
@@ -234,15 +247,12 @@ def export(
       accrete export digits-4-stages digits.safetensors
       accrete export digits-4-stages digits.onnx --stage 2
     """
-    from accrete.processes import share_cpus_well
-
-    share_cpus_well()
-    from accrete.export import check_export, export_model
-    from accrete.trained_model import open_model
+    from accrete.export_request import check_export
 
     format_name = check_export(output, format_name, force=force)
-    with _open_store(store) as objects:
-        trained = open_model(objects, name, stage)
+    trained = _trained_model(name, stage, store)
+    from accrete.export import export_model
+
     click.echo(export_model(trained, output, format_name))
 
 

@@ -34,7 +34,7 @@ def reason_to_stop(
     if schedule.stop_gradient is not None:
         norm = gradient_norm()
         if norm < schedule.stop_gradient:
-            return f"the gradient's norm is {norm:.3g}, below {schedule.stop_gradient:g}"
+            return f"the gradient's norm is {norm:.6g}, below {schedule.stop_gradient:g}"
     if schedule.stop_patience is not None:
         return _plateau(history, schedule.stop_patience)
     return None
@@ -45,8 +45,11 @@ def _plateau(history: Sequence[Recorded], patience: int) -> str | None:
     now = history[-1].epoch
     if now < 2 * patience:
         return None
-    recent = [point.loss for point in history if point.epoch > now - patience]
-    before = [point.loss for point in history if now - 2 * patience < point.epoch <= now - patience]
+    # A short epoch may have less than a point: then the last two are compared.
+    recent = [p.loss for p in history if p.epoch > now - patience] or [history[-1].loss]
+    earlier = history[: len(history) - len(recent)]
+    before = [p.loss for p in earlier if p.epoch > now - 2 * patience]
+    before = before or [point.loss for point in earlier[-1:]]
     if not before:
         return None
     mean_recent, mean_before = sum(recent) / len(recent), sum(before) / len(before)

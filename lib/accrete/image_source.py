@@ -6,8 +6,9 @@ Shape suffixes: N images, B batch, H height, W width, C channels.
 """
 
 import re
+import signal
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,31 +100,37 @@ class StreamedImages:
             prefetch_factor=_PREFETCHED if self._num_workers else None,
             pin_memory=self.device.type == "cuda",
         )
-        with telling_of_lost_workers():
-            for batch in loader:
-                if isinstance(batch, AccreteError):
-                    raise batch
-                yield batch.to(self.device, non_blocking=True)
+        for batch in _without_interrupts(loader):
+            if isinstance(batch, AccreteError):
+                raise batch
+            yield batch.to(self.device, non_blocking=True)
 
 
-@contextmanager
-def telling_of_lost_workers() -> Iterator[None]:
-    """Say what it means when a process that reads images is killed.
+def _without_interrupts(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Yield a loader's batches; a lost worker shows where its batch is waited for, only there.
 
-    torch raises that in the main thread, wherever it is just then: wrap all that runs meanwhile.
+    torch would tell of one by raising in a signal handler, wherever the main thread is just then.
 
     Raises:
         WorkerLostError: a worker process was killed.
     """
-    try:
-        yield
-    except RuntimeError as error:
-        if not _LOST_WORKER.search(str(error)):
-            raise
-        raise WorkerLostError(
-            "a process that reads images was killed, most likely for want of memory: "
-            "give the step more memory, or less to the data with --data-memory"
-        ) from error
+    handler = signal.getsignal(signal.SIGCHLD)
+    batches = iter(loader)
+    if loader.num_workers and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, handler)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except (ConnectionError, EOFError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _LOST_WORKER.search(str(error)):
+                raise
+            raise WorkerLostError(
+                "a process that reads images was killed, most likely for want of memory: "
+                "give the step more memory, or less to the data with --data-memory"
+            ) from error
+        yield batch
 
 
 class _ReadRows(Dataset[Any]):

@@ -69,14 +69,22 @@ def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def available_memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the memory that this process may still take: its cgroup's (v2), the machine's."""
-    facts = dict(
-        line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line
-    )
-    free = int(facts["MemAvailable"].split()[0]) * 1024
+    """Return the memory that this process may still take: its cgroup's (v2), the machine's.
+
+    Cached files count as free, as the kubelet counts them: shards that were just pulled are such.
+    """
+    machine = _fields(Path("/proc/meminfo"), separator=":")
+    free = int(machine["MemAvailable"].split()[0]) * 1024
     try:
-        limit = (cgroup / "memory.max").read_text().strip()
+        limit = int((cgroup / "memory.max").read_text())  # "max" where there is none
         used = int((cgroup / "memory.current").read_text())
-    except (OSError, ValueError):
+        cached = int(_fields(cgroup / "memory.stat", separator=" ")["inactive_file"])
+    except (OSError, ValueError, KeyError):
         return free
-    return free if limit == "max" else max(0, min(free, int(limit) - used))
+    return max(0, min(free, limit - used + cached))
+
+
+def _fields(path: Path, separator: str) -> dict[str, str]:
+    """Return the values of one of the kernel's lists of names and values."""
+    lines = [line.partition(separator) for line in path.read_text().splitlines()]
+    return {name: value.strip() for name, _, value in lines}

@@ -82,13 +82,15 @@ class Recipe:
         check_range("label smoothing", self.label_smoothing, 0, 0.9)
         check_range("early share", self.early_share, 0, 0.95)
         check_range("warmup fraction", self.warmup_fraction, 0, 1)
-        # Rounded: 1 - 0.9 falls short of 0.1 by a rounding error.
-        check_range("decay fraction", self.decay_fraction, 0, round(1 - self.warmup_fraction, 9))
+        # 1 - 0.9 falls short of 0.1 by a rounding error.
+        check_range("decay fraction", self.decay_fraction, 0, 1 - self.warmup_fraction + 1e-9)
         check_range("batch size", self.batch_size, 2, 1 << 20)
         if self.nesterov and self.momentum == 0:
             raise ConfigError("nesterov needs a momentum above 0: set one, or turn nesterov off")
         check_choice("flip", self.flip, ("random", "alternating", "none"))
         check_choice("compile", self.compile, ("auto", "always", "never"))
+        if self.image_sides == ():
+            raise ConfigError("image sides are an empty list: give one number a stage, or none")
         for side in self.image_sides or ():
             check_range("image side", side, 4, 4096)
         if self.stop_gradient is not None:

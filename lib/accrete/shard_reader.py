@@ -108,7 +108,7 @@ class ShardReader:
                 batches = [reader.get_batch(n) for n in range(reader.num_record_batches)]
                 columns = [batch.column("image") for batch in batches]
                 return [self._rows_of(path, column, whole) for column in columns]
-        except (pa.ArrowInvalid, KeyError, OSError) as error:
+        except (pa.ArrowInvalid, KeyError, OSError, ValueError) as error:
             raise IntegrityError(f"{path} is not a class shard ({error})") from error
 
     def _rows_of(self, path: Path, column: pa.Array, whole: pa.Buffer) -> _Rows:
@@ -122,7 +122,9 @@ class ShardReader:
             data, ends = column.buffers()[1], None
         elif pa.types.is_large_binary(kind):
             _, offsets, data = column.buffers()
-            ends = np.frombuffer(offsets, np.int64)[: len(column) + 1].copy()
+            ends = np.frombuffer(offsets, np.int64, count=len(column) + 1).copy()
+            if ends[0] < 0 or (np.diff(ends) < 0).any():
+                raise IntegrityError(f"{path} is not a class shard (its rows overlap)")
         else:
             raise IntegrityError(f"{path} holds {kind}, its manifest names encoded images")
         start = data.address - whole.address if len(column) else 0

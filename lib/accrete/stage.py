@@ -21,7 +21,6 @@ from accrete.compilation import compiling_pays
 from accrete.device import set_arithmetic
 from accrete.errors import TrainingDivergedError
 from accrete.evaluate import BATCH_SIZE, Evaluation, evaluate
-from accrete.image_source import telling_of_lost_workers
 from accrete.manifests import DatasetManifest, StageManifest, StageTimes
 from accrete.model import Classifier
 from accrete.optimizer import momentum_of
@@ -205,10 +204,7 @@ class _Attempt:
         self._compile(learner, batches)
         watcher = self._watcher()
         try:
-            with (
-                telling_of_lost_workers(),
-                watcher.watching(learner.model, learner.optimizer),
-            ):
+            with watcher.watching(learner.model, learner.optimizer):
                 train(
                     learner.network,
                     batches,
@@ -286,7 +282,7 @@ class _Attempt:
         spec = self._spec
         split = self._split(split_name, pulled, BATCH_SIZE)
         # Compiled code is for the shapes of training; compiling for these too would not pay.
-        with telling_of_lost_workers(), torch.compiler.set_stance("force_eager"):
+        with torch.compiler.set_stance("force_eager"):
             evaluation = evaluate(
                 model,
                 split.images,

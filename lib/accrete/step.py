@@ -76,7 +76,7 @@ class Step:
         """
         if isinstance(self._model, DistributedDataParallel) or 2 * self.num_parts > batch_size:
             raise OutOfMemoryError(
-                f"a step of {batch_size} images in {self.num_parts} parts does not fit the device "
+                f"a step of {batch_size} images, {self._in_parts()}, does not fit the device "
                 f"({cause}): lower --batch-size or --image-size"
             )
         self.num_parts *= 2
@@ -86,6 +86,9 @@ class Step:
             f"out of memory ({cause}): each batch of {batch_size} images is computed in "
             f"{self.num_parts} parts from here on"
         )
+
+    def _in_parts(self) -> str:
+        return "whole" if self.num_parts == 1 else f"in {self.num_parts} parts"
 
     def _gradients(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Leave the batch's gradients in the parameters; return its mean loss."""

@@ -59,6 +59,13 @@ def test_plateau_compares_the_last_epochs_with_as_many_before_them() -> None:
     assert found == (4, "the loss went from 3 to 4 in 2 epochs")
 
 
+def test_points_that_lie_further_apart_than_the_patience_are_compared_themselves() -> None:
+    schedule = make_schedule(10, stop_patience=1)
+    points = [HistoryPoint(step=n, epoch=5.0 * n, lr=0.1, loss=2.0) for n in (1, 2)]
+    assert reason_to_stop(schedule, points, not_asked) is not None
+    assert reason_to_stop(schedule, points[:1], not_asked) is None
+
+
 def test_rising_loss_is_a_plateau_too() -> None:
     found = first_stop(make_schedule(10, stop_patience=2), lambda epoch: 1 + epoch)
     assert found is not None

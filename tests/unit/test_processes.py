@@ -29,14 +29,20 @@ def test_without_a_cgroup_the_affinity_counts(tmp_path: Path) -> None:
     assert available_cpus(tmp_path) == len(os.sched_getaffinity(0))
 
 
-def write_memory(cgroup: Path, limit: str, used: str) -> None:
+def write_memory(cgroup: Path, limit: str, used: str, cached: int = 0) -> None:
     """Write the files of a cgroup (v2) that say what memory it has."""
+    (cgroup / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\nactive_file 7\n")
     (cgroup / "memory.max").write_text(f"{limit}\n")
     (cgroup / "memory.current").write_text(f"{used}\n")
 
 
 def test_a_cgroup_limits_the_memory_to_what_it_has_left(tmp_path: Path) -> None:
     write_memory(tmp_path, "5000000", "1000000")
+    assert available_memory_bytes(tmp_path) == 4_000_000
+
+
+def test_cached_files_are_no_memory_lost(tmp_path: Path) -> None:
+    write_memory(tmp_path, "5000000", "4000000", cached=3_000_000)
     assert available_memory_bytes(tmp_path) == 4_000_000
 
 

@@ -169,7 +169,7 @@ def test_stage_that_goes_on_keeps_its_number_of_parts() -> None:
 def test_batch_that_never_fits_is_refused_with_its_images_and_parts() -> None:
     told = Told()
     match = (
-        r"a step of 16 images in 16 parts does not fit the device \(CUDA out of memory\): "
+        r"a step of 16 images, in 16 parts, does not fit the device \(CUDA out of memory\): "
         "lower --batch-size or --image-size"
     )
     with pytest.raises(OutOfMemoryError, match=match):
@@ -209,5 +209,5 @@ def test_gradients_among_peers_are_exchanged_for_whole_batches() -> None:
 @pytest.mark.usefixtures("one_peer")
 def test_peer_does_not_change_its_parts_alone() -> None:
     network = DistributedDataParallel(make_limited_model(4))
-    with pytest.raises(OutOfMemoryError, match="16 images in 1 parts does not fit the device"):
+    with pytest.raises(OutOfMemoryError, match="16 images, whole, does not fit the device"):
         trained(network, 1, Told())
