@@ -8,7 +8,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 ARGS ?=
+NAME ?=
 
 .PHONY: help
 help: ## List the targets
@@ -46,6 +48,15 @@ check: lint types test ## What CI runs: lint, types, tests, golden files
 .PHONY: golden
 golden: $(STAMP) ## Write the compiled pipelines' golden files anew; review the diff
 	$(BIN)/python -m pytest tests/unit/test_golden.py --golden
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	touch $@
+
+.PHONY: bench
+bench: $(BENCH_STAMP) ## Run a script of benchmarks/: NAME=throughput ARGS='--help' says what it does
+	[ -n "$(NAME)" ] || { echo "say which: make bench NAME=throughput" >&2; exit 2; }
+	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
 .PHONY: image
 image: ## Build the trainer image (needs Docker; see images/README.md)

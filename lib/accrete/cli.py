@@ -304,7 +304,7 @@ def _run_guarded(command: Any) -> None:
         sys.exit(141)
 
 
-class _TerminatedError(Exception):
+class _TerminatedError(BaseException):  # no library may take it for a failure of its own
     """SIGTERM came: unwind like Ctrl-C, so that steps and store end with this process."""
 
 

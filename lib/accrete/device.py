@@ -22,7 +22,8 @@ def set_arithmetic(*, deterministic: bool) -> None:
     torch.backends.cudnn.allow_tf32 = not deterministic
     torch.backends.cudnn.benchmark = not deterministic
     torch.backends.cudnn.deterministic = deterministic
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # it imports the compiler
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def device_name(device: torch.device) -> str:

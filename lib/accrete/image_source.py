@@ -98,6 +98,8 @@ class StreamedImages:
             sampler=(indices_B.numpy() for indices_B in indices),
             num_workers=self._num_workers,
             prefetch_factor=_PREFETCHED if self._num_workers else None,
+            # A fresh process would import torch, 300 MB each; 3.14 would make such ones.
+            multiprocessing_context="fork" if self._num_workers else None,
             pin_memory=self.device.type == "cuda",
         )
         for batch in _without_interrupts(loader):

@@ -118,7 +118,6 @@ def run_stage(
     existing = place.catalog.stage(spec.digest) if place.peers.leads else None
     if place.peers.told(existing is not None):
         return StageOutcome(manifest=existing or _published(spec, place), reused=True)
-    set_arithmetic(deterministic=spec.schedule.deterministic)
     attempt = _Attempt(spec, dataset, place)
     watch = Stopwatch()
     # The first optimizer imports this, a second or more; the pull mostly waits for the network.
@@ -126,6 +125,7 @@ def run_stage(
     importing.start()
     inputs = attempt.pulled()
     importing.join()
+    set_arithmetic(deterministic=spec.schedule.deterministic)
     pull_s = watch.lap()
     learner = attempt.learner(inputs)
     grow_s = watch.lap()

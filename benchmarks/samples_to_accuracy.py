@@ -1,0 +1,299 @@
+"""Training images to reach an accuracy: in stages, and from scratch with the same recipe.
+
+    make bench NAME=samples_to_accuracy ARGS="--data CIFAR100"
+
+Every cell (plan, budget, seed) is a chain of stages through the stage code that the pipeline runs,
+on an embedded store, which keeps finished stages: started again, the benchmark goes on where it was
+ended. The from-scratch side is the same recipe with a plan of one stage: its learning rate, too, is
+shaped over its own budget.
+
+The ratio at a staged budget is how many images the from-scratch side needs for the accuracy that
+the staged side reached, over the images that the staged side saw; between from-scratch budgets it
+is interpolated in the logarithm of the images. Its spread comes from drawing seeds with replacement
+on both sides (2,000 times), and shows the 5th and 95th percentiles. Accuracy is top-1 on the test
+images of all classes, after the last step.
+"""
+
+import argparse
+import math
+import os
+import random
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import table, write_results
+from torch.utils.flop_counter import FlopCounterMode
+
+from accrete.cache import NodeCache
+from accrete.catalog import Catalog
+from accrete.chain import stage_chain
+from accrete.classes import seeded_order
+from accrete.config import ModelConfig, RunConfig, SourceConfig
+from accrete.device import compute_device
+from accrete.embedded import embedded_store
+from accrete.manifests import DatasetManifest, StageManifest
+from accrete.model import build_model
+from accrete.peers import Peers
+from accrete.plan import Plan, default_initial, parse_alpha, sizes_by_alpha
+from accrete.prepare import prepare
+from accrete.processes import available_cpus
+from accrete.recipe import Recipe
+from accrete.residence import DataMemory
+from accrete.settings import home_path, parse_store_uri
+from accrete.sources import open_source
+from accrete.sources.allotment import training_counts
+from accrete.stage import Workplace, run_stage
+from accrete.store import ObjectStore
+
+DRAWS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What one run of a plan came to."""
+
+    plan: str
+    """`staged` or `scratch`."""
+    budget_epochs: float
+    """Images of the whole plan, in epochs over all classes."""
+    seed: int
+    """Of class order, weights, sample order and augmentation."""
+    images: int
+    """Training images seen."""
+    gflop: float
+    """Computed, forward and backward (three times the forward pass)."""
+    top1: float
+    """Share of test images classified right, of all classes."""
+    train_s: float
+    """Seconds in the step loop; of no use where the machine had other work."""
+
+
+class Bench:
+    """Runs cells on one data set."""
+
+    def __init__(self, options: argparse.Namespace, catalog: Catalog) -> None:
+        """Prepare the data set, or find it prepared."""
+        self._options = options
+        self._source = SourceConfig(kind=options.source, location=options.data)
+        self._counts = training_counts(open_source(self._source).counts(), self._source)
+        self._catalog = catalog
+        cache = NodeCache(home_path() / "cache", catalog.store)
+        self._dataset = prepare(
+            self._source,
+            self._plan("scratch", 0),
+            catalog,
+            cache.work_path,
+            lambda _: lambda _: None,
+        ).manifest
+        self._place = Workplace(
+            catalog=catalog,
+            cache=cache,
+            memory=DataMemory(num_bytes=4 << 30, num_workers=available_cpus()),
+            peers=Peers(compute_device()),
+            snapshot_interval_s=1e5,
+        )
+
+    def _plan(self, kind: str, seed: int) -> Plan:
+        order = seeded_order(self._counts, seed)
+        images = tuple(self._counts[name] for name in order)
+        initial = self._options.initial or default_initial(len(images))
+        sizes: tuple[int, ...] = (len(images),)
+        if kind == "staged":
+            sizes = sizes_by_alpha(images, initial, parse_alpha(self._options.alpha))
+        return Plan(rule=kind, class_order=order, class_images=images, stage_sizes=sizes)
+
+    def _config(self, kind: str, budget: float, seed: int) -> RunConfig:
+        recipe = Recipe(budget_epochs=budget)
+        if self._source.kind == "digits":
+            recipe = replace(recipe, flip="none")
+        if kind == "staged" and self._options.image_sides:
+            sides = tuple(int(side) for side in self._options.image_sides.split(","))
+            recipe = replace(recipe, image_sides=sides)
+        model = ModelConfig(name=self._options.model)
+        plan = self._plan(kind, seed)
+        return RunConfig(source=self._source, plan=plan, model=model, recipe=recipe, seed=seed)
+
+    def cell(self, kind: str, budget: float, seed: int) -> Cell:
+        """Run a plan, or what is left of it."""
+        config = self._config(kind, budget, seed)
+        chain = stage_chain(config, self._dataset)
+        manifests = [run_stage(spec, self._dataset, self._place).manifest for spec in chain]
+        top1 = manifests[-1].result.top1
+        assert top1 is not None
+        return Cell(
+            plan=kind,
+            budget_epochs=budget,
+            seed=seed,
+            images=sum(manifest.result.images_seen for manifest in manifests),
+            gflop=sum(gflop_of(manifest, self._dataset) for manifest in manifests),
+            top1=top1,
+            train_s=sum(manifest.times.train_s for manifest in manifests),
+        )
+
+
+def gflop_of(manifest: StageManifest, dataset: DatasetManifest) -> float:
+    """Return what a stage computed, in 10^9 floating-point operations."""
+    image = dataset.image
+    num_classes = len(manifest.class_names)
+    model = build_model(
+        manifest.model, channels=image.channels, num_classes=num_classes, seed=0
+    ).eval()
+    side = manifest.schedule.image_side or min(image.height, image.width)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, image.channels, side, side))
+    return 3 * float(counter.get_total_flops()) * manifest.result.images_seen / 1e9
+
+
+def cost_at(top1: float, curve: Sequence[tuple[float, float]]) -> float | None:
+    """Return the cost at which a curve of (cost, top1) reaches an accuracy, None outside it."""
+    for (cost, low), (next_cost, high) in pairwise(sorted(curve)):
+        if low <= top1 <= high and high > low:
+            part = (top1 - low) / (high - low)
+            return math.exp((1 - part) * math.log(cost) + part * math.log(next_cost))
+    return None
+
+
+def curve_of(cells: Sequence[Cell], measure: str) -> list[tuple[float, float]]:
+    """Return cost and mean top1 at each budget."""
+    budgets = sorted({cell.budget_epochs for cell in cells})
+    groups = [[cell for cell in cells if cell.budget_epochs == budget] for budget in budgets]
+    return [
+        (
+            statistics.mean(getattr(cell, measure) for cell in group),
+            statistics.mean(cell.top1 for cell in group),
+        )
+        for group in groups
+    ]
+
+
+def ratio(staged: Sequence[Cell], scratch: Sequence[Cell], measure: str) -> float | None:
+    """Return the from-scratch cost of the staged cells' mean accuracy over the staged cost."""
+    ((cost, top1),) = curve_of(staged, measure)
+    scratch_cost = cost_at(top1, curve_of(scratch, measure))
+    return None if scratch_cost is None else scratch_cost / cost
+
+
+def ratio_with_spread(
+    staged: Sequence[Cell], scratch: Sequence[Cell], measure: str
+) -> dict[str, float | None]:
+    """Return the ratio, and where it lies when the seeds are drawn anew."""
+    rng = random.Random(0)
+    seeds = sorted({cell.seed for cell in scratch})
+    drawn = []
+    for _ in range(DRAWS):
+        some = [rng.choice(staged) for _ in staged]
+        chosen = [rng.choice(seeds) for _ in seeds]
+        others = [cell for seed in chosen for cell in scratch if cell.seed == seed]
+        drawn.append(ratio(some, others, measure))
+    inside = sorted(value for value in drawn if value is not None)
+    complete = len(inside) > 0.95 * DRAWS
+    return {
+        "ratio": ratio(staged, scratch, measure),
+        "low": inside[len(inside) // 20] if complete else None,
+        "high": inside[-len(inside) // 20] if complete else None,
+    }
+
+
+def comparison(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Return a row for each staged budget: accuracy of both sides, ratios of images and FLOPs."""
+    scratch = [cell for cell in cells if cell.plan == "scratch"]
+    rows = []
+    for budget in sorted({cell.budget_epochs for cell in cells if cell.plan == "staged"}):
+        staged = [c for c in cells if c.plan == "staged" and c.budget_epochs == budget]
+        rows.append(
+            {
+                "budget_epochs": budget,
+                "images": staged[0].images,
+                "top1": statistics.mean(cell.top1 for cell in staged),
+                "num_seeds": len(staged),
+                "images_ratio": ratio_with_spread(staged, scratch, "images"),
+                "gflop_ratio": ratio_with_spread(staged, scratch, "gflop"),
+            }
+        )
+    return rows
+
+
+def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--source", default="parquet", help="kind of source, as `accrete run` has")
+    parser.add_argument("--data", default=os.environ.get("ACCRETE_TEST_CIFAR100"))
+    parser.add_argument("--model", default="small")
+    parser.add_argument("--alpha", default="1")
+    parser.add_argument("--initial", type=int, help="classes of the first stage")
+    parser.add_argument("--image-sides", help="px of each stage of the staged plan")
+    parser.add_argument("--staged", default="5,7,10", help="budgets of the staged plan, in epochs")
+    parser.add_argument("--scratch", default="5,7,10,14", help="budgets from scratch, in epochs")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
+    parser.add_argument("--store", default="s3://accrete/bench-samples", help="keeps the stages")
+    parser.add_argument("--out", default="samples_to_accuracy", help="name of the results file")
+    return parser.parse_args(arguments)
+
+
+def all_cells(options: argparse.Namespace, catalog: Catalog) -> list[Cell]:
+    """Run every cell, seed by seed, so that what is done at any moment is complete in itself."""
+    bench = Bench(options, catalog)
+    cells = []
+    for seed in range(options.seeds):
+        for kind in ("scratch", "staged"):
+            for budget in map(float, getattr(options, kind).split(",")):
+                cells.append(bench.cell(kind, budget, seed))
+                print(cells[-1], flush=True)
+    return cells
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _shown(found: dict[str, float | None]) -> str:
+    if found["ratio"] is None:
+        return "outside the curve"
+    spread = "" if found["low"] is None else f" ({found['low']:.2f}–{found['high']:.2f})"
+    return f"{found['ratio']:.2f}×{spread}"
+
+
+def main() -> None:
+    """Run what is missing, print the tables and write the results."""
+    options = parse_options(sys.argv[1:])
+    with embedded_store(home_path()) as settings:
+        store = ObjectStore(settings, parse_store_uri(options.store))
+        store.check()
+        cells = all_cells(options, Catalog(store))
+    rows = comparison(cells)
+    budgets = sorted({(cell.plan, cell.budget_epochs) for cell in cells})
+    lines = []
+    for plan, budget in budgets:
+        group = [c for c in cells if (c.plan, c.budget_epochs) == (plan, budget)]
+        top1s = sorted(c.top1 for c in group)
+        spread = f"{_percent(top1s[0])} – {_percent(top1s[-1])}"
+        mean = _percent(statistics.mean(top1s))
+        lines.append([plan, f"{budget:g}", f"{group[0].images:,}", mean, spread, str(len(group))])
+    print(table(["plan", "epochs", "images", "top-1, mean", "least – most", "seeds"], lines))
+    print(
+        table(
+            ["staged, images", "top-1", "images from scratch over images", "FLOPs over FLOPs"],
+            [
+                [
+                    f"{row['images']:,}",
+                    _percent(row["top1"]),
+                    _shown(row["images_ratio"]),
+                    _shown(row["gflop_ratio"]),
+                ]
+                for row in rows
+            ],
+        )
+    )
+    name = Path(options.out).name
+    results = {"cells": [asdict(cell) for cell in cells], "comparison": rows}
+    write_results(name, options=vars(options) | {"data": "CIFAR-100"}, results=results)
+
+
+if __name__ == "__main__":
+    main()

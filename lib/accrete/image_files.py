@@ -1,0 +1,102 @@
+"""Image files that a user names, and their pixels as a model takes them."""
+
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from accrete.errors import BadImageError, SourceError
+from accrete.images import Pixels, decode_image, resize_crop, with_channels
+from accrete.manifests import ImageFormat
+from accrete.sources.imagefolder import EXTENSIONS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundImages:
+    """What some paths come to."""
+
+    files: tuple[Path, ...]
+    """Image files, in the order of the paths, each folder's sorted."""
+    num_skipped: int
+    """Files in folders that were left out, since their suffix is no image's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedImage:
+    """An image as a model takes it, and what it took to make it so."""
+
+    pixels: Pixels
+    """(height, width, channels) of the model's image format."""
+    size: tuple[int, int]
+    """Height and width that the file has."""
+    lost_colour: bool
+    """Whether it had three channels and the model takes one."""
+
+
+def find_images(paths: Sequence[Path]) -> FoundImages:
+    """Return the image files among some files and below some folders.
+
+    A file that is named itself counts whatever its suffix.
+
+    Raises:
+        SourceError: a path does not exist, or there is no image.
+    """
+    files: list[Path] = []
+    num_skipped = 0
+    for path in paths:
+        if not _is_folder(path):
+            files.append(path)
+            continue
+        inside = sorted(each for each in path.rglob("*") if each.is_file())
+        images = [each for each in inside if each.suffix.lower() in EXTENSIONS]
+        files += images
+        num_skipped += len(inside) - len(images)
+    if not files:
+        where = ", ".join(str(path) for path in paths)
+        raise SourceError(
+            f"no image in {where}: {num_skipped:,} files, none with an image's suffix"
+        )
+    return FoundImages(files=tuple(files), num_skipped=num_skipped)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError as error:
+        raise SourceError(f"{path} does not exist: give image files or folders of them") from error
+    except (OSError, ValueError) as error:
+        detail = getattr(error, "strerror", None) or error
+        raise SourceError(f"{path} cannot be read ({detail})") from error
+
+
+def read_image(path: Path, image: ImageFormat) -> FittedImage:
+    """Return a file's image as a model takes it: scaled to cover its size, cropped to the centre.
+
+    Raises:
+        BadImageError: it cannot be read or decoded.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadImageError(
+            f"{path} cannot be read ({error.strerror}): "
+            "mend it, or skip such images with --on-bad-image skip"
+        ) from error
+    pixels = decode_image(data, str(path))
+    height, width, channels = pixels.shape
+    fitted = resize_crop(
+        to_grey(pixels) if channels > image.channels else pixels, image.height, image.width
+    )
+    return FittedImage(
+        pixels=with_channels(fitted, image.channels),
+        size=(height, width),
+        lost_colour=channels > image.channels,
+    )
+
+
+def to_grey(pixels: Pixels) -> Pixels:
+    """Return RGB pixels as one channel of luma (ITU-R 601), as Pillow's mode `L` has it."""
+    return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]

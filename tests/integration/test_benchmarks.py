@@ -1,0 +1,129 @@
+"""The benchmarks at miniature size: that they work, and the claims that no clock decides."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+ALLOWANCE_MIB = 128
+"""What a streamed stage may take beside its images: up to four worker processes' own pages, the
+network's activations, labels and sample order; not a part of the data set's size."""
+
+
+def benchmark(name: str, results: Path, *options: str, **env: str) -> dict[str, Any]:
+    """Run a benchmark to its end; return what it wrote, its table as `printed`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), "--results", results, *options],
+        env=kept | env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    written: dict[str, Any] = json.loads((results / f"{name}.json").read_text())
+    assert set(written) == {"benchmark", "date", "machine", "versions", "options", "results"}
+    assert written["benchmark"] == name
+    assert {"cpu", "cores", "memory_gib", "gpu"} <= set(written["machine"])
+    assert {"accrete", "torch", "Python"} <= set(written["versions"])
+    assert str(results) not in json.dumps(written)  # nothing of this machine's folders
+    return written | {"printed": done.stdout}
+
+
+def check_summary(summary: dict[str, Any], n: int) -> None:
+    assert summary["n"] == n == len(summary["values"])
+    assert summary["min"] <= summary["q1"] <= summary["median"] <= summary["q3"] <= summary["max"]
+
+
+@pytest.fixture(scope="module")
+def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like CIFAR-100's with 64 random images of two classes."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for pixels in rng.integers(0, 256, (64, 32, 32, 3), np.uint8):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "png")
+        rows.append({"bytes": file.getvalue(), "path": None})
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    columns = {"img": pa.array(rows, kind), "fine_label": pa.array([0, 1] * 32)}
+    folder = tmp_path_factory.mktemp("few")
+    pq.write_table(pa.table(columns), folder / "train-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def throughput(few_images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    turns = ("--rounds", "2", "--steps", "5", "--warmup", "2", "--batch-sizes", "8,16")
+    folder = tmp_path_factory.mktemp("results")
+    return benchmark("throughput", folder, *turns, ACCRETE_TEST_CIFAR100=str(few_images))
+
+
+def test_throughput_lets_all_loops_train_on_equally_many_images(throughput: dict[str, Any]) -> None:
+    assert [result["batch_size"] for result in throughput["results"]] == [8, 16]
+    for result in throughput["results"]:
+        loops = result["loops"]
+        assert {"ours", "ours, fp32", "plain PyTorch"} <= set(loops)
+        for name, loop in loops.items():
+            check_summary(loop["images_per_s"], 2)
+            # One turn of every loop warms up; those with a DataLoader try no worker and two.
+            num_turns = 2 + (1 if loop["num_workers"] is None else 2)
+            assert loop["num_images"] == num_turns * 5 * result["batch_size"]
+            assert ("plain PyTorch" in loop["over"]) == (name != "plain PyTorch")
+    assert "| 16 | ours, fp32 | – |" in throughput["printed"]
+
+
+def test_throughput_has_avalanche_take_part(throughput: dict[str, Any]) -> None:
+    for result in throughput["results"]:
+        if "Avalanche" in result["left_out"]:
+            pytest.skip(result["left_out"]["Avalanche"])
+        check_summary(result["loops"]["ours"]["over"]["Avalanche"], 2)
+        check_summary(result["loops"]["Avalanche"]["over"]["plain PyTorch"], 2)
+
+
+def test_a_streamed_stage_s_memory_follows_the_budget_and_not_the_data(tmp_path: Path) -> None:
+    (result,) = benchmark("memory", tmp_path, "--miniature")["results"]
+    assert result["budgets"] == 16
+    assert result["dataset_mib"] == pytest.approx(16 * result["budget_mib"], rel=1e-3)
+    limit_mib = result["budget_mib"] + ALLOWANCE_MIB
+    assert result["dataset_mib"] > limit_mib  # or the two could not be told apart
+    assert result["budgeted"]["peak_mib"]["max"] < limit_mib
+    assert result["resident"]["peak_mib"]["min"] > limit_mib
+
+
+def test_resume_measures_snapshots_and_restarts(tmp_path: Path) -> None:
+    short = ("--rounds", "1", "--seconds", "1", "--interval", "0.2", "--restarts", "1")
+    parts = ("--source", "digits", "--parts", "snapshots,restart")
+    results = benchmark("resume", tmp_path, *parts, *short)["results"]
+    snapshots, restart = results["snapshots"], results["restart"]
+    assert snapshots["num_snapshots"]["median"] >= 1
+    assert snapshots["default_interval_s"] == 60
+    check_summary(snapshots["share"], 1)
+    check_summary(snapshots["each_s"], 1)
+    assert restart["position"] > 0
+    for node in ("same node", "new node"):
+        check_summary(restart[node]["total_s"], 1)
+        parts_s = restart[node]["parts_s"]
+        assert next(iter(parts_s)) == "interpreter"
+        assert {"imports", "pull", "snapshot", "network", "images", "steps"} <= set(parts_s)
+        total_s = sum(part["median"] for part in parts_s.values())
+        assert total_s == pytest.approx(restart[node]["total_s"]["median"])
+
+
+def test_resume_ends_a_killed_stage_identical(tmp_path: Path) -> None:
+    found = benchmark("resume", tmp_path, "--parts", "kills", "--kills", "2")["results"]["kills"]
+    assert found["kills"] == 2
+    assert found["attempts"] == 3
+    assert found["positions"][-1] > 0
+    assert found["checkpoint_sha256"] == found["undisturbed_sha256"]
+    assert found["identical"] is True
