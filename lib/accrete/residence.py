@@ -11,7 +11,7 @@ from accrete.image_source import ImageReader, ImageSource, ResidentImages, Strea
 _GPU_SHARE = 0.4
 """Part of a GPU's free memory that images may take; activations need the rest."""
 
-_CHUNK_BYTES = 32 << 20
+_MAX_PIECE_BYTES = 8 << 20
 """Read at once while a split is being made resident."""
 
 _QUEUED_BATCHES = 4
@@ -47,8 +47,8 @@ def open_images(
     """
     free = free_bytes(device)
     limit = memory.num_bytes if free is None else int(_GPU_SHARE * free)
-    needed = reader.num_images * reader.image_bytes
-    if needed <= limit:
+    held = reader.num_images + (_piece_images(reader) if reader.num_images else 0)
+    if held * reader.image_bytes <= limit:
         return _resident(reader, device, memory.num_workers if encoded else 0)
     queued = _QUEUED_BATCHES * batch_size * reader.image_bytes
     most = memory.num_workers if encoded else min(memory.num_workers, 4)
@@ -58,7 +58,7 @@ def open_images(
 
 def _resident(reader: ImageReader, device: torch.device, num_workers: int) -> ResidentImages:
     """Read all images, in pieces, to where they stay."""
-    piece = max(1, _CHUNK_BYTES // max(1, reader.image_bytes))
+    piece = _piece_images(reader)
     pieces = [
         torch.arange(start, min(start + piece, reader.num_images))
         for start in range(0, reader.num_images, piece)
@@ -73,3 +73,9 @@ def _resident(reader: ImageReader, device: torch.device, num_workers: int) -> Re
     if images is None:
         images = torch.from_numpy(reader.read(np.empty(0, np.int64))).to(device)
     return ResidentImages(images)
+
+
+def _piece_images(reader: ImageReader) -> int:
+    """Return the images that are read at once: an eighth of all, or a few megabytes."""
+    most = _MAX_PIECE_BYTES // max(1, reader.image_bytes)
+    return max(1, min(most, reader.num_images // 8))

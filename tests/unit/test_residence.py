@@ -37,10 +37,12 @@ def raw_reader(path: Path, num_images: int = 5) -> ShardReader:
     return ShardReader([write_raw(path, random_pixels(num_images))], RAW, num_images=num_images)
 
 
-def test_images_are_resident_where_they_fit_exactly(tmp_path: Path) -> None:
+def test_images_are_resident_where_they_fit_with_the_piece_that_is_being_read(
+    tmp_path: Path,
+) -> None:
     reader = raw_reader(tmp_path / "shard")
-    assert isinstance(opened(reader, 5 * IMAGE_BYTES), ResidentImages)
-    assert isinstance(opened(reader, 5 * IMAGE_BYTES - 1), StreamedImages)
+    assert isinstance(opened(reader, 6 * IMAGE_BYTES), ResidentImages)
+    assert isinstance(opened(reader, 6 * IMAGE_BYTES - 1), StreamedImages)
 
 
 @pytest.mark.parametrize("write", [write_raw, write_encoded])
@@ -53,7 +55,7 @@ def test_images_are_the_same_wherever_they_lie(
     num_workers: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(residence, "_CHUNK_BYTES", 2 * IMAGE_BYTES)  # three pieces of 5 images
+    monkeypatch.setattr(residence, "_MAX_PIECE_BYTES", IMAGE_BYTES)  # an image at a time
     pixels = random_pixels(5)
     reader = ShardReader([write(tmp_path / "shard", pixels)], FORMATS[write], num_images=5)
     source = opened(reader, num_bytes, encoded=write is write_encoded, num_workers=num_workers)
