@@ -86,7 +86,8 @@ def main() -> None:
             folder.mkdir()
             results[name] = measure(options, settings, folder)
             print(as_table(results[name]), flush=True)
-    write_results("resume", options=vars(options), results=results, folder=options.results)
+    name = "resume_" + options.parts.replace(",", "_")
+    write_results(name, options=vars(options), results=results, folder=options.results)
 
 
 if __name__ == "__main__":

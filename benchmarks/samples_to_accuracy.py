@@ -8,26 +8,22 @@ ended. The from-scratch side is the same recipe with a plan of one stage: its le
 shaped over its own budget.
 
 The ratio at a staged budget is how many images the from-scratch side needs for the accuracy that
-the staged side reached, over the images that the staged side saw; between from-scratch budgets it
-is interpolated in the logarithm of the images. Its spread comes from drawing seeds with replacement
-on both sides (2,000 times), and shows the 5th and 95th percentiles. Accuracy is top-1 on the test
-images of all classes, after the last step.
+the staged side reached, over the images that the staged side saw; accrete.equal_accuracy has the
+method, and the spread by seeds. Accuracy is top-1 on the test images of all classes, after the last
+step.
 """
 
 import argparse
-import math
 import os
-import random
 import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from record import table, write_results
+from record import RESULTS, table, write_results
 from torch.utils.flop_counter import FlopCounterMode
 
 from accrete.cache import NodeCache
@@ -37,6 +33,7 @@ from accrete.classes import seeded_order
 from accrete.config import ModelConfig, RunConfig, SourceConfig
 from accrete.device import compute_device
 from accrete.embedded import embedded_store
+from accrete.equal_accuracy import Trial, speed_up
 from accrete.manifests import DatasetManifest, StageManifest
 from accrete.model import build_model
 from accrete.peers import Peers
@@ -50,8 +47,6 @@ from accrete.sources import open_source
 from accrete.sources.allotment import training_counts
 from accrete.stage import Workplace, run_stage
 from accrete.store import ObjectStore
-
-DRAWS = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,70 +145,32 @@ def gflop_of(manifest: StageManifest, dataset: DatasetManifest) -> float:
     return 3 * float(counter.get_total_flops()) * manifest.result.images_seen / 1e9
 
 
-def cost_at(top1: float, curve: Sequence[tuple[float, float]]) -> float | None:
-    """Return the cost at which a curve of (cost, top1) reaches an accuracy, None outside it."""
-    for (cost, low), (next_cost, high) in pairwise(sorted(curve)):
-        if low <= top1 <= high and high > low:
-            part = (top1 - low) / (high - low)
-            return math.exp((1 - part) * math.log(cost) + part * math.log(next_cost))
-    return None
-
-
-def curve_of(cells: Sequence[Cell], measure: str) -> list[tuple[float, float]]:
-    """Return cost and mean top1 at each budget."""
-    budgets = sorted({cell.budget_epochs for cell in cells})
-    groups = [[cell for cell in cells if cell.budget_epochs == budget] for budget in budgets]
+def as_trials(cells: Sequence[Cell], measure: str) -> list[Trial]:
+    """Return cells with one of their costs."""
     return [
-        (
-            statistics.mean(getattr(cell, measure) for cell in group),
-            statistics.mean(cell.top1 for cell in group),
-        )
-        for group in groups
+        Trial(budget=c.budget_epochs, seed=c.seed, cost=getattr(c, measure), top1=c.top1)
+        for c in cells
     ]
 
 
-def ratio(staged: Sequence[Cell], scratch: Sequence[Cell], measure: str) -> float | None:
-    """Return the from-scratch cost of the staged cells' mean accuracy over the staged cost."""
-    ((cost, top1),) = curve_of(staged, measure)
-    scratch_cost = cost_at(top1, curve_of(scratch, measure))
-    return None if scratch_cost is None else scratch_cost / cost
-
-
-def ratio_with_spread(
-    staged: Sequence[Cell], scratch: Sequence[Cell], measure: str
-) -> dict[str, float | None]:
-    """Return the ratio, and where it lies when the seeds are drawn anew."""
-    rng = random.Random(0)
-    seeds = sorted({cell.seed for cell in scratch})
-    drawn = []
-    for _ in range(DRAWS):
-        some = [rng.choice(staged) for _ in staged]
-        chosen = [rng.choice(seeds) for _ in seeds]
-        others = [cell for seed in chosen for cell in scratch if cell.seed == seed]
-        drawn.append(ratio(some, others, measure))
-    inside = sorted(value for value in drawn if value is not None)
-    complete = len(inside) > 0.95 * DRAWS
-    return {
-        "ratio": ratio(staged, scratch, measure),
-        "low": inside[len(inside) // 20] if complete else None,
-        "high": inside[-len(inside) // 20] if complete else None,
-    }
-
-
 def comparison(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """Return a row for each staged budget: accuracy of both sides, ratios of images and FLOPs."""
+    """Return a row for each staged budget: its accuracy, and the ratios of images and FLOPs."""
     scratch = [cell for cell in cells if cell.plan == "scratch"]
     rows = []
     for budget in sorted({cell.budget_epochs for cell in cells if cell.plan == "staged"}):
         staged = [c for c in cells if c.plan == "staged" and c.budget_epochs == budget]
+        ratios = {
+            measure: asdict(speed_up(as_trials(staged, measure), as_trials(scratch, measure)))
+            for measure in ("images", "gflop")
+        }
         rows.append(
             {
                 "budget_epochs": budget,
                 "images": staged[0].images,
                 "top1": statistics.mean(cell.top1 for cell in staged),
                 "num_seeds": len(staged),
-                "images_ratio": ratio_with_spread(staged, scratch, "images"),
-                "gflop_ratio": ratio_with_spread(staged, scratch, "gflop"),
+                "images_ratio": ratios["images"],
+                "gflop_ratio": ratios["gflop"],
             }
         )
     return rows
@@ -232,7 +189,8 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scratch", default="5,7,10,14", help="budgets from scratch, in epochs")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--store", default="s3://accrete/bench-samples", help="keeps the stages")
-    parser.add_argument("--out", default="samples_to_accuracy", help="name of the results file")
+    parser.add_argument("--name", default="samples_to_accuracy", help="of the results file")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="its folder")
     return parser.parse_args(arguments)
 
 
@@ -290,9 +248,9 @@ def main() -> None:
             ],
         )
     )
-    name = Path(options.out).name
     results = {"cells": [asdict(cell) for cell in cells], "comparison": rows}
-    write_results(name, options=vars(options) | {"data": "CIFAR-100"}, results=results)
+    said = {key: value for key, value in vars(options).items() if key != "data"}
+    write_results(options.name, options=said, results=results, folder=options.results)
 
 
 if __name__ == "__main__":

@@ -32,9 +32,10 @@ def benchmark(name: str, results: Path, *options: str, **env: str) -> dict[str, 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    written: dict[str, Any] = json.loads((results / f"{name}.json").read_text())
+    (path,) = results.glob(f"{name}*.json")
+    written: dict[str, Any] = json.loads(path.read_text())
     assert set(written) == {"benchmark", "date", "machine", "versions", "options", "results"}
-    assert written["benchmark"] == name
+    assert written["benchmark"] == path.stem
     assert {"cpu", "cores", "memory_gib", "gpu"} <= set(written["machine"])
     assert {"accrete", "torch", "Python"} <= set(written["versions"])
     assert str(results) not in json.dumps(written)  # nothing of this machine's folders
@@ -127,3 +128,19 @@ def test_resume_ends_a_killed_stage_identical(tmp_path: Path) -> None:
     assert found["positions"][-1] > 0
     assert found["checkpoint_sha256"] == found["undisturbed_sha256"]
     assert found["identical"] is True
+
+
+def test_samples_to_accuracy_compares_at_equal_accuracy(tmp_path: Path) -> None:
+    options = ("--source", "digits", "--initial", "2", "--seeds", "2", "--staged", "6")
+    options += ("--scratch", "2,6,20")
+    home = {"ACCRETE_HOME": str(tmp_path / "home")}
+    results = benchmark("samples_to_accuracy", tmp_path, *options, **home)["results"]
+    cells = results["cells"]
+    assert len(cells) == 2 * (1 + 3)
+    assert all(0.1 < cell["top1"] <= 1 for cell in cells)
+    assert len({cell["images"] for cell in cells if cell["budget_epochs"] == 6}) == 1
+    (row,) = results["comparison"]
+    staged = [cell["top1"] for cell in cells if cell["plan"] == "staged"]
+    assert row["top1"] == pytest.approx(sum(staged) / 2)
+    assert row["images_ratio"]["top1"] == row["top1"]  # a ratio always has its accuracy beside it
+    assert row["images_ratio"]["ratio"] == pytest.approx(row["gflop_ratio"]["ratio"], rel=0.2)

@@ -23,7 +23,17 @@ FILES = {
 
 PURE = (
     *("errors", "checks", "codec", "digest", "plan", "classes", "recipe", "config"),
-    *("placement", "keys", "split", "seeds", "manifests", "chain", "settings", "convergence"),
+    *(
+        "placement",
+        "keys",
+        "split",
+        "seeds",
+        "manifests",
+        "chain",
+        "settings",
+        "convergence",
+        "equal_accuracy",
+    ),
 )
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp")
 COMPUTE = (
