@@ -1,6 +1,7 @@
 """Shared fixtures: one real S3 store for the session, and a prefix of it for each test."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 
 share_cpus_well()  # before any test imports torch: the machine may be busy
+# In the background a shell has us ignore Ctrl-C, and the commands that tests start would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 CIFAR100 = os.environ.get("ACCRETE_TEST_CIFAR100")
