@@ -1,9 +1,9 @@
 """How much less one way of training costs than another, at equal accuracy.
 
 Pure. One side is a curve: mean accuracy over mean cost at several budgets. The other is a point.
-The ratio is what the curve costs at the point's accuracy, over what the point costs; between budgets
-the curve is interpolated in the logarithm of the cost, and beyond them there is no answer. The
-spread comes from drawing seeds with replacement on both sides.
+The ratio is what the curve costs at the point's accuracy, over what the point costs; between
+budgets the curve is interpolated in the logarithm of the cost, and beyond them there is no answer.
+The spread comes from drawing seeds with replacement on both sides.
 """
 
 import math

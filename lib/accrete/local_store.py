@@ -3,9 +3,19 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from accrete.embedded import EmbeddedPaths, embedded_store, running_server, stored_bytes
-from accrete.settings import StoreSettings, home_path, store_settings
+from accrete.settings import (
+    StoreSettings,
+    default_store_uri,
+    home_path,
+    parse_store_uri,
+    store_settings,
+)
+
+if TYPE_CHECKING:
+    from accrete.store import ObjectStore
 
 
 @contextmanager
@@ -27,6 +37,24 @@ def local_store() -> Iterator[StoreSettings]:
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+
+@contextmanager
+def opened_store(uri: str | None) -> Iterator["ObjectStore"]:
+    """Give the store that is meant, the embedded one where the environment names none.
+
+    Args:
+        uri: `s3://bucket[/prefix]`; None: the environment's, or `s3://accrete`.
+
+    Raises:
+        StoreError: it cannot be used.
+    """
+    from accrete.store import ObjectStore
+
+    with local_store() as settings:
+        store = ObjectStore(settings, parse_store_uri(uri or default_store_uri()))
+        store.check()
+        yield store
 
 
 def describe_store(settings: StoreSettings) -> str:
