@@ -26,6 +26,7 @@ import torch
 from record import RESULTS, table, write_results
 from torch.utils.flop_counter import FlopCounterMode
 
+from accrete.augmentation import scaled_size
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog
 from accrete.chain import stage_chain
@@ -77,7 +78,6 @@ class Bench:
         self._options = options
         self._source = SourceConfig(kind=options.source, location=options.data)
         self._counts = training_counts(open_source(self._source).counts(), self._source)
-        self._catalog = catalog
         cache = NodeCache(home_path() / "cache", catalog.store)
         self._dataset = prepare(
             self._source,
@@ -139,9 +139,9 @@ def gflop_of(manifest: StageManifest, dataset: DatasetManifest) -> float:
     model = build_model(
         manifest.model, channels=image.channels, num_classes=num_classes, seed=0
     ).eval()
-    side = manifest.schedule.image_side or min(image.height, image.width)
+    size = scaled_size(image.height, image.width, manifest.schedule.image_side)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, image.channels, side, side))
+        model(torch.zeros(1, image.channels, *size))
     return 3 * float(counter.get_total_flops()) * manifest.result.images_seen / 1e9
 
 

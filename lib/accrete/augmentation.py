@@ -55,6 +55,14 @@ def _row_constants(
     return rows[0].to(device, torch.float32), rows[1].to(device, torch.float32)
 
 
+def scaled_size(height: int, width: int, side: int | None) -> tuple[int, int]:
+    """Return height and width with the shorter one brought down to `side`, if it is longer."""
+    shorter = min(height, width)
+    if side is None or side >= shorter:
+        return height, width
+    return round(height * side / shorter), round(width * side / shorter)
+
+
 class Augmenter:
     """Augments the batches of one run's stage."""
 
@@ -112,10 +120,9 @@ class Augmenter:
     def scaled_down(self, images_BCHW: Tensor) -> Tensor:
         """Return float images with their shorter side at the augmentation's, in channels_last."""
         height, width = images_BCHW.shape[2:]
-        side = self.augmentation.side
-        if side is None or side >= min(height, width):
+        size = scaled_size(height, width, self.augmentation.side)
+        if size == (height, width):
             return images_BCHW
-        size = [round(length * side / min(height, width)) for length in (height, width)]
         scaled = functional.interpolate(
             images_BCHW, size=size, mode="bilinear", antialias=True, align_corners=False
         )

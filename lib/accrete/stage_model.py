@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from accrete.augmentation import scaled_size
 from accrete.chain import StageSpec
 from accrete.checkpoint import Checkpoint, CheckpointInfo, SnapshotInfo, load_weights
 from accrete.codec import from_json, to_json
@@ -107,9 +108,7 @@ def _share(learner: Learner, peers: Peers) -> None:
 def _check_image_size(model: Classifier, dataset: DatasetManifest, spec: StageSpec) -> None:
     """Refuse images that the network's pools would shrink to nothing, before any work."""
     image = dataset.image
-    shorter = min(image.height, image.width)
-    side = spec.schedule.image_side or shorter
-    height, width = (round(length * side / shorter) for length in (image.height, image.width))
+    height, width = scaled_size(image.height, image.width, spec.schedule.image_side)
     with torch.no_grad():
         try:
             model.eval()(torch.zeros(1, image.channels, height, width))

@@ -145,7 +145,7 @@ def test_a_compiled_trunk_trains_and_is_remembered(
     assert json.loads(path.read_bytes())["compiled"] is True
 
 
-def test_images_are_scaled_down_in_the_stages_that_say_so(
+def test_image_sides_that_shrink_nothing_change_nothing_and_too_small_ones_are_refused(
     dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:
     sides = stage_chain(digits_run(image_sides=(8, 8, 8, 8)), dataset)
