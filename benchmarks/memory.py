@@ -40,16 +40,8 @@ from record import RESULTS, shown, summarize, table, write_results
 from accrete.catalog import Catalog
 from accrete.digest import sha256_of_file
 from accrete.embedded import embedded_store
-from accrete.manifests import (
-    FORMAT,
-    ClassEntry,
-    DatasetManifest,
-    ImageFormat,
-    Normalization,
-    ShardRef,
-    Skipped,
-    SplitPolicy,
-)
+from accrete.image_format import ImageFormat, Normalization
+from accrete.manifests import FORMAT, ClassEntry, DatasetManifest, ShardRef, Skipped, SplitPolicy
 from accrete.settings import StoreSettings, parse_bytes, parse_store_uri
 from accrete.shards import parts_of, write_shard
 from accrete.store import ObjectRef, ObjectStore

@@ -206,11 +206,13 @@ def all_cells(options: argparse.Namespace, catalog: Catalog) -> list[Cell]:
     return cells
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a share as `52.63 %`."""
     return f"{100 * share:.2f} %"
 
 
-def _shown(found: dict[str, float | None]) -> str:
+def shown_ratio(found: dict[str, float | None]) -> str:
+    """Return a ratio with its spread, or that there is none."""
     if found["ratio"] is None:
         return "outside the curve"
     spread = "" if found["low"] is None else f" ({found['low']:.2f}–{found['high']:.2f})"
@@ -230,8 +232,8 @@ def main() -> None:
     for plan, budget in budgets:
         group = [c for c in cells if (c.plan, c.budget_epochs) == (plan, budget)]
         top1s = sorted(c.top1 for c in group)
-        spread = f"{_percent(top1s[0])} – {_percent(top1s[-1])}"
-        mean = _percent(statistics.mean(top1s))
+        spread = f"{percent(top1s[0])} – {percent(top1s[-1])}"
+        mean = percent(statistics.mean(top1s))
         lines.append([plan, f"{budget:g}", f"{group[0].images:,}", mean, spread, str(len(group))])
     print(table(["plan", "epochs", "images", "top-1, mean", "least – most", "seeds"], lines))
     print(
@@ -240,9 +242,9 @@ def main() -> None:
             [
                 [
                     f"{row['images']:,}",
-                    _percent(row["top1"]),
-                    _shown(row["images_ratio"]),
-                    _shown(row["gflop_ratio"]),
+                    percent(row["top1"]),
+                    shown_ratio(row["images_ratio"]),
+                    shown_ratio(row["gflop_ratio"]),
                 ]
                 for row in rows
             ],

@@ -67,8 +67,8 @@ def load(source: SourceConfig, num_images: int | None) -> dict[str, Any]:
     """Return the training images, labels, number of classes and normalization of a source."""
     import numpy as np
 
+    from accrete.image_format import Normalization
     from accrete.images import decode_image
-    from accrete.manifests import Normalization
     from accrete.sources import open_source
 
     opened = open_source(source)

@@ -17,8 +17,8 @@ from torch import nn
 from accrete.augmentation import Augmentation
 from accrete.batches import TrainingBatches
 from accrete.config import ModelConfig
+from accrete.image_format import Normalization
 from accrete.image_source import ResidentImages
-from accrete.manifests import Normalization
 from accrete.model import Classifier, build_model
 from accrete.optimizer import make_optimizer
 from accrete.plan import Plan

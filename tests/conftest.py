@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 
 from accrete.cache import NodeCache
@@ -18,6 +19,9 @@ from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 
 share_cpus_well()  # before any test imports torch: the machine may be busy
+# How long an example takes says nothing of the code where the machine is busy.
+hypothesis.settings.register_profile("accrete", deadline=None)
+hypothesis.settings.load_profile("accrete")
 # In the background a shell has us ignore Ctrl-C, and the commands that tests start would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

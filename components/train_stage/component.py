@@ -18,6 +18,7 @@ def train_stage(
     model: Output[Model],
     metrics: Output[Metrics],
     data_memory: str = "",
+    cell: str = "",
     parent: Optional[Input[Model]] = None,  # noqa: UP045  KFP reads this form only
 ):
     """Train one stage (or a few small consecutive ones) and publish its checkpoint.
@@ -31,6 +32,7 @@ def train_stage(
         model: Manifest of the last of these stages.
         metrics: Its headline figures.
         data_memory: Memory for images, such as 4G; empty: two fifths of the step's.
+        cell: Cell of a sweep whose stages they are; empty: a run's.
         parent: Manifest of the stage before; none for the first.
     """
     from accrete.steps import train_step
@@ -44,6 +46,7 @@ def train_stage(
         parent_path=parent.path if parent else None,
         model_path=model.path,
         data_memory=data_memory,
+        cell=cell,
     )
     model.metadata.update(facts)
     for name in ("num_classes", "top1", "top1_old", "top1_new", "images_seen", "train_s"):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from accrete.draws import random_integers
-from accrete.manifests import Normalization
+from accrete.image_format import Normalization
 from accrete.seeds import derive_seed
 
 _DRAWN_STEPS = 64

@@ -9,8 +9,8 @@ from itertools import count
 from torch import Tensor
 
 from accrete.augmentation import Augmentation, Augmenter, normalize
+from accrete.image_format import Normalization
 from accrete.image_source import ImageSource
-from accrete.manifests import Normalization
 from accrete.order import SampleOrder
 
 

@@ -4,7 +4,7 @@ Knows what manifests name; the store below it knows keys and bytes only.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -40,7 +40,7 @@ class Catalog:
             manifest = self.dataset(str(note["dataset"]))
         except ObjectMissingError:
             return None
-        return manifest if self.is_whole(dataset_objects(manifest)) else None
+        return manifest if self.missing_object(dataset_objects(manifest)) is None else None
 
     def dataset(self, digest: str) -> DatasetManifest:
         """Return a dataset manifest.
@@ -89,10 +89,13 @@ class Catalog:
         assert winner is not None
         return winner
 
-    def is_whole(self, refs: Iterable[ObjectRef]) -> bool:
-        """Return whether all objects are stored with the sizes that their manifest names."""
+    def missing_object(self, refs: Sequence[ObjectRef]) -> ObjectRef | None:
+        """Return the first object that is not stored with the size that its manifest names."""
         with ThreadPoolExecutor(8) as pool:
-            return all(pool.map(self.store.has_object, refs))
+            stored = pool.map(self.store.has_object, refs)
+            return next(
+                (ref for ref, is_stored in zip(refs, stored, strict=True) if not is_stored), None
+            )
 
     def _required_json(self, key: str) -> Any:
         data = self._read_json(key)
@@ -126,8 +129,4 @@ def object_ref(ref: FileRef | ShardRef) -> ObjectRef:
 
 def dataset_objects(manifest: DatasetManifest) -> list[ObjectRef]:
     """Return all objects that a data set names."""
-    return [
-        object_ref(shard)
-        for entry in manifest.classes
-        for shard in (*entry.train, *entry.validation, *entry.test)
-    ]
+    return [object_ref(shard) for entry in manifest.classes for shard in entry.all_shards]

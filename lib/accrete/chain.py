@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from accrete.codec import to_json
 from accrete.config import ModelConfig, RunConfig
 from accrete.digest import sha256_of_json
-from accrete.manifests import FORMAT, DatasetManifest
+from accrete.manifests import FORMAT, SPLITS, DatasetManifest, FileRef
 from accrete.plan import check_counts_match
 from accrete.recipe import StageSchedule, resolve
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +25,9 @@ class StageSpec:
     digest: str
     """The stage's identity."""
     parent: str | None
-    """Identity of stage j - 1; None for the first."""
+    """Identity of stage j - 1, or of the run's base; None for the first stage without one."""
+    base: FileRef | None
+    """Checkpoint of the run's base, where that is the parent."""
     class_names: tuple[str, ...]
     """Seen classes, by label."""
     num_old_classes: int
@@ -61,9 +61,10 @@ def stage_chain(config: RunConfig, dataset: DatasetManifest) -> tuple[StageSpec,
     side = min(dataset.image.height, dataset.image.width)
     schedules = resolve(config.recipe, config.plan, side)
     chain: list[StageSpec] = []
+    first_parent = config.base.identity if config.base else None
     for stage, schedule in zip(config.plan.stages, schedules, strict=True):
         names = config.plan.class_order[: stage.num_classes]
-        parent = chain[-1].digest if chain else None
+        parent = chain[-1].digest if chain else first_parent
         identity = {
             "format": FORMAT,
             "parent": parent,
@@ -81,6 +82,7 @@ def stage_chain(config: RunConfig, dataset: DatasetManifest) -> tuple[StageSpec,
                 index=stage.index,
                 digest=sha256_of_json(identity),
                 parent=parent,
+                base=None if chain else _base_checkpoint(config),
                 class_names=names,
                 num_old_classes=stage.num_old_classes,
                 schedule=schedule,
@@ -89,6 +91,12 @@ def stage_chain(config: RunConfig, dataset: DatasetManifest) -> tuple[StageSpec,
             )
         )
     return tuple(chain)
+
+
+def _base_checkpoint(config: RunConfig) -> FileRef | None:
+    if config.base is None:
+        return None
+    return FileRef(sha256=config.base.checkpoint_sha256, num_bytes=config.base.checkpoint_bytes)
 
 
 def _shards_of(dataset: DatasetManifest, names: tuple[str, ...]) -> list[list[list[str]]]:

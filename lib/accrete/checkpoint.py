@@ -14,7 +14,8 @@ from accrete.codec import from_json, to_json
 from accrete.config import ModelConfig
 from accrete.digest import canonical_json
 from accrete.errors import CheckpointMismatchError, IntegrityError
-from accrete.manifests import FORMAT, ImageFormat, Normalization
+from accrete.image_format import ImageFormat, Normalization
+from accrete.manifests import FORMAT
 from accrete.train import TrainState
 
 _MODEL, _MOMENTUM = "model.", "momentum."

@@ -14,7 +14,7 @@ from accrete import __version__, keys
 from accrete.counting import counts_of_number
 from accrete.errors import AccreteError
 from accrete.model_commands import export, predict
-from accrete.options import cost_options, plan_options, source_options
+from accrete.options import class_options, cost_options, plan_options, source_options
 from accrete.pipeline_file import load_pipeline_file, shipped_pipeline
 from accrete.plan_text import plan_json, plan_text
 from accrete.requests import class_counts, cost_model, make_plan, source_config, warn_about
@@ -29,17 +29,24 @@ _STOPPED = "stopped; the same command continues from here"
 
 
 class _PipelineGroup(click.Group):
-    """Commands of this package, and `run` and `compile` of the main pipeline file."""
+    """Commands of this package and of the pipeline files that come with it."""
 
-    _from_pipeline = ("run", "compile")
+    _from_pipeline = {  # noqa: RUF012  a constant
+        "run": ("incremental", "run"),
+        "compile": ("incremental", "compile"),
+        "extend": ("extend", "run"),
+        "compare": ("baseline", "run"),
+        "study": ("study", "run"),
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self._from_pipeline, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in self._from_pipeline:
-            module = load_pipeline_file(shipped_pipeline("incremental"))
-            command: click.Command = getattr(module, cmd_name)
+            file, attribute = self._from_pipeline[cmd_name]
+            module = load_pipeline_file(shipped_pipeline(file))
+            command: click.Command = getattr(module, attribute)
             return command
         return super().get_command(ctx, cmd_name)
 
@@ -63,6 +70,7 @@ def accrete() -> None:
     "--images-per-class", type=int, default=500, show_default=True, help="With --classes."
 )
 @plan_options
+@class_options
 @cost_options
 @source_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")

@@ -11,6 +11,7 @@ from accrete.checks import check_choice, check_range
 from accrete.codec import to_json
 from accrete.digest import sha256_of_json
 from accrete.errors import ConfigError
+from accrete.image_format import ImageFormat, Normalization
 from accrete.plan import Plan
 from accrete.recipe import Recipe
 
@@ -41,6 +42,8 @@ class SourceConfig:
     """Side in pixels that images are resized and centre-cropped to; None: as they are."""
     on_bad_image: str = "fail"
     """`fail`, or `skip`: leave it out and count it in the manifest."""
+    only_classes: tuple[str, ...] | None = None
+    """Names of the classes to use of the source; None: all."""
 
     def __post_init__(self) -> None:
         check_choice("source", self.kind, SOURCE_KINDS)
@@ -55,6 +58,8 @@ class SourceConfig:
         if self.image_size is not None:
             check_range("image size", self.image_size, 4, 4096)
         check_choice("on-bad-image", self.on_bad_image, ("fail", "skip"))
+        if self.only_classes == ():
+            raise ConfigError("only-classes is an empty list: name at least one class")
         check_seed(self.split_seed, "split seed")
 
 
@@ -76,6 +81,28 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BaseModel:
+    """The trained network that a run adds classes to; its classes lead the class order."""
+
+    origin: str
+    """Where it came from, for people: `stage 4 of run digits`."""
+    identity: str
+    """Digest of the stage that made it, or of the weights where another program did."""
+    checkpoint_sha256: str
+    """Its checkpoint in the store, 64 hex digits."""
+    checkpoint_bytes: int
+    """Size of that."""
+    dataset: str | None = None
+    """Digest of the stored data set that has its classes' shards; None: the source has them."""
+    image: ImageFormat
+    """What it takes."""
+    normalization: Normalization
+    """How its input is scaled."""
+    top1: float | None = None
+    """Its accuracy on the test images of its own classes, where that was measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """Everything that decides a run's result."""
 
@@ -89,9 +116,18 @@ class RunConfig:
     """How it is trained."""
     seed: int = 0
     """Seed of weights, sample order and augmentation."""
+    base: BaseModel | None = None
+    """What the first stage grows; None: it begins from random weights."""
+    more_images: bool = False
+    """Whether the source may have more images of the base's classes."""
 
     def __post_init__(self) -> None:
         check_seed(self.seed, "seed")
+        if (self.base is None) != (self.plan.num_given == 0):
+            raise ConfigError(
+                f"the plan has {self.plan.num_given} given classes, but the run has "
+                f"{'no' if self.base is None else 'a'} base model: give both or neither"
+            )
 
     @property
     def digest(self) -> str:

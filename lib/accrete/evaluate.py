@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accrete.augmentation import normalize
+from accrete.image_format import Normalization
 from accrete.image_source import ImageSource
-from accrete.manifests import Normalization
 from accrete.peers import ALONE, Peers
 from accrete.step import precision
 

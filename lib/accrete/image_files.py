@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from accrete.errors import BadImageError, SourceError
+from accrete.image_format import ImageFormat
 from accrete.images import Pixels, decode_image, resize_crop, with_channels
-from accrete.manifests import ImageFormat
 from accrete.sources.imagefolder import EXTENSIONS
 
 

@@ -51,6 +51,11 @@ def run_key(name: str) -> str:
     return f"runs/{name}/run.json"
 
 
+def sweep_key(name: str) -> str:
+    """Key of a sweep's record."""
+    return f"runs/{name}/sweep.json"
+
+
 def step_prefix(name: str) -> str:
     """Prefix of a run's step journals."""
     return f"runs/{name}/steps/"
@@ -81,9 +86,9 @@ def prepare_step_name() -> str:
     return "00-prepare"
 
 
-def train_step_name(first_stage: int) -> str:
-    """Name of the step that trains one stage, or several from this one on."""
-    return f"stage-{first_stage:04d}"
+def train_step_name(first_stage: int, cell: str = "") -> str:
+    """Name of the step that trains one stage, or several from this one on; of a sweep's cell."""
+    return f"{cell}-stage-{first_stage:04d}" if cell else f"stage-{first_stage:04d}"
 
 
 def report_step_name() -> str:

@@ -16,10 +16,10 @@ from typing import Any
 from accrete import keys
 from accrete.catalog import Catalog
 from accrete.console import Console
-from accrete.errors import InputError, StepFailedError, StoreError
+from accrete.errors import InputError, RunNotFoundError, StepFailedError, StoreError
 from accrete.local_store import describe_store
 from accrete.pipeline_file import Build, PipelineRequest, compile_to
-from accrete.runs import RunRecord, check_same_config, find_record
+from accrete.runs import check_name, stages_of
 from accrete.settings import (
     ENV_HOME,
     ENV_PROGRESS,
@@ -28,6 +28,7 @@ from accrete.settings import (
     parse_store_uri,
 )
 from accrete.store import ObjectStore
+from accrete.sweep import Sweep
 
 _POLL_S = 0.1
 _STOP_TIMEOUT_S = 15
@@ -51,6 +52,11 @@ class LocalRun:
         return self.folder / "arguments.json"
 
     @property
+    def containers(self) -> Path:
+        """What its containers are run with, where the steps are containers."""
+        return self.folder / "containers.json"
+
+    @property
     def log(self) -> Path:
         """All output of KFP and of the steps."""
         return self.folder / "run.log"
@@ -66,13 +72,16 @@ class LocalRun:
         return self.folder / "artifacts"
 
 
-def run_locally(build: Build, request: PipelineRequest, settings: StoreSettings) -> LocalRun:
+def run_locally(
+    build: Build, request: PipelineRequest, settings: StoreSettings, runner: str = "subprocess"
+) -> LocalRun:
     """Run a pipeline to its end on this machine.
 
     Args:
         build: makes the pipeline.
         request: what for.
         settings: a store that runs.
+        runner: `subprocess`, or `docker`: each step in a container of the request's image.
 
     Returns:
         Where the run's files are; its stages and report are in the store and were checked.
@@ -84,22 +93,21 @@ def run_locally(build: Build, request: PipelineRequest, settings: StoreSettings)
     """
     store = ObjectStore(settings, parse_store_uri(request.store_uri))
     store.check()
-    existing = find_record(store, request.run_name)
-    if existing is not None:
-        check_same_config(existing, request.config)
+    is_known = check_name(store, request.run_name, request.config)
     run = LocalRun(folder=home_path() / "runs" / request.run_name)
     with _claimed(run):
         compile_to(build(request), run.pipeline)
         arguments = {"run_name": request.run_name, "store_uri": request.store_uri}
         run.arguments.write_text(json.dumps(arguments))
         console = Console()
-        console.line(_headline(request, settings, existing))
-        failed = _follow(run, settings, console)
+        console.line(_headline(request, settings, is_known=is_known))
+        with _steps_place(run, request, settings, runner) as reachable:
+            failed = _follow(run, reachable, console)
         console.close()
         if failed:
             raise _failure(run)
-        record = _finished_record(store, request.run_name)
-        _save_report(store, record, run)
+        _check_finished(store, request.run_name)
+        _save_report(store, request.run_name, run)
     return run
 
 
@@ -132,15 +140,41 @@ def _claimed(run: LocalRun) -> Iterator[None]:
         yield
 
 
-def _headline(request: PipelineRequest, settings: StoreSettings, existing: RunRecord | None) -> str:
-    sizes = ", ".join(str(stage.num_classes) for stage in request.config.plan.stages[:12])
-    more = ", …" if len(request.config.plan.stage_sizes) > 12 else ""
-    begun = "  continues" if existing else ""
+def _headline(request: PipelineRequest, settings: StoreSettings, *, is_known: bool) -> str:
+    config = request.config
+    begun = "  continues" if is_known else ""
+    if isinstance(config, Sweep):
+        what = f"{config.purpose}{begun}  {config.rule}: {len(config.cells)} cells"
+        recipe = config.cells[0].recipe
+    else:
+        sizes = ", ".join(str(stage.num_classes) for stage in config.plan.stages[:12])
+        more = ", …" if len(config.plan.stage_sizes) > 12 else ""
+        what = f"run {request.run_name}{begun}  {config.plan.rule}, classes by stage: {sizes}{more}"
+        recipe = config.recipe
     return (
-        f"run {request.run_name}{begun}  {request.config.plan.rule}, classes by stage: "
-        f"{sizes}{more}\nmodel {request.config.model.name}, recipe {request.config.recipe.name}, "
-        f"store {describe_store(settings)}"
+        f"{what}\nmodel {config.model.name}, recipe {recipe.name}, store {describe_store(settings)}"
     )
+
+
+@contextmanager
+def _steps_place(
+    run: LocalRun, request: PipelineRequest, settings: StoreSettings, runner: str
+) -> Iterator[StoreSettings]:
+    """Make the steps' place and give the store as they reach it."""
+    run.containers.unlink(missing_ok=True)
+    if runner == "subprocess":
+        yield settings
+        return
+    from accrete.containers import container_host
+
+    run.artifacts.mkdir(exist_ok=True)
+    run.artifacts.chmod(0o777)
+    placement = request.placement
+    with container_host(
+        placement.image, settings, run.progress, gpus=max(placement.gpus) > 0
+    ) as host:
+        run.containers.write_text(json.dumps(host.arguments))
+        yield host.settings
 
 
 def _follow(run: LocalRun, settings: StoreSettings, console: Console) -> bool:
@@ -156,6 +190,7 @@ def _follow(run: LocalRun, settings: StoreSettings, console: Console) -> bool:
                 str(run.pipeline),
                 str(run.arguments),
                 str(run.artifacts),
+                *([str(run.containers)] if run.containers.exists() else []),
             ],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -206,25 +241,28 @@ def _failure(run: LocalRun) -> StepFailedError:
     return StepFailedError(errors[-1] if errors else f"a step ended without a word: see {run.log}")
 
 
-def _finished_record(store: ObjectStore, name: str) -> RunRecord:
-    """Return a finished run's record; a runner's word alone is not trusted.
+def _check_finished(store: ObjectStore, name: str) -> None:
+    """Make sure that every stage is there: a runner's word alone is not trusted.
 
     Raises:
         StepFailedError: a stage's manifest is not there.
     """
-    record = find_record(store, name)
     catalog = Catalog(store)
-    for index, digest in enumerate(record.stages if record else (), start=1):
+    try:
+        stages = stages_of(store, name)
+    except RunNotFoundError as error:
+        raise StepFailedError(f"run {name!r} was reported as done but has no record") from error
+    for digest in dict.fromkeys(stages):
         if catalog.stage(digest) is None:
-            raise StepFailedError(f"stage {index} was reported as done but is not in the store")
-    if record is None:
-        raise StepFailedError(f"run {name!r} was reported as done but has no record")
-    return record
+            raise StepFailedError(
+                f"stage {digest[:12]}… was reported as done but is not in the store"
+            )
 
 
-def _save_report(store: ObjectStore, record: RunRecord, run: LocalRun) -> None:
-    for filename in ("report.html", "report.json"):
-        data = store.read_note(keys.report_key(record.name, filename))
-        if data is None:
-            raise StepFailedError(f"run {record.name!r} is done but has no {filename}")
-        (run.folder / filename).write_bytes(data)
+def _save_report(store: ObjectStore, name: str, run: LocalRun) -> None:
+    for filename in ("report.html", "report.json", "costs.json"):
+        data = store.read_note(keys.report_key(name, filename))
+        if data is not None:
+            (run.folder / filename).write_bytes(data)
+        elif filename.startswith("report"):
+            raise StepFailedError(f"run {name!r} is done but has no {filename}")

@@ -1,4 +1,4 @@
-"""Runs a compiled pipeline: `python -m accrete.local_runner PIPELINE ARGUMENTS ROOT`.
+"""Runs a compiled pipeline: `python -m accrete.local_runner PIPELINE ARGUMENTS ROOT [CONTAINERS]`.
 
 A process of its own, so that KFP's output goes to the run's log and one signal ends all of it.
 """
@@ -12,13 +12,16 @@ from types import FrameType
 from accrete.processes import die_with_parent
 
 
-def run_pipeline(pipeline_path: str, arguments_path: str, root: str) -> None:
-    """Run a compiled pipeline with KFP's subprocess runner.
+def run_pipeline(
+    pipeline_path: str, arguments_path: str, root: str, containers_path: str | None = None
+) -> None:
+    """Run a compiled pipeline with KFP's subprocess runner, or with its Docker runner.
 
     Args:
         pipeline_path: IR YAML.
         arguments_path: JSON object of pipeline arguments.
         root: folder for artifacts.
+        containers_path: JSON object of what containers are run with; None: the steps are processes.
 
     Raises:
         RuntimeError: a task failed.
@@ -27,7 +30,13 @@ def run_pipeline(pipeline_path: str, arguments_path: str, root: str) -> None:
 
     with open(arguments_path) as file:  # noqa: PTH123  keeps start-up free of pathlib
         arguments = json.load(file)
-    runner = local.SubprocessRunner(use_venv=False)
+    if containers_path is None:
+        runner = local.SubprocessRunner(use_venv=False)
+    else:
+        from accrete.containers import docker_runner
+
+        with open(containers_path) as file:  # noqa: PTH123
+            runner = docker_runner(json.load(file))
     local.init(runner=runner, pipeline_root=root, raise_on_error=True)
     components.load_component_from_file(pipeline_path)(**arguments)
 
@@ -44,7 +53,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _end_group)
     die_with_parent(os.getppid())
     try:
-        run_pipeline(*sys.argv[1:4])
+        run_pipeline(*sys.argv[1:])
     except RuntimeError as error:
         sys.exit(str(error))
 

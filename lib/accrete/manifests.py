@@ -7,9 +7,12 @@ from accrete.codec import from_json, to_json
 from accrete.config import ModelConfig
 from accrete.digest import canonical_json, sha256_of_json
 from accrete.errors import IntegrityError
+from accrete.image_format import ImageFormat, Normalization
 from accrete.recipe import StageSchedule
 
-FORMAT = 2
+SPLITS = ("train", "validation", "test")
+
+FORMAT = 3
 """Version of all stored formats; part of every identity."""
 
 
@@ -44,36 +47,15 @@ class ClassEntry:
         """Return the images of `train`, `validation` or `test`."""
         return sum(shard.num_images for shard in self.shards(split))
 
+    @property
+    def all_shards(self) -> tuple[ShardRef, ...]:
+        """The shards of all splits."""
+        return (*self.train, *self.validation, *self.test)
+
     def shards(self, split: str) -> tuple[ShardRef, ...]:
         """Return the shards of `train`, `validation` or `test`."""
         shards: tuple[ShardRef, ...] = getattr(self, split)
         return shards
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageFormat:
-    """How images are stored and what a model gets."""
-
-    encoding: str
-    """`raw`: uint8 rows (height, width, channels); `encoded`: files, decoded when training."""
-    height: int
-    """Pixels, after preprocessing."""
-    width: int
-    """Pixels, after preprocessing."""
-    channels: int
-    """1 (grey) or 3 (RGB)."""
-    preprocessing: str
-    """What turns a decoded image into this size: `none` or `short-side-center-crop`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Normalization:
-    """Per-channel statistics of all training images, scaled to 0..1."""
-
-    mean: tuple[float, ...]
-    """One value a channel."""
-    std: tuple[float, ...]
-    """One value a channel, above 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +98,8 @@ class DatasetManifest:
     """How test and validation images were chosen."""
     skipped: Skipped
     """What was left out."""
+    extends: str | None = None
+    """Digest of the data set whose classes it took over; `split` is of the others' images."""
 
     @property
     def digest(self) -> str:

@@ -145,8 +145,26 @@ class _AsRgb(nn.Module):
         return images_NCHW.expand(-1, 3, -1, -1)
 
 
+def head_name(config: ModelConfig) -> str:
+    """Return what torchvision calls the last linear layer of one of its networks.
+
+    Raises:
+        ConfigError: as `build_model` raises it.
+    """
+    return _torchvision_network(config.name)[1]
+
+
 def _torchvision_trunk(name: str, channels: int) -> tuple[nn.Module, int]:
     """Return a torchvision network without its last linear layer, and that layer's inputs."""
+    network, last = _torchvision_network(name)
+    linear = network.get_submodule(last)
+    assert isinstance(linear, nn.Linear)
+    network.set_submodule(last, nn.Identity())
+    return (nn.Sequential(_AsRgb(), network) if channels == 1 else network), linear.in_features
+
+
+def _torchvision_network(name: str) -> tuple[nn.Module, str]:
+    """Return a torchvision network, and the name of its last linear layer."""
     from torchvision import models
 
     short_name = name.removeprefix("torchvision:")
@@ -162,6 +180,4 @@ def _torchvision_trunk(name: str, channels: int) -> tuple[nn.Module, int]:
     last = [key for key, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not last or network.get_submodule(last[-1]).out_features != 1000:
         raise ConfigError(f"model {name} does not end in a linear classifier: choose another")
-    num_features = int(network.get_submodule(last[-1]).in_features)
-    network.set_submodule(last[-1], nn.Identity())
-    return (nn.Sequential(_AsRgb(), network) if channels == 1 else network), num_features
+    return network, last[-1]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from accrete.augmentation import normalize
 from accrete.errors import AccreteError, InputError
 from accrete.export_request import optional_module
-from accrete.manifests import Normalization
+from accrete.image_format import Normalization
 from accrete.trained_model import TrainedModel
 
 TOLERANCE = 1e-4

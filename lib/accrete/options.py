@@ -48,6 +48,10 @@ plan_options = _group(
     optgroup.option(
         "--stages", metavar="LIST", help="Classes of each stage instead, e.g. 10,10,20,40,20."
     ),
+)
+
+class_options = _group(
+    "Classes (their order and counts)",
     optgroup.option(
         "--class-order",
         type=click.Path(path_type=Path),
@@ -122,6 +126,12 @@ source_options = _group(
     ),
     optgroup.option(
         "--label-column", metavar="NAME", help="Parquet: the label column. [default: found]"
+    ),
+    optgroup.option(
+        "--only-classes",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Use these classes of the source alone: names, one a line. [default: all]",
     ),
     optgroup.option(
         "--image-size",
@@ -254,6 +264,24 @@ recipe_options = _group(
         show_default=True,
         help="Seed of weights, sample order and augmentation.",
     ),
+)
+
+where_options = _group(
+    "Where",
+    optgroup.option(
+        "--endpoint",
+        metavar="URL",
+        help="Submit to this Kubeflow Pipelines API. [default: $KFP_ENDPOINT, else run here]",
+    ),
+    optgroup.option(
+        "--runner",
+        type=click.Choice(["subprocess", "docker"]),
+        default="subprocess",
+        show_default=True,
+        help="Here: run each step as a process, or in a container of --image.",
+    ),
+    optgroup.option("--experiment", default="accrete", show_default=True, help="KFP experiment."),
+    optgroup.option("--watch", is_flag=True, help="With --endpoint: follow the run to its end."),
 )
 
 run_options = _group(

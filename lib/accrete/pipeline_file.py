@@ -11,13 +11,14 @@ from typing import Any
 from accrete.config import RunConfig
 from accrete.errors import InputError
 from accrete.placement import Placement
+from accrete.sweep import Sweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineRequest:
     """What a pipeline is to be built for."""
 
-    config: RunConfig
+    config: RunConfig | Sweep
     """What decides its result."""
     placement: Placement
     """Where it runs."""

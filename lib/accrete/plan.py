@@ -39,7 +39,10 @@ class PlanStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Classes in class order and how many of them each stage adds."""
+    """Classes in class order and how many of them each stage adds.
+
+    A plan may end before the last class: the data set then has classes that no stage uses.
+    """
 
     rule: str
     """How the stages were chosen, for people: `alpha = 1 from 10 classes`."""
@@ -48,7 +51,9 @@ class Plan:
     class_images: tuple[int, ...]
     """Training images of each class, in class order, each at least 1."""
     stage_sizes: tuple[int, ...]
-    """n_j for j = 1..T, each at least 1; they add up to the number of classes."""
+    """n_j for j = 1..T, each at least 1; 0 too where a model is given, for more images alone."""
+    num_given: int = 0
+    """Classes, the first in class order, that a given model has already: N_0."""
 
     def __post_init__(self) -> None:
         if len(set(self.class_order)) != len(self.class_order):
@@ -59,13 +64,26 @@ class Plan:
                 f"{len(self.class_order)} classes but {len(self.class_images)} image counts"
             )
         check_counts(self.class_images, self.class_order)
-        check_sizes(self.stage_sizes, len(self.class_order))
+        check_stages(self.stage_sizes, least=0 if self.num_given else 1)
+        if self.num_given < 0:
+            raise PlanError(f"the plan has {self.num_given} given classes: give none or more")
+        if self.num_classes > len(self.class_order):
+            raise PlanError(
+                f"the stages add {sum(self.stage_sizes)} classes but there are "
+                f"{len(self.class_order) - self.num_given}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """N_T: classes after the last stage."""
+        return self.num_given + sum(self.stage_sizes)
 
     @property
     def stages(self) -> tuple[PlanStage, ...]:
         """The stages in order, with their counts."""
         stages = []
-        num_classes = num_images = 0
+        num_classes = self.num_given
+        num_images = sum(self.class_images[:num_classes])
         for index, size in enumerate(self.stage_sizes, start=1):
             new_images = sum(self.class_images[num_classes : num_classes + size])
             num_classes += size
@@ -89,7 +107,7 @@ class Plan:
     @property
     def scratch_images_per_epoch(self) -> int:
         """Images seen when from scratch trains as many epochs: T times |D_T|."""
-        return len(self.stage_sizes) * sum(self.class_images)
+        return len(self.stage_sizes) * self.stages[-1].num_images
 
 
 def parse_alpha(text: str | float | int | Fraction) -> Fraction:
@@ -156,14 +174,25 @@ def check_sizes(stage_sizes: Sequence[int], num_classes: int) -> None:
     Raises:
         PlanError: a size below 1, or a sum other than the number of classes.
     """
-    for index, size in enumerate(stage_sizes, start=1):
-        if size < 1:
-            raise PlanError(f"stage {index} adds {size} classes: each stage adds at least one")
+    check_stages(stage_sizes)
     if sum(stage_sizes) != num_classes:
         raise PlanError(
             f"the stages add {sum(stage_sizes)} classes but there are {num_classes}: "
             f"change the list {','.join(map(str, stage_sizes))} so that it adds up"
         )
+
+
+def check_stages(stage_sizes: Sequence[int], least: int = 1) -> None:
+    """Refuse a plan of no stage, and stages that add too few classes.
+
+    Raises:
+        PlanError: there is no stage, or a size is below the least.
+    """
+    if not stage_sizes:
+        raise PlanError("the plan has no stage: give at least one")
+    for index, size in enumerate(stage_sizes, start=1):
+        if size < least:
+            raise PlanError(f"stage {index} adds {size} classes: each stage adds at least {least}")
 
 
 def _check_initial(initial: int, num_classes: int) -> None:

@@ -16,8 +16,8 @@ from accrete.augmentation import normalize
 from accrete.checks import check_range
 from accrete.errors import BadImageError, ConfigError, OutOfMemoryError
 from accrete.image_files import FittedImage, read_image
+from accrete.image_format import ImageFormat
 from accrete.images import Pixels
-from accrete.manifests import ImageFormat
 from accrete.processes import available_cpus
 from accrete.trained_model import TrainedModel
 

@@ -164,7 +164,8 @@ class StageSchedule:
     num_steps: int
     """Optimizer steps of the stage, at least 1."""
     total_steps: int
-    """Steps of the whole plan."""
+    """Steps that the rate is shaped over: the whole plan's, or those up to this stage's end where
+    each stage has a shape of its own, so that plans which begin alike share their stages."""
     batch_size: int
     """Images per step; the stage sees num_steps * batch_size images."""
     lr: float
@@ -232,7 +233,7 @@ def resolve(recipe: Recipe, plan: Plan, image_side: int) -> tuple[StageSchedule,
         StageSchedule(
             first_step=start,
             num_steps=end - start,
-            total_steps=ends[-1],
+            total_steps=ends[-1] if recipe.lr_scope == "plan" else end,
             image_side=side if side is None or side < image_side else None,
             **shared,
         )

@@ -27,9 +27,9 @@ def assemble_report(record: RunRecord, catalog: Catalog, cache: NodeCache) -> di
         ObjectMissingError: a stage is not in the store.
         IntegrityError: stored bytes are not those that a manifest names.
     """
-    manifests = [_stage(catalog, digest, record) for digest in record.stages]
+    manifests = [finished_stage(catalog, digest, record.name) for digest in record.stages]
     dataset = catalog.dataset(record.dataset)
-    metrics = _metrics(manifests, cache)
+    metrics = metrics_of(manifests, cache)
     reused = _reused(record, catalog)
     stages = [
         _stage_figures(manifest, metrics[manifest.metrics.sha256], dataset, reused)
@@ -51,24 +51,30 @@ def assemble_report(record: RunRecord, catalog: Catalog, cache: NodeCache) -> di
             if name in ("source", "model", "recipe", "seed")
         },
         "assumptions": list(assumptions(record.config.recipe)),
-        "dataset": _dataset_figures(dataset),
+        "base": _base_figures(record),
+        "dataset": dataset_figures(dataset),
         "plan": _plan_figures(record),
         "stages": stages,
         "totals": totals,
-        "scratch_estimate": _scratch_estimate(stages, dataset),
+        "scratch_estimate": _scratch_estimate(stages),
     }
 
 
-def _stage(catalog: Catalog, digest: str, record: RunRecord) -> StageManifest:
+def finished_stage(catalog: Catalog, digest: str, name: str) -> StageManifest:
+    """Return a stage of a finished run.
+
+    Raises:
+        ObjectMissingError: it is not in the store.
+    """
     manifest = catalog.stage(digest)
     if manifest is None:
         raise ObjectMissingError(
-            f"stage {digest[:12]}… of run {record.name!r} is not in the store: run it again"
+            f"stage {digest[:12]}… of run {name!r} is not in the store: run it again"
         )
     return manifest
 
 
-def _metrics(manifests: Sequence[StageManifest], cache: NodeCache) -> dict[str, dict[str, Any]]:
+def metrics_of(manifests: Sequence[StageManifest], cache: NodeCache) -> dict[str, dict[str, Any]]:
     """Return each stage's metrics object, by SHA-256."""
     pulled = cache.fetch(object_ref(manifest.metrics) for manifest in manifests)
     return {
@@ -132,7 +138,8 @@ def _per_class(
     ]
 
 
-def _dataset_figures(dataset: DatasetManifest) -> dict[str, Any]:
+def dataset_figures(dataset: DatasetManifest) -> dict[str, Any]:
+    """Return what a report says of its data set, as JSON values."""
     split = dataset.split
     test = (
         "the source's own"
@@ -165,6 +172,19 @@ def _plan_figures(record: RunRecord) -> dict[str, Any]:
     }
 
 
+def _base_figures(record: RunRecord) -> dict[str, Any] | None:
+    """Return what the run grew from, None for a run from random weights."""
+    base = record.config.base
+    if base is None:
+        return None
+    return {
+        "origin": base.origin,
+        "identity": base.identity,
+        "num_classes": record.config.plan.num_given,
+        "top1": base.top1,
+    }
+
+
 def _totals(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:
     seconds = ("pull_s", "grow_s", "train_s", "evaluate_s", "push_s")
     return {
@@ -175,10 +195,10 @@ def _totals(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _scratch_estimate(stages: Sequence[dict[str, Any]], dataset: DatasetManifest) -> dict[str, Any]:
+def _scratch_estimate(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return what as many epochs over all data would cost; it is not a measurement."""
     epochs = sum(stage["num_epochs"] for stage in stages)
-    images_seen = round(epochs * dataset.num_images("train"))
+    images_seen = round(epochs * stages[-1]["num_images"])
     return {
         "images_seen": images_seen,
         "train_s": images_seen / stages[-1]["images_per_s"],

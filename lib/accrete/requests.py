@@ -15,6 +15,7 @@ from accrete.pipeline_file import PipelineRequest
 from accrete.placement import Placement
 from accrete.plan import (
     Plan,
+    check_sizes,
     default_initial,
     describe_alpha,
     parse_alpha,
@@ -22,7 +23,7 @@ from accrete.plan import (
     sizes_by_alpha,
     sizes_by_step,
 )
-from accrete.recipe import recipe_named, resolve
+from accrete.recipe import Recipe, recipe_named, resolve
 from accrete.settings import default_store_uri, parse_bytes
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def source_config(options: dict[str, Any]) -> SourceConfig:
         split_seed=options["split_seed"],
         image_size=options["image_size"],
         on_bad_image=options["on_bad_image"],
+        only_classes=read_names(options["only_classes"], "class names"),
     )
 
 
@@ -87,15 +89,26 @@ def warn_about(plan: Plan) -> None:
 
 def _class_order(options: dict[str, Any], counts: dict[str, int]) -> tuple[str, ...]:
     path: Path | None = options["class_order"]
-    if path is None:
+    order = read_names(path, "class order")
+    if order is None:
         return seeded_order(counts, options["order_seed"])
+    check_order(order, counts, str(path))
+    return order
+
+
+def read_names(path: Path | None, what: str) -> tuple[str, ...] | None:
+    """Return the class names of a file, one a line; None where no file is given.
+
+    Raises:
+        PlanError: it cannot be read, or names none or one twice.
+    """
+    if path is None:
+        return None
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"class order {path} cannot be read ({error})") from error
-    order = parse_order(text, str(path))
-    check_order(order, counts, str(path))
-    return order
+        raise PlanError(f"{what} {path} cannot be read ({error})") from error
+    return parse_order(text, str(path))
 
 
 def _sizes(options: dict[str, Any], images: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
@@ -107,7 +120,9 @@ def _sizes(options: dict[str, Any], images: tuple[int, ...]) -> tuple[str, tuple
     if sizes is not None:
         if options["initial"] is not None:
             raise PlanError("--stages lists the first stage too: leave out --initial")
-        return f"the list {sizes}", parse_sizes(sizes)
+        listed = parse_sizes(sizes)
+        check_sizes(listed, len(images))
+        return f"the list {sizes}", listed
     initial = options["initial"]
     if alpha == "auto":
         return _cheapest(options, images)
@@ -153,7 +168,28 @@ def run_config(options: dict[str, Any], placement: Placement, store_uri: str) ->
         InputError: of any kind; nothing was started.
     """
     source = source_config(options)
-    changes = {
+    model = ModelConfig(
+        name=options["model"] or _default_model(source, placement),
+        width=options["width"],
+        bn_after_relu=options["bn_after_relu"],
+    )
+    recipe = make_recipe(options, source)
+    plan = make_plan(options, class_counts(options, source, store_uri))
+    return RunConfig(source=source, plan=plan, model=model, recipe=recipe, seed=options["seed"])
+
+
+def make_recipe(options: dict[str, Any], source: SourceConfig, **defaults: Any) -> Recipe:
+    """Return the recipe that the options ask for.
+
+    Args:
+        options: of the command line.
+        source: the images; digits are not mirrored.
+        defaults: fields that differ from the recipe's own where no option sets them.
+
+    Raises:
+        ConfigError: a value is outside its range.
+    """
+    changes = defaults | {
         name: options[name]
         for name in (
             "budget_epochs",
@@ -179,14 +215,7 @@ def run_config(options: dict[str, Any], placement: Placement, store_uri: str) ->
     sides = _parse_integers(options["image_sides"], "image sides", "16,16,20,24,32")
     if sides is not None:
         changes["image_sides"] = sides
-    recipe = recipe_named(options["recipe"], **changes)
-    model = ModelConfig(
-        name=options["model"] or _default_model(source, placement),
-        width=options["width"],
-        bn_after_relu=options["bn_after_relu"],
-    )
-    plan = make_plan(options, class_counts(options, source, store_uri))
-    return RunConfig(source=source, plan=plan, model=model, recipe=recipe, seed=options["seed"])
+    return recipe_named(options["recipe"], **changes)
 
 
 def _default_model(source: SourceConfig, placement: Placement) -> str:
@@ -240,8 +269,12 @@ def default_run_name(config: RunConfig) -> str:
     return f"{config.source.kind}-{len(config.plan.stage_sizes)}-stages-{config.digest[:8]}"
 
 
-def make_request(options: dict[str, Any], *, local: bool) -> PipelineRequest:
-    """Return what the options ask for.
+def make_request(options: dict[str, Any], local: bool) -> PipelineRequest:
+    """Return what the options of `run` ask for.
+
+    Args:
+        options: of the command line.
+        local: whether the run stays on this machine.
 
     Raises:
         InputError: of any kind; nothing was started.
@@ -249,10 +282,21 @@ def make_request(options: dict[str, Any], *, local: bool) -> PipelineRequest:
     store_uri = options["store"] or default_store_uri()
     placement = make_placement(options, local=local)
     config = run_config(options, placement, store_uri)
+    warn_about(config.plan)
+    return request_for(config, placement, options["name"] or default_run_name(config), store_uri)
+
+
+def request_for(
+    config: RunConfig, placement: Placement, name: str, store_uri: str
+) -> PipelineRequest:
+    """Return a request whose parts fit each other.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    check_run_name(name)
     resolve(config.recipe, config.plan, image_side=32)  # an unfit recipe shows before any step
     placement.check_fits(len(config.plan.stage_sizes), config.recipe.batch_size)
     if placement.data_memory is not None:
         parse_bytes(placement.data_memory, "data memory")
-    warn_about(config.plan)
-    name = check_run_name(options["name"] or default_run_name(config))
     return PipelineRequest(config=config, placement=placement, run_name=name, store_uri=store_uri)

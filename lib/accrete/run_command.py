@@ -1,13 +1,15 @@
 """The commands of a pipeline file: run it, or compile it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-from click_option_group import optgroup
 
+from accrete.config import RunConfig
 from accrete.options import (
+    class_options,
     cost_options,
     model_options,
     placement_options,
@@ -15,6 +17,7 @@ from accrete.options import (
     recipe_options,
     run_options,
     source_options,
+    where_options,
 )
 from accrete.pipeline_file import Build, PipelineRequest, compile_to
 from accrete.requests import make_request
@@ -23,25 +26,22 @@ from accrete.settings import kfp_endpoint
 ENV_PREFIX = "ACCRETE"
 """Every option can come from a variable: --alpha from ACCRETE_ALPHA."""
 
+MakeRequest = Callable[[dict[str, Any], bool], PipelineRequest]
+"""From options to a request; True: the run stays on this machine."""
+
 
 def run_command(build: Build) -> click.Command:
     """Return the command that runs a pipeline file."""
 
     @click.command(name="run", context_settings={"auto_envvar_prefix": ENV_PREFIX})
     @plan_options
+    @class_options
     @cost_options
     @source_options
     @model_options
     @recipe_options
     @run_options
-    @optgroup.group("Where")
-    @optgroup.option(
-        "--endpoint",
-        metavar="URL",
-        help="Submit to this Kubeflow Pipelines API. [default: $KFP_ENDPOINT, else run here]",
-    )
-    @optgroup.option("--experiment", default="accrete", show_default=True, help="KFP experiment.")
-    @optgroup.option("--watch", is_flag=True, help="With --endpoint: follow the run to its end.")
+    @where_options
     @placement_options
     def run(**options: Any) -> None:
         """Train in stages that add classes: through the compiled pipeline, here or on a cluster.
@@ -56,13 +56,24 @@ def run_command(build: Build) -> click.Command:
           accrete run --source parquet --data cifar100/ --alpha 0.5
           accrete run --source imagefolder --data s3://bucket/images --endpoint http://kfp:8888
         """
-        endpoint = options["endpoint"] or kfp_endpoint()
-        if endpoint:
-            _run_remotely(build, options, endpoint)
-        else:
-            _run_here(build, options)
+        execute(build, make_request, options)
 
     return run
+
+
+def execute(build: Build, make: MakeRequest, options: dict[str, Any]) -> None:
+    """Run a pipeline here, or submit it, as the options say.
+
+    Args:
+        build: makes the pipeline.
+        make: makes the request that it is for.
+        options: of the command line, the group "Where" among them.
+    """
+    endpoint = options["endpoint"] or kfp_endpoint()
+    if endpoint:
+        _run_remotely(build, make, options, endpoint)
+    else:
+        _run_here(build, make, options)
 
 
 def compile_command(build: Build) -> click.Command:
@@ -77,6 +88,7 @@ def compile_command(build: Build) -> click.Command:
         help="File to write, ending in .yaml.",
     )
     @plan_options
+    @class_options
     @cost_options
     @source_options
     @model_options
@@ -90,8 +102,9 @@ def compile_command(build: Build) -> click.Command:
         Example:
           accrete compile --source parquet --data cifar100/ --alpha 0.5 -o incremental.yaml
         """
-        request = make_request(options, local=False)
+        request = make_request(options, False)
         compile_to(build(request), output)
+        assert isinstance(request.config, RunConfig)
         num_stages = len(request.config.plan.stage_sizes)
         click.echo(f"{output}: {num_stages} stages ({request.config.plan.rule})")
 
@@ -103,22 +116,26 @@ def environment_request() -> PipelineRequest:
     command = compile_command(lambda _: None)
     with command.make_context("compile", ["--output", "unused.yaml"]) as context:
         options = dict(context.params)
-    return make_request(options, local=False)
+    return make_request(options, False)
 
 
-def _run_here(build: Build, options: dict[str, Any]) -> None:
+def _run_here(build: Build, make: MakeRequest, options: dict[str, Any]) -> None:
     from accrete.local_run import run_locally
     from accrete.local_store import local_store
 
     with local_store() as settings:
-        request = make_request(options, local=True)
-        _print_result(run_locally(build, request, settings).folder)
+        request = make(options, True)
+        folder = run_locally(build, request, settings, options["runner"]).folder
+    if isinstance(request.config, RunConfig):
+        _print_stages(folder)
+    click.echo(f"report: {folder / 'report.html'}")
+    click.echo(f"log:    {folder / 'run.log'}")
 
 
-def _run_remotely(build: Build, options: dict[str, Any], endpoint: str) -> None:
+def _run_remotely(build: Build, make: MakeRequest, options: dict[str, Any], endpoint: str) -> None:
     from accrete.remote_run import Kubeflow, follow_remote
 
-    request = make_request(options, local=False)
+    request = make(options, False)
     kubeflow = Kubeflow(endpoint)
     run = kubeflow.submit(build, request, options["experiment"])
     click.echo(f"submitted {request.run_name}: {run.address}")
@@ -126,7 +143,7 @@ def _run_remotely(build: Build, options: dict[str, Any], endpoint: str) -> None:
         follow_remote(kubeflow, run, request)
 
 
-def _print_result(folder: Path) -> None:
+def _print_stages(folder: Path) -> None:
     report = json.loads((folder / "report.json").read_text())
     names = ("classes", "top-1", "old", "new")
     click.echo(f"stage {' '.join(f'{name:>8}' for name in names)} {'images':>10} {'train':>9}")
@@ -142,8 +159,6 @@ def _print_result(folder: Path) -> None:
         f"{'all':>5} {report['stages'][-1]['num_classes']:>8} {_percent(totals['top1']):>8} "
         f"{'':>8} {'':>8} {totals['images_seen']:>10,} {totals['train_s']:>7.1f} s"
     )
-    click.echo(f"report: {folder / 'report.html'}")
-    click.echo(f"log:    {folder / 'run.log'}")
 
 
 def _percent(share: float | None) -> str:

@@ -6,13 +6,16 @@ from typing import Any
 
 from accrete import keys
 from accrete.catalog import parse_json
-from accrete.chain import StageSpec
+from accrete.chain import StageSpec, stage_chain
 from accrete.codec import from_json, to_json
 from accrete.config import RunConfig
 from accrete.digest import canonical_json
 from accrete.errors import RunNameTakenError, RunNotFoundError
-from accrete.manifests import FORMAT
+from accrete.manifests import FORMAT, DatasetManifest
 from accrete.store import ObjectStore
+from accrete.sweep import Sweep
+
+_OTHER_IMAGES = "run {!r} was made from other images or by another version: choose another --name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +74,10 @@ def create_record(store: ObjectStore, record: RunRecord) -> None:
     if existing is not None:
         check_same_config(existing, record.config)
         if dump_record(existing) != data:
-            raise RunNameTakenError(
-                f"run {record.name!r} was made from other images or by another version: "
-                "choose another --name"
-            )
+            raise RunNameTakenError(_OTHER_IMAGES.format(record.name))
 
 
-def check_same_config(existing: RunRecord, config: RunConfig) -> None:
+def check_same_config(existing: RunRecord, config: RunConfig | Sweep) -> None:
     """Refuse to use a run's name for another configuration.
 
     Raises:
@@ -95,6 +95,129 @@ def find_record(store: ObjectStore, name: str) -> RunRecord | None:
     key = keys.run_key(name)
     data = store.read_note(key)
     return None if data is None else parse_record(data, store.uri(key))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellRecord:
+    """What a cell of a sweep led to."""
+
+    name: str
+    """The cell's name."""
+    stages: tuple[str, ...]
+    """Identity of each of its stages, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRecord:
+    """A sweep: its configuration, and the data set and stages that this led to. Never changed."""
+
+    format: int
+    """FORMAT."""
+    name: str
+    """The sweep's name, of the same kind as runs' names."""
+    sweep: Sweep
+    """What was asked for."""
+    dataset: str
+    """Digest of the data set."""
+    cells: tuple[CellRecord, ...]
+    """In the sweep's order."""
+
+    def run(self, cell: str) -> RunRecord:
+        """Return a cell as a run of its own.
+
+        Raises:
+            ConfigError: there is no such cell.
+        """
+        config = self.sweep.run_config(self.sweep.cell(cell))
+        stages = next(record.stages for record in self.cells if record.name == cell)
+        return RunRecord(
+            format=self.format, name=self.name, config=config, dataset=self.dataset, stages=stages
+        )
+
+
+def make_sweep_record(name: str, sweep: Sweep, dataset: DatasetManifest) -> SweepRecord:
+    """Return the record of a sweep whose data set is prepared.
+
+    Raises:
+        ConfigError: a cell's recipe does not fit its plan.
+    """
+    chains = {cell.name: stage_chain(sweep.run_config(cell), dataset) for cell in sweep.cells}
+    return SweepRecord(
+        format=FORMAT,
+        name=name,
+        sweep=sweep,
+        dataset=dataset.digest,
+        cells=tuple(
+            CellRecord(name=cell, stages=tuple(spec.digest for spec in chain))
+            for cell, chain in chains.items()
+        ),
+    )
+
+
+def parse_sweep_record(data: bytes, place: str) -> SweepRecord:
+    """Return a sweep's record from its stored bytes.
+
+    Raises:
+        ConfigError, IntegrityError: it is none.
+    """
+    return from_json(SweepRecord, parse_json(data, place), place)
+
+
+def dump_sweep_record(record: SweepRecord) -> bytes:
+    """Return a sweep record's stored bytes."""
+    return canonical_json(to_json(record))
+
+
+def create_sweep_record(store: ObjectStore, record: SweepRecord) -> None:
+    """Claim a name for a sweep, or find it claimed by the very same one.
+
+    Raises:
+        RunNameTakenError: the name stands for something else.
+    """
+    data = dump_sweep_record(record)
+    if store.create_note(keys.sweep_key(record.name), data):
+        return
+    check_name(store, record.name, record.sweep)
+    if store.read_note(keys.sweep_key(record.name)) != data:
+        raise RunNameTakenError(_OTHER_IMAGES.format(record.name))
+
+
+def find_sweep_record(store: ObjectStore, name: str) -> SweepRecord | None:
+    """Return a sweep's record, None where its data set is not prepared yet."""
+    key = keys.sweep_key(name)
+    data = store.read_note(key)
+    return None if data is None else parse_sweep_record(data, store.uri(key))
+
+
+def check_name(store: ObjectStore, name: str, config: RunConfig | Sweep) -> bool:
+    """Refuse a name that stands for something else; return whether it stands for this already.
+
+    Raises:
+        RunNameTakenError: it is another run's or sweep's.
+    """
+    run, sweep = find_record(store, name), find_sweep_record(store, name)
+    if run is not None:
+        check_same_config(run, config)
+    if sweep is not None and sweep.sweep.digest != config.digest:
+        raise RunNameTakenError(
+            f"{name!r} is a {sweep.sweep.purpose} with another configuration "
+            f"({sweep.sweep.rule}): choose another --name"
+        )
+    return run is not None or sweep is not None
+
+
+def stages_of(store: ObjectStore, name: str) -> tuple[str, ...]:
+    """Return the identities of all stages of a run or a sweep whose data set is prepared.
+
+    Raises:
+        RunNotFoundError: there is neither.
+    """
+    run, sweep = find_record(store, name), find_sweep_record(store, name)
+    if run is not None:
+        return run.stages
+    if sweep is not None:
+        return tuple(stage for cell in sweep.cells for stage in cell.stages)
+    raise RunNotFoundError(f"run {name!r} has no record in {store.address}")
 
 
 def run_names(store: ObjectStore) -> list[str]:

@@ -18,8 +18,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from accrete.errors import IntegrityError
+from accrete.image_format import ImageFormat
 from accrete.images import Pixels, decode_image, resize_crop, with_channels
-from accrete.manifests import ImageFormat
 
 _MAX_OPEN_FILES = 256
 

@@ -27,6 +27,11 @@ class ClassSpool:
     def __len__(self) -> int:
         return len(self._channels)
 
+    @property
+    def is_encoded(self) -> bool:
+        """Whether every image came as an encoded file."""
+        return all(self._encoded_sizes)
+
     def append(self, pixels: Pixels, encoded: bytes | None, *, keep_raw: bool) -> None:
         """Add an image; `encoded` is None where the source gives pixels."""
         self._channels.append(pixels.shape[2])

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from accrete.cache import NodeCache, Pulled
 from accrete.catalog import Catalog, object_ref
-from accrete.chain import SPLITS, StageSpec
+from accrete.chain import StageSpec
 from accrete.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
 from accrete.errors import CheckpointMismatchError, ConfigError
 from accrete.image_source import ImageSource
-from accrete.manifests import ClassEntry, DatasetManifest, StageManifest
+from accrete.manifests import ClassEntry, DatasetManifest, FileRef, StageManifest
 from accrete.peers import Peers
 from accrete.residence import DataMemory, open_images
 from accrete.shard_reader import ShardReader
@@ -38,31 +38,40 @@ class StageInputs:
     """What came from where."""
 
 
-def find_parent(spec: StageSpec, catalog: Catalog) -> StageManifest | None:
-    """Return the stage that this one grows from, None for the first.
+def find_parent(spec: StageSpec, catalog: Catalog) -> FileRef | None:
+    """Return the checkpoint that this stage grows from, None for a first stage without a base.
 
     Raises:
         CheckpointMismatchError: it is not in the store.
     """
     if spec.parent is None:
         return None
+    if spec.base is not None:
+        if not catalog.store.has_object(object_ref(spec.base)):
+            raise CheckpointMismatchError(
+                f"{spec.name} grows from checkpoint {spec.base.sha256[:12]}…, which is not in the "
+                "store, or has another size: extend from a model that is"
+            )
+        return spec.base
     parent = catalog.stage(spec.parent)
     if parent is None:
         raise CheckpointMismatchError(
             f"{spec.name} grows from stage {spec.parent[:12]}…, which is not in the store: "
             "run the whole pipeline, it reuses what exists"
         )
-    return parent
+    return parent.checkpoint
 
 
 def check_parent(spec: StageSpec, parent: StageManifest | None) -> None:
     """Refuse a checkpoint other than the one that this stage of this plan grows from.
 
+    A base is no stage of the run: it is not handed on, but named by the run's record.
+
     Raises:
         CheckpointMismatchError: says how many classes it has and how many were expected.
     """
     found = parent.digest if parent else None
-    if found == spec.parent:
+    if found == (spec.parent if spec.base is None else None):
         return
     num_found = len(parent.class_names) if parent else 0
     raise CheckpointMismatchError(
@@ -102,7 +111,7 @@ def check_same_classes(spec: StageSpec, info: CheckpointInfo) -> None:
 def pull_inputs(
     spec: StageSpec,
     dataset: DatasetManifest,
-    parent: StageManifest | None,
+    parent: FileRef | None,
     cache: NodeCache,
 ) -> StageInputs:
     """Fetch what this node lacks: the parent's checkpoint and the shards of D_j, of all splits.
@@ -112,21 +121,18 @@ def pull_inputs(
         ObjectMissingError: an object is gone.
     """
     pulled = cache.fetch(needed_objects(spec, dataset, parent))
-    checkpoint = load_checkpoint(pulled.paths[parent.checkpoint.sha256]) if parent else None
+    checkpoint = load_checkpoint(pulled.paths[parent.sha256]) if parent else None
     return StageInputs(checkpoint=checkpoint, pulled=pulled)
 
 
 def needed_objects(
-    spec: StageSpec, dataset: DatasetManifest, parent: StageManifest | None
+    spec: StageSpec, dataset: DatasetManifest, parent: FileRef | None
 ) -> list[ObjectRef]:
     """Return the shards of D_j, of all splits, and the parent's checkpoint."""
     shards = [
-        object_ref(shard)
-        for entry in _seen_entries(spec, dataset)
-        for split in SPLITS
-        for shard in entry.shards(split)
+        object_ref(shard) for entry in _seen_entries(spec, dataset) for shard in entry.all_shards
     ]
-    return shards + ([object_ref(parent.checkpoint)] if parent else [])
+    return shards + ([object_ref(parent)] if parent else [])
 
 
 def _seen_entries(spec: StageSpec, dataset: DatasetManifest) -> list[ClassEntry]:

@@ -7,7 +7,7 @@ from accrete.catalog import Catalog
 from accrete.config import check_run_name
 from accrete.errors import ConfigError, InputError
 from accrete.manifests import StageManifest
-from accrete.runs import RunRecord, find_record, step_documents
+from accrete.runs import RunRecord, find_record, find_sweep_record, step_documents
 
 _DIGEST = re.compile(r"[0-9a-f]{12,64}")
 
@@ -36,6 +36,12 @@ def find_stage(catalog: Catalog, name: str, index: int | None) -> StageManifest:
     if found is not None:
         _check_no_index(found, index)
         return found
+    sweep = find_sweep_record(catalog.store, name)
+    if sweep is not None:
+        raise InputError(
+            f"{name!r} is a {sweep.sweep.purpose} of {len(sweep.cells)} runs: give the digest of "
+            "the stage that you mean, which its report.json names"
+        )
     step_documents(catalog.store, name)  # refuses a run that nothing is known of
     raise InputError(
         f"run {name!r} has no stage yet, its data set is not prepared: "

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from accrete.image_format import Normalization
 from accrete.images import Pixels, with_channels
-from accrete.manifests import Normalization
 
 
 class PixelStatistics:

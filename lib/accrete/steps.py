@@ -15,10 +15,23 @@ from accrete.chain import stage_chain
 from accrete.codec import from_json
 from accrete.config import RunConfig
 from accrete.errors import ConfigError, IntegrityError
+from accrete.extension import extension_of
 from accrete.manifests import DatasetManifest, dump_dataset
 from accrete.peer_launch import num_processes, train_among_peers
-from accrete.runs import create_record, dump_record, make_record, parse_record
+from accrete.runs import (
+    check_name,
+    create_record,
+    create_sweep_record,
+    dump_record,
+    dump_sweep_record,
+    make_record,
+    make_sweep_record,
+    parse_record,
+    parse_sweep_record,
+)
 from accrete.step_frame import StepContext, attempt, one_line_errors
+from accrete.store import ObjectStore
+from accrete.sweep import Sweep
 from accrete.train_steps import TrainArguments, read_stage, train_stages
 
 
@@ -31,11 +44,11 @@ def prepare_step(
     dataset_path: str,
     plan_path: str,
 ) -> dict[str, Any]:
-    """Prepare the data set, resolve the run against it and claim the run's name.
+    """Prepare the data set, resolve the run or sweep against it and claim its name.
 
     Args:
-        config: RunConfig as JSON.
-        num_stages: what the pipeline was compiled for.
+        config: RunConfig or Sweep as JSON.
+        num_stages: what the pipeline was compiled for, a sweep's stages counted cell by cell.
         run_name: the run.
         store_uri: `s3://bucket[/prefix]`.
         dataset_path: where the dataset manifest goes.
@@ -47,11 +60,14 @@ def prepare_step(
     from accrete.prepare import prepare
 
     def work(context: StepContext) -> dict[str, Any]:
-        run = from_json(RunConfig, config, "config")
-        if len(run.plan.stage_sizes) != int(num_stages):
+        sweep = from_json(Sweep, config, "config") if "cells" in config else None
+        runs = [sweep.run_config(cell) for cell in sweep.cells] if sweep else []
+        run = runs[0] if runs else from_json(RunConfig, config, "config")
+        planned = sum(len(each.plan.stage_sizes) for each in runs or [run])
+        if planned != int(num_stages):
             raise ConfigError(
                 f"the pipeline was compiled for {int(num_stages)} stages, its config has "
-                f"{len(run.plan.stage_sizes)}: compile it again"
+                f"{planned}: compile it again"
             )
         prepared = prepare(
             run.source,
@@ -59,19 +75,36 @@ def prepare_step(
             context.catalog,
             context.cache.work_path,
             lambda total: context.journal.meter("prepare", total, "images"),
+            extension=extension_of(run, context.catalog),
         )
         manifest = prepared.manifest
-        chain = stage_chain(run, manifest)
-        record = make_record(run_name, run, manifest.digest, chain)
-        create_record(context.catalog.store, record)
+        record = _claim(sweep or run, run_name, manifest, context.catalog.store)
         Path(dataset_path).write_bytes(dump_dataset(manifest))
-        Path(plan_path).write_bytes(dump_record(record))
+        Path(plan_path).write_bytes(record)
         facts = _dataset_facts(manifest, context.catalog)
         context.journal.result(_prepared_text(manifest, reused=prepared.reused), **facts)
         return facts
 
     with one_line_errors():
         return attempt(run_name, keys.prepare_step_name(), store_uri, work)
+
+
+def _claim(
+    config: RunConfig | Sweep, name: str, manifest: DatasetManifest, store: ObjectStore
+) -> bytes:
+    """Store the record of a run or sweep under its name; return it.
+
+    Raises:
+        RunNameTakenError: the name stands for something else.
+    """
+    check_name(store, name, config)
+    if isinstance(config, Sweep):
+        sweep_record = make_sweep_record(name, config, manifest)
+        create_sweep_record(store, sweep_record)
+        return dump_sweep_record(sweep_record)
+    record = make_record(name, config, manifest.digest, stage_chain(config, manifest))
+    create_record(store, record)
+    return dump_record(record)
 
 
 def _dataset_facts(manifest: DatasetManifest, catalog: Catalog) -> dict[str, Any]:
@@ -103,6 +136,7 @@ def train_step(
     parent_path: str | None,
     model_path: str,
     data_memory: str = "",
+    cell: str = "",
 ) -> dict[str, Any]:
     """Train consecutive stages, mostly one; reuse those that exist.
 
@@ -111,10 +145,11 @@ def train_step(
         run_name: the run.
         store_uri: `s3://bucket[/prefix]`.
         dataset_path: the dataset manifest.
-        plan_path: the run's record.
+        plan_path: the run's or the sweep's record.
         parent_path: manifest of the stage before the first; None for stage 1.
         model_path: where the last stage's manifest goes.
         data_memory: memory for images, such as `4G`; empty: two fifths of what the step has.
+        cell: of a sweep, whose stages they are; empty: a run's.
 
     Returns:
         Metadata of the model artifact.
@@ -128,6 +163,7 @@ def train_step(
         parent_path=parent_path,
         model_path=model_path,
         data_memory=data_memory or None,
+        cell=cell,
     )
     with one_line_errors():
         count = num_processes()
@@ -178,6 +214,41 @@ def report_step(
             "images_seen": float(report["totals"]["images_seen"]),
             "train_s": report["totals"]["train_s"],
         }
+
+    with one_line_errors():
+        return attempt(run_name, keys.report_step_name(), store_uri, work)
+
+
+def sweep_report_step(
+    *, run_name: str, store_uri: str, plan_path: str, html_path: str, json_path: str
+) -> dict[str, float]:
+    """Write the report of a finished sweep to the artifacts and to the store.
+
+    Args:
+        run_name: the sweep.
+        store_uri: `s3://bucket[/prefix]`.
+        plan_path: the sweep's record.
+        html_path: where the page goes.
+        json_path: where the figures go.
+
+    Returns:
+        Headline metrics.
+    """
+    from accrete.sweep_report import sweep_report
+
+    def work(context: StepContext) -> dict[str, float]:
+        record = parse_sweep_record(Path(plan_path).read_bytes(), plan_path)
+        made = sweep_report(record, context.catalog, context.cache)
+        files = {Path(html_path): "report.html", Path(json_path): "report.json"}
+        store = context.catalog.store
+        for name, data in made.files.items():
+            store.write_note(keys.report_key(run_name, name), data)
+        for path, name in files.items():
+            path.write_bytes(made.files[name])
+        for line in made.lines:
+            context.journal.result(line)
+        context.journal.result(f"report: {store.uri(keys.report_key(run_name, 'report.html'))}")
+        return made.headline
 
     with one_line_errors():
         return attempt(run_name, keys.report_step_name(), store_uri, work)

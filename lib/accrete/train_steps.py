@@ -20,7 +20,7 @@ from accrete.manifests import (
     load_stage,
 )
 from accrete.processes import available_cpus, available_memory_bytes
-from accrete.runs import RunRecord, parse_record
+from accrete.runs import RunRecord, parse_record, parse_sweep_record
 from accrete.settings import (
     cache_path,
     fetches_ahead,
@@ -60,6 +60,8 @@ class TrainArguments:
     """Where the last stage's manifest goes."""
     data_memory: str | None = None
     """Memory for images, such as `4G`; None: two fifths of what the step has."""
+    cell: str = ""
+    """Of a sweep, whose stages they are; empty: a run's."""
 
 
 def train_stages(arguments: TrainArguments, peers: "Peers | None" = None) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def train_stages(arguments: TrainArguments, peers: "Peers | None" = None) -> dic
     """
     return attempt(
         arguments.run_name,
-        keys.train_step_name(arguments.stages[0]),
+        keys.train_step_name(arguments.stages[0], arguments.cell),
         arguments.store_uri,
         lambda context: _train_all(arguments, peers, context),
     )
@@ -92,14 +94,14 @@ def _train_all(
 ) -> dict[str, Any]:
     from accrete.stage_inputs import check_parent
 
-    record = parse_record(Path(arguments.plan_path).read_bytes(), arguments.plan_path)
+    record = _read_record(arguments)
     dataset = _read_dataset(arguments.dataset_path, record)
     chain = _chain_of(record, dataset)
     wanted = [_spec(chain, index) for index in arguments.stages]
     check_parent(wanted[0], read_stage(arguments.parent_path))
     place = _workplace(arguments, peers, context)
     for spec in wanted:
-        manifest = _train_one(spec, chain, dataset, place, context.journal)
+        manifest = _train_one(spec, chain, dataset, place, context.journal, cell=arguments.cell)
     if place.peers.leads:
         Path(arguments.model_path).write_bytes(dump_stage(manifest))
     return _model_facts(manifest, context.catalog)
@@ -134,10 +136,12 @@ def _train_one(
     dataset: DatasetManifest,
     place: "Workplace",
     journal: Journal | MuteJournal,
+    *,
+    cell: str,
 ) -> StageManifest:
     from accrete.stage import run_stage
 
-    title = f"stage {spec.index}/{len(chain)}"
+    title = f"{cell} stage {spec.index}/{len(chain)}".strip()
     meter = journal.meter(title, spec.schedule.num_images_seen, "images")
     place = replace(
         place,
@@ -182,6 +186,13 @@ def _model_facts(manifest: StageManifest, catalog: Catalog) -> dict[str, Any]:
         **{name: value for name, value in result.items() if value is not None},
         "train_s": manifest.times.train_s,
     }
+
+
+def _read_record(arguments: TrainArguments) -> RunRecord:
+    data = Path(arguments.plan_path).read_bytes()
+    if arguments.cell:
+        return parse_sweep_record(data, arguments.plan_path).run(arguments.cell)
+    return parse_record(data, arguments.plan_path)
 
 
 def _read_dataset(path: str, record: RunRecord) -> DatasetManifest:

@@ -1,5 +1,6 @@
 """Small real runs: scikit-learn's 8×8 digits, by a few stages of a small network."""
 
+import dataclasses
 from typing import Any
 
 from accrete.cache import NodeCache
@@ -15,9 +16,15 @@ from accrete.stage import Workplace
 SOURCE = SourceConfig(kind="digits")
 
 
-def digits_run(*stage_sizes: int, alpha: str = "1", **recipe: Any) -> RunConfig:
+def digits_run(
+    *stage_sizes: int,
+    alpha: str = "1",
+    only_classes: tuple[str, ...] | None = None,
+    **recipe: Any,
+) -> RunConfig:
     """A run over the digits, by these new classes a stage or by alpha from two classes."""
-    counts = training_counts(open_source(SOURCE).counts(), SOURCE)
+    source = dataclasses.replace(SOURCE, only_classes=only_classes)
+    counts = training_counts(open_source(source).counts(), source)
     images = tuple(counts.values())
     plan = Plan(
         rule=f"the list {stage_sizes}" if stage_sizes else f"alpha = {alpha} from 2 classes",
@@ -26,7 +33,7 @@ def digits_run(*stage_sizes: int, alpha: str = "1", **recipe: Any) -> RunConfig:
         stage_sizes=stage_sizes or sizes_by_alpha(images, 2, parse_alpha(alpha)),
     )
     short = Recipe(**{"flip": "none", "budget_epochs": 2.0} | recipe)
-    return RunConfig(source=SOURCE, plan=plan, model=ModelConfig(name="small"), recipe=short)
+    return RunConfig(source=source, plan=plan, model=ModelConfig(name="small"), recipe=short)
 
 
 def workplace(catalog: Catalog, cache: NodeCache, **options: Any) -> Workplace:

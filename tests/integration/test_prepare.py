@@ -131,7 +131,7 @@ def test_a_lost_shard_is_made_anew(run_prepare: Prepare, catalog: Catalog) -> No
     )
     again = run_prepare(SourceConfig(kind="digits"))
     assert (again.reused, again.manifest) == (False, manifest)
-    assert catalog.is_whole(dataset_objects(manifest))
+    assert catalog.missing_object(dataset_objects(manifest)) is None
 
 
 def test_a_changed_image_is_another_data_set(run_prepare: Prepare, tmp_path: Path) -> None:

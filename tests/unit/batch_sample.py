@@ -9,8 +9,8 @@ from torch import Tensor
 
 from accrete.augmentation import Augmentation
 from accrete.batches import TrainingBatches
+from accrete.image_format import Normalization
 from accrete.image_source import ImageSource, ResidentImages
-from accrete.manifests import Normalization
 
 PLAIN = Augmentation(flip="none", crop_padding=0)
 AS_IT_IS = Normalization(mean=(0.0,) * 3, std=(1 / 255,) * 3)

@@ -5,16 +5,8 @@ from torch import Tensor, nn
 from training_sample import make_schedule
 
 from accrete.config import ModelConfig
-from accrete.manifests import (
-    FORMAT,
-    FileRef,
-    ImageFormat,
-    Normalization,
-    StageManifest,
-    StageResult,
-    StageTimes,
-    StageTraffic,
-)
+from accrete.image_format import ImageFormat, Normalization
+from accrete.manifests import FORMAT, FileRef, StageManifest, StageResult, StageTimes, StageTraffic
 from accrete.model import Classifier, build_model
 from accrete.trained_model import TrainedModel
 

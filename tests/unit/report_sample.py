@@ -40,6 +40,7 @@ def make_report(
             "seed": 0,
         },
         "config": {"source": {"kind": "digits"}, "recipe": {"lr": 0.1, "batch_size": 64}},
+        "base": None,
         "assumptions": ["Weight decay is 0.0005: the paper leaves it open."],
         "dataset": {
             "digest": _digest("data"),

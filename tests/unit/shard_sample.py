@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from accrete.manifests import ImageFormat
+from accrete.image_format import ImageFormat
 from accrete.shards import write_shard
 
 Write = Callable[[Path, NDArray[np.uint8]], Path]

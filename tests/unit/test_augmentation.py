@@ -9,7 +9,7 @@ import torch
 from batch_sample import batch_at, make_batches, pixels_of, random_images
 
 from accrete.augmentation import Augmentation, Augmenter, normalize
-from accrete.manifests import Normalization
+from accrete.image_format import Normalization
 
 
 def windows_of(image: np.ndarray[Any, Any], pad: int) -> dict[bytes, tuple[int, int]]:

@@ -8,7 +8,7 @@ import torch
 from batch_sample import batch_at, make_batches, pixels_of, random_images
 
 from accrete.augmentation import Augmentation
-from accrete.manifests import Normalization
+from accrete.image_format import Normalization
 from accrete.order import epoch_order
 
 AUGMENTED = Augmentation(flip="random", crop_padding=2)

@@ -22,7 +22,8 @@ from accrete.checkpoint import (
 )
 from accrete.config import ModelConfig
 from accrete.errors import AccreteError, CheckpointMismatchError, IntegrityError
-from accrete.manifests import FORMAT, ImageFormat, Normalization
+from accrete.image_format import ImageFormat, Normalization
+from accrete.manifests import FORMAT
 from accrete.model import Classifier, build_model
 
 CONFIG = ModelConfig(name="small", width=0.25)

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from accrete.config import ModelConfig, RunConfig, SourceConfig, check_run_name
+from accrete.config import BaseModel, ModelConfig, RunConfig, SourceConfig, check_run_name
 from accrete.digest import canonical_json, sha256_of_json
 from accrete.errors import ConfigError
+from accrete.image_format import ImageFormat, Normalization
 from accrete.plan import Plan
 from accrete.recipe import Recipe
 
@@ -33,6 +34,7 @@ SOURCE_CHANGES: dict[str, Any] = {
     "split_seed": 1,
     "image_size": 32,
     "on_bad_image": "skip",
+    "only_classes": ("a", "b", "c"),
 }
 PLAN_CHANGES: dict[str, Any] = {
     "rule": "another list",
@@ -66,6 +68,26 @@ RECIPE_CHANGES: dict[str, Any] = {
     "stop_gradient": 0.1,
     "stop_patience": 5,
 }
+BASE = BaseModel(
+    origin="stage 2 of run old",
+    identity="a" * 64,
+    checkpoint_sha256="b" * 64,
+    checkpoint_bytes=1000,
+    dataset="c" * 64,
+    image=ImageFormat(encoding="raw", height=8, width=8, channels=1, preprocessing="none"),
+    normalization=Normalization(mean=(0.5,), std=(0.25,)),
+    top1=0.9,
+)
+BASE_CHANGES: dict[str, Any] = {
+    "origin": "stage 1 of run old",
+    "identity": "d" * 64,
+    "checkpoint_sha256": "d" * 64,
+    "checkpoint_bytes": 1001,
+    "dataset": None,
+    "image": dataclasses.replace(BASE.image, height=16),
+    "normalization": Normalization(mean=(0.4,), std=(0.25,)),
+    "top1": None,
+}
 CHANGES = [
     (part, field, value)
     for part, changes in (
@@ -91,8 +113,29 @@ def test_digest_changes_when_any_field_does() -> None:
 def test_every_field_of_a_run_is_tried_above() -> None:
     parts = {"source": SourceConfig, "plan": Plan, "model": ModelConfig, "recipe": Recipe}
     names = {(part, f.name) for part, cls in parts.items() for f in dataclasses.fields(cls)}
-    assert {(part, field) for part, field, _ in CHANGES} == names
-    assert {*parts, "seed"} == {field.name for field in dataclasses.fields(RunConfig)}
+    extending = {"base", "more_images"}
+    assert {(part, field) for part, field, _ in CHANGES} == names - {("plan", "num_given")}
+    assert {*parts, "seed"} | extending == {field.name for field in dataclasses.fields(RunConfig)}
+
+
+def test_digest_changes_with_the_base_and_what_is_added_to_it() -> None:
+    given = dataclasses.replace(PLAN, stage_sizes=(1,), num_given=2)
+    extended = dataclasses.replace(CONFIG, plan=given, base=BASE)
+    others = [dataclasses.replace(extended, more_images=True)]
+    others += [
+        dataclasses.replace(extended, base=dataclasses.replace(BASE, **{field: value}))
+        for field, value in BASE_CHANGES.items()
+    ]
+    assert set(BASE_CHANGES) == {field.name for field in dataclasses.fields(BaseModel)}
+    assert len({config.digest for config in (CONFIG, extended, *others)}) == 2 + len(others)
+
+
+def test_a_plan_of_given_classes_and_a_base_model_go_together() -> None:
+    given = dataclasses.replace(PLAN, stage_sizes=(1,), num_given=2)
+    with pytest.raises(ConfigError, match="2 given classes, but the run has no base model"):
+        dataclasses.replace(CONFIG, plan=given)
+    with pytest.raises(ConfigError, match="0 given classes, but the run has a base model"):
+        dataclasses.replace(CONFIG, base=BASE)
 
 
 def test_digest_is_the_same_in_another_process() -> None:

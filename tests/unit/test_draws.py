@@ -32,7 +32,7 @@ def reference(key: int, counter: int) -> int:
     key=st.integers(0, 2**63 - 1),
     counters=st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_draws_agree_with_integers_of_any_length(key: int, counters: list[int]) -> None:
     found = random_integers(key, torch.tensor(counters))
     assert found.tolist() == [reference(key, counter) for counter in counters]

@@ -196,6 +196,7 @@ def test_the_components_inputs_are_their_public_interface(tmp_path: Path) -> Non
     }
     assert inputs["comp-prepare"] == ["config", "num_stages", "run_name", "store_uri"]
     assert inputs["comp-train-stage"] == [
+        "cell",
         "data_memory",
         "dataset",
         "parent",

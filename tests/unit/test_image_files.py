@@ -8,8 +8,8 @@ from PIL import Image
 
 from accrete.errors import BadImageError, SourceError
 from accrete.image_files import find_images, read_image, to_grey
+from accrete.image_format import ImageFormat
 from accrete.images import resize_crop
-from accrete.manifests import ImageFormat
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (8, 8, 3), np.uint8)

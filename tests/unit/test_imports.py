@@ -29,6 +29,10 @@ PURE = (
         "split",
         "seeds",
         "manifests",
+        "image_format",
+        "sweep",
+        "comparison",
+        "study",
         "chain",
         "settings",
         "convergence",
@@ -55,7 +59,15 @@ ENVIRONMENT_READERS = {
 MAKES_AT_IMPORT = {
     *("TypeVar", "ParamSpec", "frozenset", "field", "re.compile"),
     *("Peers", "torch.device"),
-    *("Recipe", "urllib3.Retry", "click.Path", "click.Choice", "optgroup.option", "_group"),
+    *(
+        "Recipe",
+        "Normalization",
+        "urllib3.Retry",
+        "click.Path",
+        "click.Choice",
+        "optgroup.option",
+        "_group",
+    ),
 }
 NOT_AT_IMPORT = {"__name__ == '__main__'", "TYPE_CHECKING"}
 

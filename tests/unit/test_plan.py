@@ -101,7 +101,7 @@ def test_alpha_rule_is_exact_where_a_float_would_miss_a_tie() -> None:
 
 
 @given(images=counts, alpha=alphas, data=st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_every_alpha_stage_is_the_nearest_that_classes_allow(
     images: list[int], alpha: Fraction, data: st.DataObject
 ) -> None:
@@ -116,7 +116,7 @@ def test_every_alpha_stage_is_the_nearest_that_classes_allow(
 
 
 @given(images=counts, alpha=alphas, data=st.data())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_every_plan_covers_each_class_once_in_order_and_grows(
     images: list[int], alpha: Fraction, data: st.DataObject
 ) -> None:
@@ -138,7 +138,7 @@ def test_every_plan_covers_each_class_once_in_order_and_grows(
 @given(
     num_classes=st.integers(1, 80), pair=st.lists(alphas, min_size=2, max_size=2), data=st.data()
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_smaller_alpha_never_gives_fewer_stages_for_equal_classes(
     num_classes: int, pair: list[Fraction], data: st.DataObject
 ) -> None:
@@ -333,7 +333,7 @@ def test_steps_are_packed_by_images_and_not_by_number_of_stages() -> None:
 
 
 @given(images=st.lists(st.integers(1, 500), min_size=1, max_size=200))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_steps_are_at_most_thirty_and_hold_every_stage_once_in_order(images: list[int]) -> None:
     running = list(itertools.accumulate(images))
     steps = pack_steps(running)
@@ -343,7 +343,7 @@ def test_steps_are_at_most_thirty_and_hold_every_stage_once_in_order(images: lis
 
 
 @given(images=st.lists(st.integers(1, 30), min_size=1, max_size=8), max_steps=st.integers(1, 9))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_the_fullest_step_is_as_small_as_it_can_be(images: list[int], max_steps: int) -> None:
     steps = pack_steps(images, max_steps)
     assert len(steps) <= max_steps

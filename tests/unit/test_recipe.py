@@ -143,7 +143,7 @@ def test_stage_of_less_than_a_batch_gets_one_step() -> None:
     early_share=st.floats(0, 0.95),
     data=st.data(),
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_windows_are_contiguous_and_never_above_the_budget(
     images: list[int],
     batch_size: int,
@@ -250,7 +250,7 @@ def test_rate_without_warmup_and_decay_is_constant() -> None:
     scope=st.sampled_from(["plan", "stage"]),
     sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_rate_is_never_negative_nor_above_its_peak(
     warmup: float, decay: float, scope: str, sizes: list[int]
 ) -> None:

@@ -44,7 +44,7 @@ def test_split_sizes_round_halves_up_and_leave_an_image_to_train_on(
     test=st.floats(0, 0.999),
     validation=st.floats(0, 0.999),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_split_sizes_add_up_and_are_near_their_fractions(
     num_images: int, test: float, validation: float
 ) -> None:

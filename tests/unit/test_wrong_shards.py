@@ -22,7 +22,7 @@ from shard_sample import (
 )
 
 from accrete.errors import AccreteError, BadImageError, IntegrityError
-from accrete.manifests import ImageFormat
+from accrete.image_format import ImageFormat
 from accrete.shard_reader import ShardReader
 from accrete.shards import write_shard
 

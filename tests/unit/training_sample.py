@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from accrete.augmentation import Augmentation
 from accrete.batches import TrainingBatches
 from accrete.config import ModelConfig
+from accrete.image_format import Normalization
 from accrete.image_source import ResidentImages
-from accrete.manifests import Normalization
 from accrete.model import build_model
 from accrete.optimizer import load_momentum, make_optimizer
 from accrete.plan import Plan

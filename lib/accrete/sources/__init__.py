@@ -8,8 +8,17 @@ def open_source(config: SourceConfig) -> Source:
     """Return the source that a configuration names; reads as little as it can.
 
     Raises:
-        SourceError: the folder, prefix or columns are not there.
+        SourceError: the folder, prefix, columns or a class that was chosen are not there.
     """
+    source = _whole_source(config)
+    if config.only_classes is None:
+        return source
+    from accrete.sources.selection import SelectedClasses
+
+    return SelectedClasses(source, config.only_classes)
+
+
+def _whole_source(config: SourceConfig) -> Source:
     if config.kind == "digits":
         from accrete.sources.digits import DigitsSource
 

@@ -1,0 +1,1 @@
+"""The `sweep_report` component."""

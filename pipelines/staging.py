@@ -1,0 +1,73 @@
+"""The chain of tasks that staged pipelines share: prepare, one stage after another, report."""
+
+from typing import Any
+
+from accrete_components.prepare.component import prepare
+from accrete_components.report.component import report
+from accrete_components.train_stage.component import train_stage
+from accrete_pipelines.placing import place_task, place_training
+from kfp import dsl
+
+from accrete.codec import to_json, without_nones
+from accrete.config import RunConfig
+from accrete.pipeline_file import PipelineRequest
+from accrete.plan import Plan, pack_steps
+
+
+def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -> Any:
+    """Return the pipeline of a plan: its stages become a chain of tasks.
+
+    Args:
+        request: configuration, placement, run name and store.
+        name: of the pipeline, as Kubeflow knows it.
+        display_name: of the pipeline, for people.
+    """
+    config, placement = request.config, request.placement
+    assert isinstance(config, RunConfig)
+    plan = config.plan
+    stages = config.plan.stages
+    default_config = without_nones(to_json(config))
+    steps = pack_steps([stage.num_images for stage in stages])
+
+    @dsl.pipeline(
+        name=name,
+        description=f"{config.plan.rule}: {len(stages)} stages, {stages[-1].num_classes} classes.",
+        display_name=display_name,
+    )
+    def staged(
+        run_name: str = request.run_name,
+        store_uri: str = request.store_uri,
+        config: dict = default_config,
+    ) -> None:
+        prepared = prepare(
+            config=config, num_stages=len(stages), run_name=run_name, store_uri=store_uri
+        )
+        place_task(prepared, placement).set_display_name("prepare")
+        shared = {
+            "run_name": run_name,
+            "store_uri": store_uri,
+            "plan": prepared.outputs["plan"],
+        }
+        parent: dict[str, Any] = {}
+        for step in steps:
+            task = train_stage(
+                stages=list(step),
+                dataset=prepared.outputs["dataset"],
+                data_memory=placement.data_memory or "",
+                **shared,
+                **parent,
+            )
+            place_training(task, placement, step).set_display_name(_title(plan, step))
+            parent = {"parent": task.outputs["model"]}
+        final = report(model=parent["parent"], **shared)
+        place_task(final, placement).set_display_name("report")
+
+    return staged
+
+
+def _title(plan: Plan, step: range) -> str:
+    """Return a training step's name for people: `stage 3: 20 more, 40 classes`."""
+    last = plan.stages[step[-1] - 1]
+    added = sum(plan.stages[index - 1].num_new_classes for index in step)
+    which = f"stage {step[0]}" if len(step) == 1 else f"stages {step[0]}-{step[-1]}"
+    return f"{which}: {added} more, {last.num_classes} classes"

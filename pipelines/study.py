@@ -1,0 +1,24 @@
+"""The paper's studies: what a stage costs over (n1, Δn), and what fixed steps do to the error.
+
+kfp run pipelines/study.py convergence --source parquet --data cifar100/
+kfp run pipelines/study.py increments --help
+"""
+
+from typing import Any
+
+from accrete_pipelines.sweeping import sweep_pipeline
+
+from accrete.pipeline_file import PipelineRequest
+from accrete.sweep_command import study_command
+
+
+def build_pipeline(request: PipelineRequest) -> Any:
+    """Return the pipeline of a study, a task a cell.
+
+    Args:
+        request: a sweep whose purpose is a study, placement, run name and store.
+    """
+    return sweep_pipeline(request, name="accrete-study", display_name="accrete study")
+
+
+run = study_command(build_pipeline)

@@ -1,0 +1,67 @@
+"""The tasks that sweeps share: prepare, the cells' stages, a report on all of them."""
+
+from typing import Any
+
+from accrete_components.prepare.component import prepare
+from accrete_components.sweep_report.component import sweep_report
+from accrete_components.train_stage.component import train_stage
+from accrete_pipelines.placing import place_task, place_training
+from kfp import dsl
+
+from accrete.codec import to_json, without_nones
+from accrete.pipeline_file import PipelineRequest
+from accrete.sweep import Sweep, sweep_tasks
+
+
+def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) -> Any:
+    """Return the pipeline of a sweep: cells side by side, each one's stages in a chain.
+
+    Args:
+        request: a sweep, placement, run name and store.
+        name: of the pipeline, as Kubeflow knows it.
+        display_name: of the pipeline, for people.
+    """
+    sweep, placement = request.config, request.placement
+    assert isinstance(sweep, Sweep)
+    default_config = without_nones(to_json(sweep))
+    planned = sweep_tasks(sweep)
+    num_stages = sum(len(cell.stage_sizes) for cell in sweep.cells)
+
+    @dsl.pipeline(
+        name=name, description=f"{sweep.rule}: {len(sweep.cells)} cells.", display_name=display_name
+    )
+    def swept(
+        run_name: str = request.run_name,
+        store_uri: str = request.store_uri,
+        config: dict = default_config,
+    ) -> None:
+        prepared = prepare(
+            config=config, num_stages=num_stages, run_name=run_name, store_uri=store_uri
+        )
+        place_task(prepared, placement).set_display_name("prepare")
+        shared = {
+            "run_name": run_name,
+            "store_uri": store_uri,
+            "plan": prepared.outputs["plan"],
+        }
+        tasks: list[dsl.PipelineTask] = []
+        for each in planned:
+            parent = {} if each.parent is None else {"parent": tasks[each.parent].outputs["model"]}
+            task = train_stage(
+                stages=list(each.stages),
+                cell=each.cell,
+                dataset=prepared.outputs["dataset"],
+                data_memory=placement.data_memory or "",
+                **shared,
+                **parent,
+            )
+            place_training(task, placement, each.stages)
+            tasks.append(task.set_display_name(f"{each.cell}: {_stages(each.stages)}"))
+        final = sweep_report(**shared).after(*tasks)
+        place_task(final, placement).set_display_name("report")
+
+    return swept
+
+
+def _stages(stages: range) -> str:
+    return f"stage {stages[0]}" if len(stages) == 1 else f"stages {stages[0]}-{stages[-1]}"
