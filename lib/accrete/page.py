@@ -46,6 +46,16 @@ def format_decimals(number: float | None, num_digits: int) -> str:
     return NONE_MARK if number is None else f"{number:,.{num_digits}f}"
 
 
+def format_short(number: float | None) -> str:
+    """Return 7.0 as `7` and 7.25 as `7.25`."""
+    return NONE_MARK if number is None else f"{number:,.6g}"
+
+
+def format_ratio(ratio: float | None) -> str:
+    """Return 1.1184 as `1.12×`."""
+    return NONE_MARK if ratio is None else f"{ratio:,.2f}×"
+
+
 def format_seconds(seconds: float) -> str:
     """Return a duration in the unit that a reader would pick: `41 ms`, `8.1 s`, `3 h 12 min`."""
     space = "\N{NO-BREAK SPACE}"
@@ -62,7 +72,7 @@ def format_seconds(seconds: float) -> str:
 
 def _format_time(created_at: str) -> str:
     """Return `2026-11-23T11:00:00Z` as `2026-11-23 11:00:00 UTC`."""
-    return created_at.replace("T", " ").replace("Z", " UTC")
+    return created_at.replace("T", " ").replace("Z", " UTC").replace("+00:00", " UTC")
 
 
 def _pretty_json(value: Any) -> str:
@@ -77,6 +87,8 @@ def _environment() -> Environment:
         percent=format_percent,
         whole=format_count,
         decimals=format_decimals,
+        short=format_short,
+        ratio=format_ratio,
         seconds=format_seconds,
         time=_format_time,
         pretty_json=_pretty_json,

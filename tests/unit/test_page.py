@@ -8,7 +8,9 @@ from accrete.page import (
     format_count,
     format_decimals,
     format_percent,
+    format_ratio,
     format_seconds,
+    format_short,
     render_page,
 )
 
@@ -25,13 +27,22 @@ def test_value_that_a_page_is_not_given_is_an_error_and_not_a_blank() -> None:
 
 
 def test_missing_figure_is_a_dash() -> None:
-    assert format_percent(None) == format_count(None) == format_decimals(None, 2) == "–"
+    assert (
+        format_percent(None)
+        == format_count(None)
+        == format_decimals(None, 2)
+        == format_short(None)
+        == format_ratio(None)
+        == "–"
+    )
 
 
 def test_figures_have_thousands_separators_and_fixed_decimals() -> None:
     assert format_percent(0.98611).replace("\xa0", " ") == "98.6 %"
     assert format_count(12034.4) == "12,034"
     assert format_decimals(1234.567, 1) == "1,234.6"
+    assert format_ratio(1.1184) == "1.12×"
+    assert [format_short(number) for number in (7.0, 7.25, 12000)] == ["7", "7.25", "12,000"]
 
 
 @pytest.mark.parametrize(
