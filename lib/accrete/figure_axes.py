@@ -1,11 +1,19 @@
-"""The axes that the report's figures share: stages, accuracies, class names, estimates."""
+"""The axes that figures share: stages, accuracies, costs, class names."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import (
+    EngFormatter,
+    FixedLocator,
+    FuncFormatter,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+)
 from numpy.typing import NDArray
 
 from accrete.figure_svg import COLOURS
@@ -71,3 +79,47 @@ def name_classes(ax: Axes, names: Sequence[str]) -> None:
 def short_name(name: str) -> str:
     """Return a class name that leaves room for the drawing."""
     return name if len(name) <= MAX_NAME_CHARS else name[: MAX_NAME_CHARS - 1] + "…"
+
+
+def zoom_percent(ax: Axes, values: NDArray[np.float64]) -> None:
+    """Show accuracies no further than they reach, and at least four per cent of them."""
+    lowest, highest = np.nanmin(values, initial=1.0), np.nanmax(values, initial=0.0)
+    margin = max(0.16 * (highest - lowest), 0.02)  # room for labels
+    ax.set_ylim(max(0.0, lowest - margin), min(1.018, highest + margin))
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g} %"))
+    ax.grid(axis="y")
+    ax.set_ylabel("top-1, test images")
+
+
+def show_log(
+    ax: Axes, which: Literal["x", "y"], values: NDArray[np.float64], *, room: float
+) -> None:
+    """Make an axis logarithmic, with a few round ticks whether it spans a tenth or decades.
+
+    Args:
+        ax: the drawing.
+        which: its x or its y axis.
+        values: what the axis shows, above 0.
+        room: how far the axis goes on each side, as a share of what the values span.
+    """
+    lowest, highest = np.nanmin(values), np.nanmax(values)
+    margin = max((highest / lowest) ** room, 1.15)
+    low, high = lowest / margin, highest * margin
+    ax.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_locator(FixedLocator(_round_ticks(low, high)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _round_ticks(low: float, high: float) -> list[float]:
+    """Return at least three round numbers between two, as few as there can be."""
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [digit * 10.0**power for power in powers for digit in digits]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= 3:
+            return inside
+    even = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [float(tick) for tick in even if low <= tick <= high]

@@ -1,4 +1,4 @@
-"""The report figures' common look, and how one becomes inline SVG text.
+"""The figures' common look, and how one becomes inline SVG text.
 
 The text is set by the browser and every colour is a CSS variable with a fallback
 (`--plot-ink`, `--plot-blue`, …), so that one drawing serves light, dark and print.
@@ -27,6 +27,9 @@ COLOURS = {
     "amber": "#e69f00",
     "green": "#009e73",
 }
+
+# In proportion to their place on the page, so that all texts come out at one size.
+HALF_IN, FULL_IN = (4.9, 3.1), (9.6, 3.6)
 
 STYLE: Any = {
     "svg.fonttype": "none",

@@ -20,11 +20,10 @@ from accrete.figure_axes import (
     show_percent,
     show_stages,
 )
-from accrete.figure_svg import COLOURS, as_svg
+from accrete.figure_svg import COLOURS, FULL_IN, HALF_IN, as_svg
 
 PHASES = {"pull": "sky", "grow": "pink", "train": "blue", "evaluate": "amber", "push": "green"}
-# In proportion to their place on the page, so that all texts come out at one size.
-HALF_IN, FULL_IN, TALL_IN, SQUARE_IN = (4.9, 3.1), (9.6, 3.6), (9.6, 4.5), (6.0, 5.0)
+TALL_IN, SQUARE_IN = (9.6, 4.5), (6.0, 5.0)
 MAX_NAMED_CLASSES = 30
 MAX_COUNTED_CLASSES = 15
 MAX_LABELLED_STAGES = 8

@@ -1,18 +1,15 @@
 """The report as one HTML page that needs neither network nor script."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from accrete import figures
 from accrete.errors import InputError
+from accrete.page import check_format, inline, render_page
 
 REPORT_FORMAT = 1
-NONE_MARK = "–"
 MAX_CONFUSED_PAIRS = 12
 
 
@@ -36,23 +33,19 @@ def render_report(report: Mapping[str, Any]) -> str:
     Raises:
         InputError: the report has another format, or no stage.
     """
-    if report["format"] != REPORT_FORMAT:
-        raise InputError(
-            f"the report has format {report['format']}, but this version of accrete renders"
-            f" format {REPORT_FORMAT}: use the version that wrote it"
-        )
+    check_format("report", report["format"], REPORT_FORMAT)
     if not report["stages"]:
         raise InputError(
             f"the report of run {report['run']['name']} has no stage: wait for its first stage"
         )
     last = report["stages"][-1]
-    template = _environment().get_template("report.html.j2")
-    return template.render(
+    return render_page(
+        "report.html.j2",
         report=report,
         last=last,
         ranked=rank_classes(last["per_class"]),
         confused_pairs=confused_pairs(last["confusion"], _names(report)),
-        figures=_draw_figures(report),
+        figures=inline(_draw_figures(report)),
     )
 
 
@@ -91,67 +84,14 @@ def confused_pairs(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> 
     ]
 
 
-def format_percent(share: float | None) -> str:
-    """Return 0.9861 as `98.6 %`."""
-    return NONE_MARK if share is None else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-
-
-def format_count(number: float | None) -> str:
-    """Return 12034 as `12,034`."""
-    return NONE_MARK if number is None else f"{number:,.0f}"
-
-
-def format_decimals(number: float | None, num_digits: int) -> str:
-    """Return a number with a fixed count of digits after the point."""
-    return NONE_MARK if number is None else f"{number:,.{num_digits}f}"
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration in the unit that a reader would pick: `41 ms`, `8.1 s`, `3 h 12 min`."""
-    space = "\N{NO-BREAK SPACE}"
-    if seconds < 0.9995:
-        return f"{1000 * seconds:.0f}{space}ms"
-    if seconds < 99.95:
-        return f"{seconds:.1f}{space}s"
-    if seconds < 7200:
-        minutes, rest = divmod(round(seconds), 60)
-        return f"{minutes}{space}min{space}{rest:02d}{space}s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours:,}{space}h{space}{minutes:02d}{space}min"
-
-
-def _format_time(created_at: str) -> str:
-    """Return `2026-11-23T11:00:00Z` as `2026-11-23 11:00:00 UTC`."""
-    return created_at.replace("T", " ").replace("Z", " UTC")
-
-
-def _pretty_json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("accrete"), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters.update(
-        percent=format_percent,
-        whole=format_count,
-        decimals=format_decimals,
-        seconds=format_seconds,
-        time=_format_time,
-        pretty_json=_pretty_json,
-    )
-    return environment
-
-
 def _names(report: Mapping[str, Any]) -> Sequence[str]:
     """Return the last stage's class names by label."""
     names: Sequence[str] = report["plan"]["class_order"]
     return names[: report["stages"][-1]["num_classes"]]
 
 
-def _draw_figures(report: Mapping[str, Any]) -> dict[str, Markup]:
-    """Return every figure by name; the drawing escapes its own texts."""
+def _draw_figures(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return every figure by name."""
     stages, last = report["stages"], report["stages"][-1]
     drawn = {
         "top1_over_classes": figures.top1_over_classes(stages),
@@ -163,4 +103,4 @@ def _draw_figures(report: Mapping[str, Any]) -> dict[str, Markup]:
         ranked = rank_classes(last["per_class"])
         drawn["confusion_matrix"] = figures.confusion_matrix(last["confusion"], _names(report))
         drawn["top1_per_class"] = figures.top1_per_class(ranked, last["top1"])
-    return {name: Markup(svg) for name, svg in drawn.items()}  # noqa: S704  escaped SVG
+    return drawn

@@ -37,6 +37,7 @@ PURE = (
         "settings",
         "convergence",
         "equal_accuracy",
+        "spread",
     ),
 )
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp")

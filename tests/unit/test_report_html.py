@@ -8,7 +8,7 @@ import pytest
 from report_sample import make_report
 
 from accrete.errors import InputError
-from accrete.report_html import confused_pairs, format_seconds, rank_classes, render_report
+from accrete.report_html import confused_pairs, rank_classes, render_report
 
 FIGURES = (
     "top1-over-classes",
@@ -148,19 +148,3 @@ def test_report_of_another_format_is_refused_with_its_number() -> None:
 def test_report_without_stages_is_refused_with_the_run_s_name() -> None:
     with pytest.raises(InputError, match="digits-a1-3f2c91"):
         render_report({**make_report([2]), "stages": []})
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0 ms"),
-        (0.041, "41 ms"),
-        (0.9996, "1.0 s"),
-        (99.94, "99.9 s"),
-        (99.96, "1 min 40 s"),
-        (605.4, "10 min 05 s"),
-        (11520.0, "3 h 12 min"),
-    ],
-)
-def test_format_seconds_picks_the_reader_s_unit(seconds: float, text: str) -> None:
-    assert format_seconds(seconds).replace("\xa0", " ") == text
