@@ -32,7 +32,6 @@ PURE = (
         "image_format",
         "sweep",
         "comparison",
-        "study",
         "chain",
         "settings",
         "convergence",
