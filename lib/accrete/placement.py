@@ -9,6 +9,9 @@ from accrete.errors import ConfigError
 DEFAULT_IMAGE = "accrete-trainer:0.1.0"
 """The trainer image; `images/` builds it and `manifests/` names the same."""
 
+POD_LABELS = {"app.kubernetes.io/name": "accrete", "app.kubernetes.io/component": "step"}
+"""Labels of every step's pod: what `manifests/` selects them by."""
+
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:-]*(@sha256:[0-9a-f]{64})?")
 
 
