@@ -10,13 +10,13 @@ from click_option_group import optgroup
 from accrete.options import (
     cost_options,
     model_options,
-    placement_options,
     plan_options,
     recipe_options,
     run_options,
     source_options,
 )
 from accrete.pipeline_file import Build, PipelineRequest, compile_to
+from accrete.placement_options import placement_options
 from accrete.requests import make_request
 from accrete.settings import kfp_endpoint
 

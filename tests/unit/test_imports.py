@@ -25,6 +25,8 @@ PURE = (
     *("errors", "checks", "codec", "digest", "plan", "classes", "recipe", "config"),
     *(
         "placement",
+        "kubernetes_syntax",
+        "gpu_growth",
         "keys",
         "split",
         "seeds",
@@ -55,7 +57,15 @@ ENVIRONMENT_READERS = {
 MAKES_AT_IMPORT = {
     *("TypeVar", "ParamSpec", "frozenset", "field", "re.compile"),
     *("Peers", "torch.device"),
-    *("Recipe", "urllib3.Retry", "click.Path", "click.Choice", "optgroup.option", "_group"),
+    *(
+        "Recipe",
+        "Toleration",
+        "urllib3.Retry",
+        "click.Path",
+        "click.Choice",
+        "optgroup.option",
+        "_group",
+    ),
 }
 NOT_AT_IMPORT = {"__name__ == '__main__'", "TYPE_CHECKING"}
 
