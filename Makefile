@@ -62,6 +62,18 @@ bench: $(BENCH_STAMP) ## Run a script of benchmarks/: NAME=throughput ARGS='--he
 image: ## Build the trainer image (needs Docker; see images/README.md)
 	docker build --file images/Dockerfile --tag accrete-trainer:0.1.0 .
 
+.PHONY: kind-up
+kind-up: ## A kind cluster with Kubeflow Pipelines and the image (needs Docker, kind, a registry)
+	manifests/kind/up.sh
+
+.PHONY: kind-test
+kind-test: $(STAMP) ## Run digits on that cluster and look at what came of it
+	PYTHON=$(BIN)/python manifests/kind/test.sh
+
+.PHONY: kind-down
+kind-down: ## Remove that cluster
+	manifests/kind/down.sh
+
 .PHONY: clean
 clean: ## Remove caches and build output; keeps .venv and ~/.accrete
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
