@@ -125,7 +125,7 @@ def step_pods(workflow_of: str) -> list[Document]:
 
 def report_of(settings: StoreSettings, name: str) -> Document:
     note = ObjectStore(settings, parse_store_uri("s3://accrete")).read_note(
-        keys.report_key(name, "json")
+        keys.report_key(name, "report.json")
     )
     assert note is not None
     report: Document = json.loads(note)

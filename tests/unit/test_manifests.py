@@ -12,6 +12,7 @@ from manifest_sample import (
     MANIFESTS,
     REPOSITORY,
     Document,
+    breaches,
     containers,
     documents_of,
     environment,
@@ -66,43 +67,6 @@ def doctor(documents: list[Document]) -> Document:
     (job,) = [d for d in of_kind(documents, "Job") if d["metadata"]["name"] == "accrete-doctor"]
     ((container,),) = [containers(pod) for pod in pod_specs([job])]
     return container
-
-
-def breaches(pod: Document) -> list[str]:
-    """Return what the Pod Security Standard `restricted` and a read-only root forbid in a pod.
-
-    Source: kubernetes.io/docs/concepts/security/pod-security-standards, less what only Windows and
-    SELinux pods set. Stricter: the user is a number in the pod, and the root is read-only.
-    """
-    security = pod.get("securityContext", {})
-    found = [f"{field} is set" for field in ("hostNetwork", "hostPID", "hostIPC") if pod.get(field)]
-    if security.get("runAsNonRoot") is not True:
-        found.append("runAsNonRoot is not true")
-    if not security.get("runAsUser"):
-        found.append("runAsUser is missing or root")
-    if security.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
-        found.append("no seccomp profile")
-    for volume in pod.get("volumes", []):
-        if not volume.keys() & {
-            "configMap", "csi", "downwardAPI", "emptyDir",
-            "ephemeral", "persistentVolumeClaim", "projected", "secret",
-        }:  # fmt: skip
-            found.append(f"volume {volume['name']} is of a forbidden kind")
-    for container in containers(pod):
-        own = container.get("securityContext", {})
-        if own.get("allowPrivilegeEscalation") is not False:
-            found.append("allowPrivilegeEscalation is not false")
-        if own.get("readOnlyRootFilesystem") is not True:
-            found.append("readOnlyRootFilesystem is not true")
-        if own.get("capabilities", {}).get("drop") != ["ALL"] or own["capabilities"].get("add"):
-            found.append("capabilities are kept")
-        if own.get("privileged") or own.get("runAsUser") == 0 or own.get("runAsNonRoot") is False:
-            found.append("the container undoes the pod's user")
-        if own.get("seccompProfile", {}).get("type") == "Unconfined":
-            found.append("the container undoes the seccomp profile")
-        if any("hostPort" in port for port in container.get("ports", [])):
-            found.append("hostPort is set")
-    return found
 
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
