@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,8 +31,12 @@ def config() -> RunConfig:
 @pytest.fixture
 def chain(catalog: Catalog, config: RunConfig, tmp_path: Path) -> tuple[StageSpec, ...]:
     """A run that was prepared, and nothing more."""
+    return prepared(catalog, config, tmp_path)
+
+
+def prepared(catalog: Catalog, config: RunConfig, folder: Path) -> tuple[StageSpec, ...]:
     dataset: DatasetManifest = prepare(
-        SOURCE, config.plan, catalog, tmp_path / "work", lambda _: lambda _: None
+        SOURCE, config.plan, catalog, folder / "work", lambda _: lambda _: None
     ).manifest
     chain = stage_chain(config, dataset)
     create_record(catalog.store, make_record(RUN, config, dataset.digest, chain))
@@ -57,17 +63,23 @@ def pet(rank: int, port: int, nodes: int = 2) -> dict[str, str]:
     }  # fmt: skip
 
 
-def on_two_nodes(
-    catalog: Catalog, folder: Path, stage: int, processes: str
-) -> list[tuple[int, str, str]]:
+def started_nodes(
+    catalog: Catalog, folder: Path, stage: int, processes: str, **env: str
+) -> list["subprocess.Popen[str]"]:
     (port,) = free_ports(1)
-    nodes = [
+    return [
         start(
             catalog, folder / f"cache-{rank}", RUN, str(stage),
-            ACCRETE_PROCESSES=processes, **pet(rank, port),
+            ACCRETE_PROCESSES=processes, **pet(rank, port), **env,
         )
         for rank in range(2)
     ]  # fmt: skip
+
+
+def on_two_nodes(
+    catalog: Catalog, folder: Path, stage: int, processes: str
+) -> list[tuple[int, str, str]]:
+    nodes = started_nodes(catalog, folder, stage, processes)
     try:
         outputs = [node.communicate(timeout=300) for node in nodes]
     finally:
@@ -105,6 +117,36 @@ def test_a_stage_that_exists_is_found_by_all_nodes(
     for code, _, err in on_two_nodes(catalog, tmp_path, 1, "1"):
         assert code == 0, err
     assert catalog.stage(chain[0].digest) == before
+
+
+def test_nodes_that_are_told_to_end_leave_a_snapshot_and_new_ones_go_on(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    config = digits_run(10, precision="fp32", lr=0.05, budget_epochs=20.0)
+    chain = prepared(catalog, config, tmp_path)
+    nodes = started_nodes(catalog, tmp_path, 1, "1", ACCRETE_SNAPSHOT_INTERVAL_S="1")
+    try:
+        deadline = time.monotonic() + 120
+        while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for node in nodes:
+            node.send_signal(signal.SIGTERM)
+        _, err = nodes[0].communicate(timeout=100)
+        assert nodes[0].returncode == 75, err
+        nodes[1].communicate(timeout=100)
+        assert nodes[1].returncode != 0
+    finally:
+        for node in nodes:
+            node.kill()
+    (snapshot,) = catalog.store.list_keys("snapshots/")
+    position = keys.parse_snapshot_key(snapshot)
+    assert position is not None
+    assert position[0] > 0
+    for code, _, err in on_two_nodes(catalog, tmp_path, 1, "1"):
+        assert code == 0, err
+    manifest = catalog.stage(chain[0].digest)
+    assert manifest is not None
+    assert manifest.result.images_seen == chain[0].schedule.num_images_seen
 
 
 @pytest.mark.usefixtures("chain")
