@@ -47,7 +47,7 @@ check: lint types test ## What CI runs: lint, types, tests, golden files
 
 .PHONY: golden
 golden: $(STAMP) ## Write the compiled pipelines' golden files anew; review the diff
-	$(BIN)/python -m pytest tests/unit/test_golden.py --golden
+	$(BIN)/python -m pytest tests/unit/test_golden.py tests/unit/test_golden_pipelines.py --golden
 
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
@@ -61,6 +61,18 @@ bench: $(BENCH_STAMP) ## Run a script of benchmarks/: NAME=throughput ARGS='--he
 .PHONY: image
 image: ## Build the trainer image (needs Docker; see images/README.md)
 	docker build --file images/Dockerfile --tag accrete-trainer:0.1.0 .
+
+.PHONY: kind-up
+kind-up: ## A kind cluster with Kubeflow Pipelines and the image (needs Docker, kind, a registry)
+	manifests/kind/up.sh
+
+.PHONY: kind-test
+kind-test: $(STAMP) ## Run digits on that cluster and look at what came of it
+	PYTHON=$(BIN)/python manifests/kind/test.sh
+
+.PHONY: kind-down
+kind-down: ## Remove that cluster
+	manifests/kind/down.sh
 
 .PHONY: clean
 clean: ## Remove caches and build output; keeps .venv and ~/.accrete

@@ -2,8 +2,23 @@
 
 from kfp import dsl, kubernetes
 
-from accrete.placement import Placement
-from accrete.settings import ENV_ACCESS_KEY, ENV_ENDPOINT, ENV_REGION, ENV_SECRET_KEY
+from accrete.placement import POD_ANNOTATIONS, POD_LABELS, USER_ID, Placement
+from accrete.settings import (
+    ENV_ACCESS_KEY,
+    ENV_ENDPOINT,
+    ENV_FETCH_AHEAD,
+    ENV_PUSHGATEWAY,
+    ENV_REGION,
+    ENV_SECRET_KEY,
+)
+
+_CACHE_PATH = "/cache"
+"""Where the image keeps its cache (`ACCRETE_CACHE` in images/Dockerfile)."""
+
+
+def pipeline_config(placement: Placement) -> dsl.PipelineConfig:
+    """Return what holds for a run as a whole."""
+    return dsl.PipelineConfig(ttl_seconds_after_finished=placement.ttl_s)
 
 
 def place_task(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask:
@@ -17,6 +32,19 @@ def place_task(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask
             backoff_factor=2.0,
             backoff_max_duration="600s",
         )
+    if placement.pull_policy:
+        kubernetes.set_image_pull_policy(task, placement.pull_policy)
+    if placement.pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(placement.pull_secrets))
+    kubernetes.set_security_context(
+        task, run_as_user=USER_ID, run_as_group=USER_ID, run_as_non_root=True
+    )
+    for key, value in POD_LABELS.items():
+        kubernetes.add_pod_label(task, key, value)
+    for key, value in POD_ANNOTATIONS.items():
+        kubernetes.add_pod_annotation(task, key, value)
+    if placement.pushgateway:
+        task.set_env_variable(ENV_PUSHGATEWAY, placement.pushgateway)
     kubernetes.use_config_map_as_env(
         task,
         config_map_name=placement.store_config,
@@ -32,14 +60,26 @@ def place_task(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask
 
 
 def place_training(task: dsl.PipelineTask, placement: Placement, stages: range) -> dsl.PipelineTask:
-    """Set what a training step needs beside that: GPUs, CPU, memory, shared memory."""
+    """Set what a training step needs beside that: nodes, GPUs, CPU, memory, node cache."""
     place_task(task, placement)
     task.set_cpu_request(placement.train_cpu).set_cpu_limit(placement.train_cpu)
     task.set_memory_request(placement.train_memory).set_memory_limit(placement.train_memory)
+    for key, value in placement.node_selector:
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in placement.tolerations:
+        kubernetes.add_toleration(
+            task,
+            key=toleration.key,
+            operator="Exists" if toleration.value is None else "Equal",
+            value=toleration.value,
+            effect=toleration.effect,
+        )
+    if placement.cache_claim:
+        kubernetes.mount_pvc(task, placement.cache_claim, _CACHE_PATH)
+        task.set_env_variable(ENV_FETCH_AHEAD, "1")
     gpus = placement.gpus_of(stages)
     if gpus:
-        task.set_accelerator_type(placement.gpu_resource)
-        task.set_accelerator_limit(gpus)
+        _ask_for_gpus(task, placement, gpus)
     kubernetes.empty_dir_mount(
         task,
         volume_name="dshm",
@@ -48,3 +88,19 @@ def place_training(task: dsl.PipelineTask, placement: Placement, stages: range) 
         size_limit=placement.shared_memory,
     )
     return task
+
+
+def _ask_for_gpus(task: dsl.PipelineTask, placement: Placement, gpus: int) -> None:
+    """Ask for so many GPUs of the chosen kinds, on nodes that are kept for pods with GPUs too."""
+    task.set_accelerator_type(placement.gpu_resource)
+    task.set_accelerator_limit(gpus)
+    kubernetes.add_toleration(
+        task, key=placement.gpu_resource, operator="Exists", effect="NoSchedule"
+    )
+    if placement.gpu_kinds:  # a node selector could name one kind only
+        kubernetes.add_node_affinity(
+            task,
+            match_expressions=[
+                {"key": placement.gpu_label, "operator": "In", "values": list(placement.gpu_kinds)}
+            ],
+        )

@@ -5,7 +5,7 @@ from typing import Any
 from accrete_components.prepare.component import prepare
 from accrete_components.report.component import report
 from accrete_components.train_stage.component import train_stage
-from accrete_pipelines.placing import place_task, place_training
+from accrete_pipelines.placing import pipeline_config, place_task, place_training
 from kfp import dsl
 
 from accrete.codec import to_json, without_nones
@@ -33,6 +33,7 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
         name=name,
         description=f"{config.plan.rule}: {len(stages)} stages, {stages[-1].num_classes} classes.",
         display_name=display_name,
+        pipeline_config=pipeline_config(placement),
     )
     def staged(
         run_name: str = request.run_name,

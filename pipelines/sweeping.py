@@ -5,7 +5,7 @@ from typing import Any
 from accrete_components.prepare.component import prepare
 from accrete_components.sweep_report.component import sweep_report
 from accrete_components.train_stage.component import train_stage
-from accrete_pipelines.placing import place_task, place_training
+from accrete_pipelines.placing import pipeline_config, place_task, place_training
 from kfp import dsl
 
 from accrete.codec import to_json, without_nones
@@ -28,7 +28,10 @@ def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) ->
     num_stages = sum(len(cell.stage_sizes) for cell in sweep.cells)
 
     @dsl.pipeline(
-        name=name, description=f"{sweep.rule}: {len(sweep.cells)} cells.", display_name=display_name
+        name=name,
+        description=f"{sweep.rule}: {len(sweep.cells)} cells.",
+        display_name=display_name,
+        pipeline_config=pipeline_config(placement),
     )
     def swept(
         run_name: str = request.run_name,

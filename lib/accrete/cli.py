@@ -16,6 +16,7 @@ from accrete.errors import AccreteError
 from accrete.model_commands import export, predict
 from accrete.options import class_options, cost_options, plan_options, source_options
 from accrete.pipeline_file import load_pipeline_file, shipped_pipeline
+from accrete.placement_options import gpus_option, planned_gpus
 from accrete.plan_text import plan_json, plan_text
 from accrete.requests import class_counts, cost_model, make_plan, source_config, warn_about
 from accrete.run_command import ENV_PREFIX
@@ -73,6 +74,7 @@ def accrete() -> None:
 @class_options
 @cost_options
 @source_options
+@gpus_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def plan(classes: int | None, images_per_class: int, as_json: bool, **options: Any) -> None:
     """Show the stages that a growth ratio, a fixed step or a list gives, and what they cost.
@@ -90,10 +92,11 @@ def plan(classes: int | None, images_per_class: int, as_json: bool, **options: A
             counts = class_counts(options, source_config(options), default_store_uri())
     made = make_plan(options, counts)
     model = cost_model(options) if options["alpha"] == "auto" or options["costs"] else None
+    gpus = planned_gpus(options, made)
     if as_json:
-        click.echo(json.dumps(plan_json(made, model, options["initial"]), indent=1))
+        click.echo(json.dumps(plan_json(made, model, options["initial"], gpus), indent=1))
     else:
-        click.echo(plan_text(made, model, options["initial"]))
+        click.echo(plan_text(made, model, options["initial"], gpus))
     warn_about(made)
 
 

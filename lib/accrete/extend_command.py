@@ -8,13 +8,13 @@ from click_option_group import optgroup
 
 from accrete.extend_request import make_extension
 from accrete.options import (
-    placement_options,
     recipe_options,
     run_options,
     source_options,
     where_options,
 )
 from accrete.pipeline_file import Build
+from accrete.placement_options import placement_options
 from accrete.run_command import ENV_PREFIX, execute
 
 

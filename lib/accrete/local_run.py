@@ -170,9 +170,8 @@ def _steps_place(
     run.artifacts.mkdir(exist_ok=True)
     run.artifacts.chmod(0o777)
     placement = request.placement
-    with container_host(
-        placement.image, settings, run.progress, gpus=max(placement.gpus) > 0
-    ) as host:
+    wants_gpus = placement.gpus_of(range(1, 2)) > 0
+    with container_host(placement.image, settings, run.progress, gpus=wants_gpus) as host:
         run.containers.write_text(json.dumps(host.arguments))
         yield host.settings
 

@@ -8,7 +8,6 @@ import click
 from click_option_group import optgroup
 
 from accrete.config import SOURCE_KINDS
-from accrete.placement import DEFAULT_IMAGE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -295,43 +294,5 @@ run_options = _group(
         "--store",
         metavar="URI",
         help="s3://bucket[/prefix] of shards and checkpoints. [default: s3://accrete]",
-    ),
-)
-
-placement_options = _group(
-    "Cluster (what each step asks for)",
-    optgroup.option("--image", default=DEFAULT_IMAGE, show_default=True, help="Trainer image."),
-    optgroup.option(
-        "--gpus",
-        metavar="N",
-        help="GPUs of each training step, or a list, one a stage, e.g. 1,1,2,4,4. "
-        "[default: 1; locally, 1 where there is one]",
-    ),
-    optgroup.option(
-        "--gpu-resource",
-        default="nvidia.com/gpu",
-        show_default=True,
-        help="Kubernetes resource name of the GPU.",
-    ),
-    optgroup.option("--cpu", default="4", show_default=True, help="CPUs of each training step."),
-    optgroup.option(
-        "--memory", default="16G", show_default=True, help="Memory of each training step."
-    ),
-    optgroup.option(
-        "--data-memory",
-        metavar="SIZE",
-        help="Memory that images may take, e.g. 4G; what is larger is read from disk while "
-        "training. [default: two fifths of the step's memory]",
-    ),
-    optgroup.option(
-        "--retries", type=int, help="Tries after a failure of a step. [default: 2; locally 0]"
-    ),
-    optgroup.option(
-        "--step-timeout",
-        type=int,
-        default=86400,
-        show_default=True,
-        metavar="S",
-        help="Seconds that one attempt at a step may take.",
     ),
 )

@@ -1,5 +1,7 @@
 """A training step on several GPUs: one process each under torchrun, watched by the step's own.
 
+Where several nodes train together, each runs this, and torchrun finds the others by itself.
+
 Torchrun says only that a process failed; what failed, and what the step came to, the processes
 leave in files of a folder that they share.
 """
@@ -19,7 +21,7 @@ from typing import Any
 from accrete.codec import to_json
 from accrete.errors import ConfigError, StepFailedError
 from accrete.processes import share_cpus_well
-from accrete.settings import training_processes
+from accrete.settings import place_among_nodes, training_processes
 from accrete.train_steps import TrainArguments
 
 ARGUMENTS = "arguments.json"
@@ -44,30 +46,34 @@ def num_processes() -> int:
 
 
 def train_among_peers(arguments: TrainArguments, size: int) -> dict[str, Any]:
-    """Train a step's stages in several processes.
+    """Train a step's stages in several processes, and on several nodes where there are more.
 
     Args:
         arguments: of the step.
-        size: processes.
+        size: processes of this node; every node must have as many.
 
     Returns:
-        Metadata of the model artifact.
+        Metadata of the model artifact; on another node than the first, nothing.
 
     Raises:
         StepFailedError: with the message and exit code of the process that failed.
     """
+    node, num_nodes = place_among_nodes()
     share_cpus_well(among=size)
     with TemporaryDirectory(prefix="accrete-peers-") as name:
         folder = Path(name)
         (folder / ARGUMENTS).write_text(json.dumps(to_json(arguments)))
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(size), "--module", "accrete.peer_process", name]
-        # Gloo would take the address that the host name resolves to, which a pod may not have.
-        environment = {"GLOO_SOCKET_IFNAME": "lo"} | os.environ
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size)]
+        environment = dict(os.environ)
+        if num_nodes == 1:
+            command.append("--standalone")
+            # Gloo would take the address that the host name resolves to, which a pod may not have.
+            environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        command += ["--module", "accrete.peer_process", name]
         process = subprocess.Popen(command, env=environment)
         with _passing_sigterm_to(process):
             code = process.wait()
-        return _facts(folder, size, code)
+        return _facts(folder, range(node * size, (node + 1) * size), code)
 
 
 @contextmanager
@@ -86,17 +92,17 @@ def _passing_sigterm_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
         process.wait()
 
 
-def _facts(folder: Path, size: int, code: int) -> dict[str, Any]:
-    """Return what the first process came to, or raise what went wrong in any."""
-    paths = [folder / OUTCOME.format(rank=rank) for rank in range(size)]
+def _facts(folder: Path, ranks: range, code: int) -> dict[str, Any]:
+    """Return what the first process of all came to, if it is here, or raise what went wrong."""
+    paths = [folder / OUTCOME.format(rank=rank) for rank in ranks]
     outcomes = [json.loads(path.read_bytes()) if path.exists() else {} for path in paths]
     # When one fails the others are told to end: a failure of its own says more than that.
     failures = [outcome for outcome in outcomes if "error" in outcome]
     for failure in sorted(failures, key=lambda outcome: outcome["exit_code"] == os.EX_TEMPFAIL):
         raise StepFailedError(failure["error"], failure["exit_code"])
-    if code or "facts" not in outcomes[0]:
+    if code or (ranks[0] == 0 and "facts" not in outcomes[0]):
         raise StepFailedError(
-            f"the {size} processes of the step ended without a word (code {code})"
+            f"the {len(ranks)} processes of the step ended without a word (code {code})"
         )
-    facts: dict[str, Any] = outcomes[0]["facts"]
+    facts: dict[str, Any] = outcomes[0].get("facts", {}) if ranks[0] == 0 else {}
     return facts

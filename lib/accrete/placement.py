@@ -1,15 +1,53 @@
-"""Where a pipeline's steps run: image, GPUs, memory, retries. Changes no result."""
+"""Where a pipeline's steps run: image, nodes, GPUs, memory, retries. Changes no result."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
-from accrete.checks import check_range
+from accrete.checks import check_choice, check_range
 from accrete.errors import ConfigError
+from accrete.gpu_growth import GrowingGpus
+from accrete.kubernetes_syntax import (
+    Toleration,
+    check_cpu,
+    check_label_key,
+    check_label_value,
+    check_memory,
+    check_name,
+)
 
 DEFAULT_IMAGE = "accrete-trainer:0.1.0"
 """The trainer image; `images/` builds it and `manifests/` names the same."""
 
-_IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._/:-]*(@sha256:[0-9a-f]{64})?")
+POD_LABELS = {"app.kubernetes.io/name": "accrete", "app.kubernetes.io/component": "step"}
+"""Labels of every step's pod: what `manifests/` selects them by."""
+
+POD_ANNOTATIONS = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": "9464",
+    "prometheus.io/path": "/metrics",
+}
+"""Where a step's metrics are while it runs: its pod declares no port, KFP has no way to."""
+
+USER_ID = 65532
+"""The image's user and group. Said to KFP too: it leaves a step's user open, and the Pod Security
+Standard `restricted` refuses such a pod."""
+
+SPOT_TOLERATIONS = (
+    Toleration(key="cloud.google.com/gke-spot", value="true", effect="NoSchedule"),
+    Toleration(key="kubernetes.azure.com/scalesetpriority", value="spot", effect="NoSchedule"),
+)
+"""Taints of spot nodes. Source: cloud.google.com/kubernetes-engine/docs/concepts/spot-vms and
+learn.microsoft.com/azure/aks/spot-node-pool; EKS sets none of its own."""
+
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?:{_PART}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,10 +56,20 @@ class Placement:
 
     image: str = DEFAULT_IMAGE
     """Container image of every step."""
-    gpus: tuple[int, ...] = (1,)
+    pull_policy: str | None = None
+    """When a node fetches the image; None: Kubernetes' own rule."""
+    pull_secrets: tuple[str, ...] = ()
+    """Secrets with a registry's credentials."""
+    gpus: tuple[int, ...] | GrowingGpus = (1,)
     """GPUs of each stage's training step, or one number for all; 0 trains on the CPU."""
+    max_gpus_per_node: int = 8
+    """What a node has: a step that asks for more would wait for ever."""
     gpu_resource: str = "nvidia.com/gpu"
-    """The GPU's Kubernetes resource name."""
+    """The GPU's Kubernetes resource name; steps with GPUs tolerate the taint of this key."""
+    gpu_kinds: tuple[str, ...] = ()
+    """Kinds of GPU to choose from, as the nodes' label has them; none: any."""
+    gpu_label: str = "nvidia.com/gpu.product"
+    """The nodes' label that names the kind; NVIDIA's GPU feature discovery sets this one."""
     train_cpu: str = "4"
     """CPU request and limit of a training step."""
     train_memory: str = "16G"
@@ -30,37 +78,102 @@ class Placement:
     """Size of /dev/shm in a training step."""
     data_memory: str | None = None
     """Memory that images may take in a training step; None: two fifths of what it has."""
+    node_selector: tuple[tuple[str, str], ...] = ()
+    """Labels of the nodes that training steps may run on."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints that training steps do not mind."""
+    cache_claim: str | None = None
+    """PersistentVolumeClaim of the node cache; None: a cache that goes with the pod."""
+    pushgateway: str | None = None
+    """Address at which steps leave their last metrics; None: they leave none."""
     retries: int = 2
     """How often a failed step is tried again."""
     timeout_s: int = 24 * 3600
     """Seconds that one attempt at a training step may take."""
+    ttl_s: int | None = None
+    """Seconds that a finished run's workflow and pods stay; None: as Kubeflow is set up."""
     store_config: str = "accrete-store"
     """ConfigMap (endpoint, region) and Secret (access-key, secret-key) of the object store."""
 
     def __post_init__(self) -> None:
         if not _IMAGE.fullmatch(self.image):
             raise ConfigError(f"image is {self.image!r}: give a reference such as {DEFAULT_IMAGE}")
-        if not self.gpus:
-            raise ConfigError("GPUs per step are an empty list: give one number, or one a stage")
-        for gpus in self.gpus:
-            check_range("GPUs per step", gpus, 0, 64)
+        if self.pull_policy is not None:
+            check_choice("image pull policy", self.pull_policy, PULL_POLICIES)
+        check_range("GPUs per node", self.max_gpus_per_node, 0, 64)
+        self._check_gpus()
+        check_cpu("CPU of a training step", self.train_cpu)
+        check_memory("memory of a training step", self.train_memory)
+        check_memory("size of /dev/shm", self.shared_memory)
+        self._check_names()
+        if self.pushgateway is not None:
+            _check_address(self.pushgateway)
         check_range("retries", self.retries, 0, 20)
         check_range("step timeout in seconds", self.timeout_s, 60, 30 * 24 * 3600)
+        if self.ttl_s is not None:
+            # 0 would be lost on the way: kfp 2.17 leaves a field of value 0 out
+            check_range("seconds that a finished run stays", self.ttl_s, 1, 365 * 24 * 3600)
+
+    def _check_gpus(self) -> None:
+        listed = (self.gpus.most,) if isinstance(self.gpus, GrowingGpus) else self.gpus
+        if not listed:
+            raise ConfigError("GPUs per step are an empty list: give one number, or one a stage")
+        for gpus in listed:
+            check_range("GPUs per step", gpus, 0, 64)
+            if gpus > self.max_gpus_per_node:
+                raise ConfigError(
+                    f"a step asks for {gpus} GPUs, but a node has {self.max_gpus_per_node}: lower "
+                    "--gpus, or raise --max-gpus-per-node if there are larger nodes"
+                )
+
+    def _check_names(self) -> None:
+        check_name("the store's ConfigMap and Secret", self.store_config)
+        for name in self.pull_secrets:
+            check_name("image pull secret", name)
+        if self.cache_claim is not None:
+            check_name("claim of the node cache", self.cache_claim)
+        check_label_key("GPU resource", self.gpu_resource)
+        check_label_key("label of the GPU kind", self.gpu_label)
+        for kind in self.gpu_kinds:
+            if not kind:
+                raise ConfigError("a GPU kind is empty: give the value of the nodes' label")
+            check_label_value("GPU kind", kind)
+        chosen: dict[str, str] = {}
+        for key, value in self.node_selector:
+            check_label_key("the key of the node selector", key)
+            check_label_value(f"the value of the node selector {key}", value)
+            if chosen.setdefault(key, value) != value:
+                raise ConfigError(
+                    f"node selector {key} is both {chosen[key]!r} and {value!r}: a node has one "
+                    "value of a label"
+                )
+
+    @property
+    def wants_gpus(self) -> bool:
+        """Whether any stage asks for a GPU."""
+        return isinstance(self.gpus, GrowingGpus) or max(self.gpus) > 0
 
     def gpus_of(self, stages: range) -> int:
         """Return the GPUs of the step that trains these stages, counted from 1."""
+        assert not isinstance(self.gpus, GrowingGpus), "fit them to a plan first"
         return max(self.gpus[min(stage, len(self.gpus)) - 1] for stage in stages)
 
-    def check_fits(self, num_stages: int, batch_size: int) -> None:
-        """Refuse GPUs that do not fit a plan's stages or do not divide its batches.
+    def fitted(self, num_images: Sequence[int], batch_size: int) -> "Placement":
+        """Return this placement for a plan: GPUs that grow become a number for each stage.
+
+        Args:
+            num_images: |D_j| of each stage.
+            batch_size: images of a step.
 
         Raises:
-            ConfigError: they do not.
+            ConfigError: the GPUs do not fit the plan's stages, or do not divide its batches.
         """
-        if len(self.gpus) not in (1, num_stages):
+        if isinstance(self.gpus, GrowingGpus):
+            return replace(self, gpus=self.gpus.of_stages(num_images, batch_size))
+        if len(self.gpus) not in (1, len(num_images)):
             raise ConfigError(
-                f"GPUs are listed for {len(self.gpus)} stages, but the plan has {num_stages}: "
-                "give one number for each stage, or one for all"
+                f"GPUs are listed for {len(self.gpus)} stages, but the plan has "
+                f"{len(num_images)}: give one number for each stage, or one for all"
             )
         for gpus in self.gpus:
             if batch_size % max(1, gpus):
@@ -68,3 +181,17 @@ class Placement:
                     f"batch size {batch_size} does not divide among {gpus} GPUs: "
                     f"choose a multiple of {gpus}"
                 )
+        return self
+
+
+def _check_address(address: str) -> None:
+    try:
+        url = urlsplit(address)
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        good, url = None, urlsplit("")
+    if not good or url.username or url.password or url.query or re.search(r"\s", address):
+        raise ConfigError(
+            f"Pushgateway is {address!r}: give http://host:port, without credentials (the compiled "
+            "pipeline shows it)"
+        )

@@ -1,6 +1,7 @@
 """A plan for people and for programs: its stages, what they cost, and what others would."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from accrete.alternatives import Alternative, alternatives, stage_spans
@@ -9,8 +10,17 @@ from accrete.cost import CostModel
 from accrete.plan import Plan, default_initial
 
 
-def plan_json(plan: Plan, model: CostModel | None, initial: int | None) -> dict[str, Any]:
-    """Return a plan for programs; with a cost model, costs and alternatives too."""
+def plan_json(
+    plan: Plan, model: CostModel | None, initial: int | None, gpus: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Return a plan for programs; with a cost model, costs and alternatives too.
+
+    Args:
+        plan: to show.
+        model: what stages cost.
+        initial: classes of the alternatives' first stage; None: the default.
+        gpus: of each stage; none where they do not matter.
+    """
     stages = [
         {
             "index": stage.index,
@@ -28,6 +38,8 @@ def plan_json(plan: Plan, model: CostModel | None, initial: int | None) -> dict[
         "images_per_epoch": plan.images_per_epoch,
         "scratch_images_per_epoch": plan.scratch_images_per_epoch,
     }
+    for row, number in zip(stages, gpus, strict=False):
+        row["gpus"] = number
     if model is None:
         return facts
     for stage, cost in zip(stages, _stage_costs(plan, model), strict=True):
@@ -36,14 +48,22 @@ def plan_json(plan: Plan, model: CostModel | None, initial: int | None) -> dict[
     return facts | {"cost_model": to_json(model), "alternatives": to_json(rows)}
 
 
-def plan_text(plan: Plan, model: CostModel | None, initial: int | None) -> str:
-    """Return a plan for people; with a cost model, costs and alternatives too."""
+def plan_text(
+    plan: Plan, model: CostModel | None, initial: int | None, gpus: Sequence[int] = ()
+) -> str:
+    """Return a plan for people; with a cost model, costs and alternatives too.
+
+    Args: as of `plan_json`.
+    """
     head = f"{'stage':>5} {'new':>7} {'classes':>8} {'new images':>11} {'images':>11}"
     costs = _stage_costs(plan, model) if model else [None] * len(plan.stages)
-    lines = [plan.rule, head + (f" {'expected':>13}" if model else "")]
+    head += (f" {'expected':>13}" if model else "") + (f" {'GPUs':>5}" if gpus else "")
+    lines = [plan.rule, head]
     lines += [
         f"{s.index:>5} {s.num_new_classes:>+7} {s.num_classes:>8} {s.num_new_images:>11,} "
-        f"{s.num_images:>11,}" + ("" if cost is None else f" {cost:>13,.0f}")
+        f"{s.num_images:>11,}"
+        + ("" if cost is None else f" {cost:>13,.0f}")
+        + (f" {gpus[s.index - 1]:>5}" if gpus else "")
         for s, cost in zip(plan.stages, costs, strict=True)
     ]
     if model is None:

@@ -13,6 +13,7 @@ from accrete.counting import counts_of_dataset, counts_of_file, counts_of_source
 from accrete.errors import ConfigError, PlanError
 from accrete.pipeline_file import PipelineRequest
 from accrete.placement import Placement
+from accrete.placement_options import placement_of
 from accrete.plan import (
     Plan,
     check_sizes,
@@ -219,7 +220,7 @@ def make_recipe(options: dict[str, Any], source: SourceConfig, **defaults: Any) 
 
 
 def _default_model(source: SourceConfig, placement: Placement) -> str:
-    return "small" if source.kind == "digits" or max(placement.gpus) == 0 else "vgg19"
+    return "small" if source.kind == "digits" or not placement.wants_gpus else "vgg19"
 
 
 def _parse_epochs(text: str) -> tuple[float, ...]:
@@ -246,22 +247,8 @@ def make_placement(options: dict[str, Any], *, local: bool) -> Placement:
     Raises:
         ConfigError: a value is outside its range.
     """
-    gpus = _parse_integers(options["gpus"], "GPUs", "1 or 1,1,2,4,4")
-    if gpus is None:
-        gpus = (int(not local or Path("/dev/nvidiactl").exists()),)
-    retries = options["retries"]
-    if retries is None:
-        retries = 0 if local else 2
-    return Placement(
-        image=options["image"],
-        gpus=gpus,
-        gpu_resource=options["gpu_resource"],
-        train_cpu=options["cpu"],
-        train_memory=options["memory"],
-        data_memory=options["data_memory"],
-        retries=retries,
-        timeout_s=options["step_timeout"],
-    )
+    default_gpus = int(not local or Path("/dev/nvidiactl").exists())
+    return placement_of(options, default_gpus=default_gpus, local=local)
 
 
 def default_run_name(config: RunConfig) -> str:
@@ -296,7 +283,8 @@ def request_for(
     """
     check_run_name(name)
     resolve(config.recipe, config.plan, image_side=32)  # an unfit recipe shows before any step
-    placement.check_fits(len(config.plan.stage_sizes), config.recipe.batch_size)
+    num_images = [stage.num_images for stage in config.plan.stages]
+    placement = placement.fitted(num_images, config.recipe.batch_size)
     if placement.data_memory is not None:
         parse_bytes(placement.data_memory, "data memory")
     return PipelineRequest(config=config, placement=placement, run_name=name, store_uri=store_uri)

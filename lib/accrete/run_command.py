@@ -12,7 +12,6 @@ from accrete.options import (
     class_options,
     cost_options,
     model_options,
-    placement_options,
     plan_options,
     recipe_options,
     run_options,
@@ -20,6 +19,7 @@ from accrete.options import (
     where_options,
 )
 from accrete.pipeline_file import Build, PipelineRequest, compile_to
+from accrete.placement_options import placement_options
 from accrete.requests import make_request
 from accrete.settings import kfp_endpoint
 

@@ -21,6 +21,7 @@ ENV_PROGRESS = "ACCRETE_PROGRESS_DIR"
 ENV_SNAPSHOT_INTERVAL = "ACCRETE_SNAPSHOT_INTERVAL_S"
 ENV_FETCH_AHEAD = "ACCRETE_FETCH_AHEAD"
 ENV_PROCESSES = "ACCRETE_PROCESSES"
+ENV_PUSHGATEWAY = "ACCRETE_PUSHGATEWAY"
 ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
 
 DEFAULT_STORE = "s3://accrete"
@@ -200,6 +201,29 @@ def peer_place() -> tuple[int, int, int]:
         int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     )
     return rank, local_rank, size
+
+
+def place_among_nodes() -> tuple[int, int]:
+    """Return which node this is, from 0, and how many train together, as a TrainJob sets them.
+
+    Torchrun reads these variables too, and the first node's address in PET_MASTER_ADDR and
+    PET_MASTER_PORT.
+
+    Raises:
+        ConfigError: there are several, but not which this is, or where the first is.
+    """
+    count, rank = os.environ.get("PET_NNODES") or "1", os.environ.get("PET_NODE_RANK") or ""
+    if count == "1":
+        return 0, 1
+    if not count.isdecimal() or not rank.isdecimal() or not int(rank) < int(count):
+        raise ConfigError(
+            f"PET_NNODES is {count!r} and PET_NODE_RANK {rank!r}: give a number of nodes, and "
+            "which this is, from 0"
+        )
+    for name in ("PET_MASTER_ADDR", "PET_MASTER_PORT"):
+        if not os.environ.get(name):
+            raise ConfigError(f"PET_NNODES is {count} but {name} is not set: a TrainJob sets both")
+    return int(rank), int(count)
 
 
 def parse_bytes(text: str, what: str) -> int:

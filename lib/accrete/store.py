@@ -109,7 +109,7 @@ class ObjectStore:
             raise self._bucket_missing()
 
     def create_bucket(self) -> None:
-        """Create the bucket where it does not exist; for the embedded store only."""
+        """Create the bucket where it does not exist; for the stores that we start ourselves."""
         with self._explained(""):
             if not self._client.bucket_exists(self.address.bucket):
                 self._client.make_bucket(self.address.bucket)

@@ -9,7 +9,6 @@ from accrete.options import (
     class_options,
     cost_options,
     model_options,
-    placement_options,
     plan_options,
     recipe_options,
     run_options,
@@ -17,6 +16,7 @@ from accrete.options import (
     where_options,
 )
 from accrete.pipeline_file import Build
+from accrete.placement_options import placement_options
 from accrete.run_command import ENV_PREFIX, execute
 from accrete.sweep_request import make_comparison, make_study
 

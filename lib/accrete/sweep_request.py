@@ -6,6 +6,7 @@ from typing import Any
 from accrete.checks import check_range
 from accrete.config import check_run_name
 from accrete.errors import ConfigError
+from accrete.gpu_growth import GrowingGpus
 from accrete.pipeline_file import PipelineRequest
 from accrete.placement import Placement
 from accrete.plan import Plan, parse_sizes, sizes_by_step
@@ -212,9 +213,9 @@ def _request(
         ConfigError: they do not.
     """
     sweep_tasks(sweep)  # refuses more than a pipeline holds
-    if len(set(placement.gpus)) > 1:
-        raise ConfigError("--gpus is a list, one a stage: give one number for all cells of a sweep")
-    placement.check_fits(1, sweep.cells[0].recipe.batch_size)
+    if isinstance(placement.gpus, GrowingGpus) or len(placement.gpus) > 1:
+        raise ConfigError("--gpus differs by stage: give one number for all cells of a sweep")
+    placement = placement.fitted([1], sweep.cells[0].recipe.batch_size)
     if placement.data_memory is not None:
         parse_bytes(placement.data_memory, "data memory")
     default = f"{sweep.source.kind}-{sweep.purpose}-{sweep.digest[:8]}"

@@ -13,6 +13,7 @@ from conftest import ROOT, Cli
 from accrete.ports import free_ports
 
 PLAN = ("plan", "--classes", "100")
+COMPILE = ("compile", "-o", "out.yaml")
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,16 @@ PLAN = ("plan", "--classes", "100")
         (("run", "--test-fraction", "1"), "test fraction is 1.0"),
         (("run", "--no-such-option",), "--no-such-option"),
         (("compile", "-o", "out.txt"), "output is out.txt"),
+        ((*COMPILE, "--image", "Team/trainer"), "image is 'Team/trainer'"),
+        ((*COMPILE, "--gpus", "1,2"), "GPUs are listed for 2 stages, but the plan has 4"),
+        ((*COMPILE, "--gpus", "16"), "a step asks for 16 GPUs, but a node has 8"),
+        ((*COMPILE, "--gpus", "auto"), "GPUs are 'auto': give 1, 1,1,2,4,4 or auto:8"),
+        ((*COMPILE, "--node-selector", "disk"), "node selector is 'disk': give key=value"),
+        ((*COMPILE, "--toleration", "gpu"), "toleration is 'gpu': give key[=value]:Effect"),
+        ((*COMPILE, "--memory", "16GB"), "memory of a training step is '16GB'"),
+        ((*COMPILE, "--cache-claim", "My_Claim"), "claim of the node cache is 'My_Claim'"),
+        ((*COMPILE, "--pull-policy", "Sometimes"), "'Sometimes' is not one of 'Always'"),
+        ((*PLAN, "--gpus", "1,2"), "GPUs are listed for 2 stages"),
         (("status", "nothing"), "no run 'nothing'"),
         (("logs", "nothing"), "no log of run 'nothing'"),
         (("frobnicate",), "No such command 'frobnicate'"),
@@ -229,6 +240,15 @@ def test_measured_costs_that_cannot_be_used_are_one_line(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_plan_shows_gpus_that_grow_with_the_seen_images(cli: Cli) -> None:
+    arguments = (*PLAN, "--initial", "10", "--gpus", "auto:8")
+    lines = cli(*arguments).stdout.splitlines()
+    assert lines[1].endswith(" GPUs")
+    assert [int(line.split()[-1]) for line in lines[2:7]] == [1, 1, 2, 4, 8]
+    stages = json.loads(cli(*arguments, "--json").stdout)["stages"]
+    assert [stage["gpus"] for stage in stages] == [1, 1, 2, 4, 8]
+
+
 def test_the_options_of_run_are_frozen() -> None:
     """A new option is a decision: change this list with it."""
     expected = """
@@ -239,7 +259,9 @@ def test_the_options_of_run_are_frozen() -> None:
         recipe epochs budget-epochs batch-size lr weight-decay label-smoothing flip crop-padding
         carry-momentum image-sides precision compile deterministic stop-gradient stop-patience
         seed name store endpoint experiment watch
-        image gpus gpu-resource cpu memory data-memory retries step-timeout"""
+        image pull-policy pull-secret gpus max-gpus-per-node gpu-resource gpu-kind gpu-label
+        cpu memory shared-memory data-memory node-selector toleration spot cache-claim
+        pushgateway retries step-timeout run-ttl store-config"""
     options = [param for param in incremental.run.params if param.opts]
     names = {param.opts[0].removeprefix("--") for param in options if param.opts[0] != param.name}
     assert names - {"step"} == set(expected.split()) - {"step"}

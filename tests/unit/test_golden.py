@@ -1,6 +1,7 @@
 """The compiled pipelines, compared document by document with golden files."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,17 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from accrete.config import ModelConfig, RunConfig, SourceConfig
+from accrete.gpu_growth import GrowingGpus
+from accrete.kubernetes_syntax import Toleration
 from accrete.pipeline_file import PipelineRequest, compile_to
-from accrete.placement import DEFAULT_IMAGE, Placement
+from accrete.placement import (
+    DEFAULT_IMAGE,
+    POD_ANNOTATIONS,
+    POD_LABELS,
+    SPOT_TOLERATIONS,
+    USER_ID,
+    Placement,
+)
 from accrete.plan import Plan, even_counts, parse_alpha, sizes_by_alpha, sizes_by_step
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -44,32 +54,77 @@ def plan_for(alpha: str) -> Plan:
     )
 
 
+EVERYTHING = Placement(
+    image="registry.example.com:5000/team/accrete-trainer:0.1.0@sha256:" + "0f" * 32,
+    pull_policy="IfNotPresent",
+    pull_secrets=("registry", "registry-2"),
+    gpus=GrowingGpus(4),
+    max_gpus_per_node=4,
+    gpu_resource="amd.com/gpu",
+    gpu_kinds=("MI300X", "MI325X"),
+    gpu_label="amd.com/gpu.product-name",
+    train_cpu="7500m",
+    train_memory="60Gi",
+    shared_memory="8Gi",
+    data_memory="20G",
+    node_selector=(("disk", "ssd"), ("topology.kubernetes.io/zone", "z1")),
+    tolerations=(
+        Toleration(key="dedicated", value="training", effect="NoSchedule"),
+        Toleration(key="maintenance", value=None, effect="NoExecute"),
+        *SPOT_TOLERATIONS,
+    ),
+    cache_claim="accrete-cache",
+    pushgateway="http://pushgateway.monitoring.svc:9091",
+    retries=3,
+    timeout_s=7200,
+    ttl_s=86400,
+    store_config="team-store",
+)
+FILES = {
+    **{f"incremental-alpha-{alpha}": (alpha, Placement()) for alpha in ("0.5", "1", "2")},
+    "incremental-everything": ("1", EVERYTHING),
+}
+
+
 def compiled(request: PipelineRequest, folder: Path) -> list[dict[str, Any]]:
     path = folder / "pipeline.yaml"
     compile_to(build_pipeline(request), path)
     return list(yaml.safe_load_all(path.read_text()))
 
 
-@pytest.mark.parametrize("alpha", ["0.5", "1", "2"])
+@pytest.mark.parametrize("name", FILES)
 def test_the_compiled_pipeline_is_the_golden_one(
-    alpha: str, tmp_path: Path, pytestconfig: pytest.Config
+    name: str, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    documents = compiled(request_for(plan_for(alpha)), tmp_path)
-    golden = GOLDEN / f"incremental-alpha-{alpha}.yaml"
+    alpha, placement = FILES[name]
+    plan = plan_for(alpha)
+    placement = placement.fitted([stage.num_images for stage in plan.stages], batch_size=128)
+    request = replace(request_for(plan), placement=placement)
+    documents = compiled(request, tmp_path)
+    golden = GOLDEN / f"{name}.yaml"
     if pytestconfig.getoption("--golden"):
         golden.write_text(yaml.safe_dump_all(documents, sort_keys=True))
     assert documents == list(yaml.safe_load_all(golden.read_text())), "run `make golden`"
 
 
-@pytest.mark.parametrize("alpha", ["0.5", "1", "2"])
-def test_the_golden_files_are_strictly_valid_pipeline_specs(alpha: str) -> None:
-    path = GOLDEN / f"incremental-alpha-{alpha}.yaml"
-    spec, platform = yaml.safe_load_all(path.read_text())
+def test_there_is_no_other_golden_file() -> None:
+    others = {"baseline", "extend", "study"}  # test_golden_pipelines has them
+    assert {path.stem for path in GOLDEN.iterdir()} == set(FILES) | others
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_golden_files_are_strictly_valid_pipeline_specs(name: str) -> None:
+    spec, platform = yaml.safe_load_all((GOLDEN / f"{name}.yaml").read_text())
     parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
     assert parsed.pipeline_info.name == "accrete-incremental"
-    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    for config in executors.values():
+    json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
+    for config in kubernetes_of([spec, platform]).values():
         json_format.ParseDict(config, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+
+
+def kubernetes_of(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return dict(executors)
 
 
 def executors_of(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -148,10 +203,68 @@ def test_every_step_has_the_image_retries_timeout_and_credentials_as_environment
     for task in documents[0]["root"]["dag"]["tasks"].values():
         assert task["retryPolicy"]["maxRetryCount"] == 3
         assert task["cachingOptions"] == {}
-    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    for config in executors.values():
+    for config in kubernetes_of(documents).values():
         assert config["activeDeadlineSeconds"] == "900"
         assert config["secretAsEnv"][0]["secretName"] == "accrete-store"
+
+
+def test_every_step_runs_as_the_image_s_user_and_is_labelled_and_scraped(tmp_path: Path) -> None:
+    dockerfile = (Path(__file__).parents[2] / "images" / "Dockerfile").read_text()
+    assert f"\nUSER {USER_ID}:{USER_ID}\n" in dockerfile
+    for config in kubernetes_of(compiled(request_for(plan_for("1")), tmp_path)).values():
+        assert config["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": str(USER_ID),
+            "runAsGroup": str(USER_ID),
+        }
+        assert config["podMetadata"] == {"labels": POD_LABELS, "annotations": POD_ANNOTATIONS}
+
+
+def test_only_training_steps_are_bound_to_nodes(tmp_path: Path) -> None:
+    request = request_for(
+        plan_for("1"), node_selector=(("disk", "ssd"),), gpu_kinds=("A",), gpus=(0, 1, 1, 1, 1)
+    )
+    configs = kubernetes_of(compiled(request, tmp_path))
+    for name, config in configs.items():
+        trains = name.startswith("exec-train-stage")
+        assert ("nodeSelector" in config) == trains
+        # the first stage asks for no GPU, so it may run on a node without one
+        with_gpu = trains and name != "exec-train-stage"
+        assert ("nodeAffinity" in config) == ("tolerations" in config) == with_gpu
+
+
+def test_the_node_cache_is_mounted_where_the_image_keeps_it(tmp_path: Path) -> None:
+    dockerfile = (Path(__file__).parents[2] / "images" / "Dockerfile").read_text()
+    documents = compiled(request_for(plan_for("1"), cache_claim="claim"), tmp_path)
+    containers = executors_of(documents)
+    for name, config in kubernetes_of(documents).items():
+        trains = name.startswith("exec-train-stage")
+        mounts = [mount["mountPath"] for mount in config.get("pvcMount", [])]
+        assert mounts == (["/cache"] if trains else [])
+        env = {entry["name"]: entry["value"] for entry in containers[name].get("env", [])}
+        assert (env.get("ACCRETE_FETCH_AHEAD") == "1") == trains
+    assert "ACCRETE_CACHE=/cache\n" in dockerfile
+
+
+def test_no_variable_is_set_on_a_task_unless_it_is_asked_for(tmp_path: Path) -> None:
+    """KFP's Docker runner gives a task its own variables in place of all others."""
+    containers = executors_of(compiled(request_for(plan_for("1")), tmp_path))
+    assert not any("env" in container for container in containers.values())
+
+
+def test_every_step_is_told_the_pushgateway(tmp_path: Path) -> None:
+    request = request_for(plan_for("1"), pushgateway="http://push:9091")
+    for container in executors_of(compiled(request, tmp_path)).values():
+        assert {"name": "ACCRETE_PUSHGATEWAY", "value": "http://push:9091"} in container["env"]
+
+
+@pytest.mark.parametrize(("ttl_s", "kept"), [(None, None), (1, 1), (3600, 3600)])
+def test_a_finished_run_goes_when_it_is_told_to(
+    ttl_s: int | None, kept: int | None, tmp_path: Path
+) -> None:
+    documents = compiled(request_for(plan_for("1"), ttl_s=ttl_s), tmp_path)
+    config = documents[1]["platforms"]["kubernetes"].get("pipelineConfig", {})
+    assert config.get("resourceTtlOnCompletion") == kept
 
 
 def test_a_long_plan_packs_its_small_stages_into_at_most_thirty_steps(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ PURE = (
     *("errors", "checks", "codec", "digest", "plan", "classes", "recipe", "config"),
     *(
         "placement",
+        "kubernetes_syntax",
+        "gpu_growth",
         "keys",
         "split",
         "seeds",
@@ -62,6 +64,7 @@ MAKES_AT_IMPORT = {
     *(
         "Recipe",
         "Normalization",
+        "Toleration",
         "urllib3.Retry",
         "click.Path",
         "click.Choice",

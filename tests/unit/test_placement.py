@@ -1,4 +1,4 @@
-"""Where steps run: image references, GPUs of each stage, ranges."""
+"""Where steps run: image references, GPUs of each stage, names, ranges."""
 
 import re
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from accrete.errors import ConfigError
+from accrete.gpu_growth import GrowingGpus
 from accrete.placement import DEFAULT_IMAGE, Placement
 
 
@@ -23,7 +24,9 @@ def test_image_reference_is_accepted(image: str) -> None:
     assert Placement(image=image).image == image
 
 
-@pytest.mark.parametrize("image", ["", "-x", "a b", "a@sha256:123", "a;b", "a\n", "A/b"])
+@pytest.mark.parametrize(
+    "image", ["", "-x", "a b", "a@sha256:123", "a;b", "a\n", "A/b", "a/B", "a//b", "a/b:", "a/-b"]
+)
 def test_image_that_is_no_reference_is_refused(image: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"image is {image!r}")):
         Placement(image=image)
@@ -34,6 +37,31 @@ def test_image_that_is_no_reference_is_refused(image: str) -> None:
     [
         ({"gpus": (-1,)}, "GPUs per step is -1:"),
         ({"gpus": (1, 65)}, "GPUs per step is 65:"),
+        ({"gpus": (1, 9)}, "a step asks for 9 GPUs, but a node has 8: lower --gpus, or raise"),
+        ({"gpus": GrowingGpus(16)}, "a step asks for 16 GPUs, but a node has 8:"),
+        ({"gpus": (1,), "max_gpus_per_node": 0}, "a step asks for 1 GPUs, but a node has 0:"),
+        ({"max_gpus_per_node": 65}, "GPUs per node is 65:"),
+        ({"pull_policy": "Sometimes"}, "image pull policy is 'Sometimes': choose one of Always,"),
+        ({"pull_secrets": ("a", "B")}, "image pull secret is 'B':"),
+        ({"store_config": "under_score"}, "the store's ConfigMap and Secret is 'under_score':"),
+        ({"cache_claim": ""}, "claim of the node cache is '':"),
+        ({"gpu_resource": "nvidia.com/"}, "GPU resource is 'nvidia.com/':"),
+        ({"gpu_kinds": ("H 100",)}, "GPU kind is 'H 100':"),
+        ({"gpu_kinds": ("",)}, "a GPU kind is empty:"),
+        ({"gpu_label": "a/b/c"}, "label of the GPU kind is 'a/b/c':"),
+        ({"train_cpu": "four"}, "CPU of a training step is 'four':"),
+        ({"train_cpu": "0"}, "CPU of a training step is '0':"),
+        ({"train_memory": "16 GB"}, "memory of a training step is '16 GB':"),
+        ({"shared_memory": "1.5Gi"}, "size of /dev/shm is '1.5Gi':"),
+        (
+            {"node_selector": (("disk", "ssd"), ("disk", "hdd"))},
+            "node selector disk is both 'ssd' and 'hdd':",
+        ),
+        ({"node_selector": (("-disk", "ssd"),)}, "the key of the node selector is '-disk':"),
+        ({"pushgateway": "push:9091"}, "Pushgateway is 'push:9091': give http://host:port"),
+        ({"pushgateway": "http://u:p@push"}, "Pushgateway is 'http://u:p@push':"),
+        ({"pushgateway": "http://push:99999"}, "Pushgateway is 'http://push:99999':"),
+        ({"ttl_s": 0}, "seconds that a finished run stays is 0:"),
         ({"gpus": ()}, "GPUs per step are an empty list:"),
         ({"retries": -1}, "retries is -1:"),
         ({"retries": 21}, "retries is 21:"),
@@ -42,7 +70,7 @@ def test_image_that_is_no_reference_is_refused(image: str) -> None:
     ],
 )
 def test_placement_value_outside_its_range_is_refused(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         Placement(**fields)
 
 
@@ -69,15 +97,27 @@ def test_step_of_several_stages_has_the_gpus_of_its_largest() -> None:
 def test_gpus_of_another_number_of_stages_are_refused(gpus: tuple[int, ...]) -> None:
     match = f"GPUs are listed for {len(gpus)} stages, but the plan has 3: "
     with pytest.raises(ConfigError, match=match):
-        Placement(gpus=gpus).check_fits(3, 128)
+        Placement(gpus=gpus).fitted([1, 2, 3], 128)
 
 
 def test_gpus_that_do_not_divide_the_batch_are_refused_with_the_first_that_does_not() -> None:
     match = "batch size 100 does not divide among 3 GPUs: choose a multiple of 3"
     with pytest.raises(ConfigError, match=match):
-        Placement(gpus=(1, 3, 8)).check_fits(3, 100)
+        Placement(gpus=(1, 3, 8)).fitted([1, 2, 3], 100)
 
 
 @pytest.mark.parametrize("gpus", [(0,), (1,), (4,), (0, 1, 2), (64, 32, 16)])
 def test_gpus_that_fit_plan_and_batch_are_accepted(gpus: tuple[int, ...]) -> None:
-    Placement(gpus=gpus).check_fits(3, 128)
+    placement = Placement(gpus=gpus, max_gpus_per_node=64)
+    assert placement.fitted([1, 2, 3], 128) == placement
+
+
+def test_growing_gpus_become_a_number_for_each_stage() -> None:
+    placement = Placement(gpus=GrowingGpus(8)).fitted([10, 20, 40, 80, 100], 128)
+    assert placement.gpus == (1, 1, 2, 4, 8)
+    assert placement.gpus_of(range(3, 5)) == 4
+
+
+@pytest.mark.parametrize(("gpus", "wants"), [((0,), False), ((0, 1), True), (GrowingGpus(1), True)])
+def test_a_placement_says_whether_it_wants_gpus(gpus: Any, wants: bool) -> None:
+    assert Placement(gpus=gpus).wants_gpus == wants

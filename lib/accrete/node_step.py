@@ -1,0 +1,103 @@
+"""One of the nodes that train a stage together: `python -m accrete.node_step RUN STAGE`.
+
+A TrainJob runs this on every node. No artifacts of Kubeflow are there: the run's record, the data
+set's manifest and the parent's come from the store. The stage that is published is the pipeline's
+own: the next submission of the run finds it.
+"""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from accrete.catalog import Catalog
+from accrete.errors import CheckpointMismatchError, ConfigError, RunNotFoundError
+from accrete.manifests import dump_dataset, dump_stage
+from accrete.peer_launch import num_processes, train_among_peers
+from accrete.runs import RunRecord, dump_record, find_record
+from accrete.settings import (
+    default_store_uri,
+    parse_store_uri,
+    place_among_nodes,
+    require_store_settings,
+)
+from accrete.step_frame import one_line_errors
+from accrete.store import ObjectStore
+from accrete.train_steps import TrainArguments, train_stages
+
+
+def train_stage_on_nodes(run_name: str, stage: int, store_uri: str) -> dict[str, Any]:
+    """Train one stage of a run that was prepared, among all nodes that do the same.
+
+    Args:
+        run_name: the run.
+        stage: its index, from 1; the stages before it must exist.
+        store_uri: `s3://bucket[/prefix]`.
+
+    Returns:
+        Facts of the stage; on another node than the first, nothing.
+
+    Raises:
+        RunNotFoundError: the run was never prepared.
+        ConfigError: it has no such stage.
+        CheckpointMismatchError: the stage before it does not exist yet.
+    """
+    store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
+    store.check()
+    record = find_record(store, run_name)
+    if record is None:
+        raise RunNotFoundError(
+            f"no run {run_name!r} is prepared at {store_uri}: submit its pipeline first"
+        )
+    with TemporaryDirectory(prefix="accrete-node-") as name:
+        arguments = _arguments(record, stage, store_uri, Catalog(store), Path(name))
+        count = num_processes()
+        if count * place_among_nodes()[1] == 1:
+            return train_stages(arguments)
+        return train_among_peers(arguments, count)
+
+
+def _arguments(
+    record: RunRecord, stage: int, store_uri: str, catalog: Catalog, folder: Path
+) -> TrainArguments:
+    """Write what a step gets as artifacts to files, and return its arguments."""
+    if not 1 <= stage <= len(record.stages):
+        raise ConfigError(
+            f"stage {stage} is asked for, run {record.name!r} has {len(record.stages)}"
+        )
+    dataset, plan, parent = (folder / name for name in ("dataset", "plan", "parent"))
+    dataset.write_bytes(dump_dataset(catalog.dataset(record.dataset)))
+    plan.write_bytes(dump_record(record))
+    if stage > 1:
+        before = catalog.stage(record.stages[stage - 2])
+        if before is None:
+            raise CheckpointMismatchError(
+                f"stage {stage} of run {record.name!r} grows from stage {stage - 1}, which does "
+                "not exist yet: train that first"
+            )
+        parent.write_bytes(dump_stage(before))
+    return TrainArguments(
+        stages=(stage,),
+        run_name=record.name,
+        store_uri=store_uri,
+        dataset_path=str(dataset),
+        plan_path=str(plan),
+        parent_path=str(parent) if stage > 1 else None,
+        model_path=str(folder / "model"),
+    )
+
+
+def main() -> None:
+    """Train as the command line says; errors are one line and an exit code."""
+    parser = argparse.ArgumentParser(prog="python -m accrete.node_step", description=__doc__)
+    parser.add_argument("run", help="name of the run")
+    parser.add_argument("stage", type=int, help="index of the stage, from 1")
+    given = parser.parse_args()
+    with one_line_errors():
+        facts = train_stage_on_nodes(given.run, given.stage, default_store_uri())
+    if facts:
+        print(f"stage {facts['stage']}: {facts['manifest_uri']}")  # noqa: T201  the pod's log
+
+
+if __name__ == "__main__":
+    main()
