@@ -33,6 +33,9 @@ PURE = (
         "settings",
         "convergence",
         "equal_accuracy",
+        "instruments",
+        "stage_observer",
+        "traffic",
     ),
 )
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp")
@@ -54,7 +57,7 @@ ENVIRONMENT_READERS = {
 # Calls that make a constant and do nothing else.
 MAKES_AT_IMPORT = {
     *("TypeVar", "ParamSpec", "frozenset", "field", "re.compile"),
-    *("Peers", "torch.device"),
+    *("Peers", "torch.device", "Instrument", "StageObserver"),
     *("Recipe", "urllib3.Retry", "click.Path", "click.Choice", "optgroup.option", "_group"),
 }
 NOT_AT_IMPORT = {"__name__ == '__main__'", "TYPE_CHECKING"}
