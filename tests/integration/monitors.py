@@ -43,13 +43,27 @@ def eventually(look: Callable[[], T], what: str, timeout_s: float = START_TIMEOU
 
 
 def get(url: str) -> bytes | None:
-    """Return what an address answers, None while nothing does."""
+    """Return what an address answers, None while nothing does.
+
+    Raises:
+        PermissionError: it wants credentials.
+    """
     try:
         with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310  ours, on loopback
             data: bytes = response.read()
             return data
-    except urllib.error.URLError:
+    except urllib.error.URLError as error:
+        if isinstance(error, urllib.error.HTTPError) and error.code == 401:
+            raise PermissionError(url) from error
         return None
+
+
+def _answers(url: str) -> bool:
+    """Return whether a server is ready, be it to ask for credentials."""
+    try:
+        return get(url) is not None
+    except PermissionError:
+        return True
 
 
 @contextmanager
@@ -58,7 +72,7 @@ def serving(command: list[str], ready_url: str, log: Path) -> Iterator[None]:
     with log.open("wb") as out:
         server = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=log.parent)
     try:
-        eventually(lambda: get(ready_url) or server.poll() is not None, f"{command[0]}")
+        eventually(lambda: _answers(ready_url) or server.poll() is not None, command[0])
         assert server.poll() is None, log.read_text()
         yield
     finally:
@@ -175,6 +189,7 @@ def running_pushgateway(folder: Path, *options: str) -> Iterator[str]:
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     command = [program, f"--web.listen-address=127.0.0.1:{port}", *options]
+    command.append("--persistence.file=")  # Debian's keeps what it has, in a file for the machine
     with serving(command, f"{url}/-/ready", folder / "pushgateway.log"):
         yield url
 

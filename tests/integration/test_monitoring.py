@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Cli
 from digits import SOURCE, digits_run
 from monitors import Prometheus, eventually, get, prometheus, pushed, pushed_value
 from monitors import running_pushgateway as pushgateway_at
@@ -21,11 +22,14 @@ from accrete.chain import StageSpec, stage_chain
 from accrete.codec import to_json, without_nones
 from accrete.config import RunConfig
 from accrete.manifests import DatasetManifest, StageManifest, dump_dataset
+from accrete.metrics import StepMetrics
+from accrete.outlets import Outlets
 from accrete.ports import free_ports
 from accrete.prepare import prepare
 from accrete.pushgateway import Pushgateway
-from accrete.runs import dump_record, make_record
+from accrete.runs import dump_record, make_record, parse_record
 from accrete.settings import PushgatewaySettings
+from accrete.traffic import Traffic
 
 PROGRAM = """
 import json, sys
@@ -242,6 +246,50 @@ def test_sigterm_in_training_is_pushed_as_preempted_and_the_next_attempt_replace
     assert pushed_value(gateway, STEP, "accrete_step_attempts") == 2
 
 
+def test_a_step_that_is_killed_outright_is_left_as_running(steps: Steps, gateway: str) -> None:
+    process = steps.train(
+        long_stage(), ACCRETE_METRICS_PORT=str(steps.port), ACCRETE_PUSHGATEWAY=gateway
+    )
+    eventually(in_training(f"http://127.0.0.1:{steps.port}/metrics"), "training", TIMEOUT_S)
+    process.kill()
+    process.communicate(timeout=60)
+    assert pushed_value(gateway, STEP, "accrete_step_running") == 1
+    assert pushed_value(gateway, STEP, "accrete_step_exit_code") is None
+    began = pushed_value(gateway, STEP, "accrete_step_last_progress_timestamp_seconds")
+    assert began is not None
+    assert began < time.time()
+
+
+def test_every_step_of_a_run_leaves_its_figures(cli: Cli, gateway: str, catalog: Catalog) -> None:
+    done = cli("run", "--name", "whole", "--budget-epochs", "2", ACCRETE_PUSHGATEWAY=gateway)
+    assert done.returncode == 0, done.stderr
+    names = ["00-prepare", *(f"stage-{index:04d}" for index in range(1, 5)), "zz-report"]
+    groups = pushed(gateway)
+    assert sorted(groups) == names
+    for name in names:
+        assert groups[name]["labels"] == {"job": "accrete", "run": "whole", "step": name}
+        assert pushed_value(gateway, name, "accrete_step_exit_code") == 0
+        assert pushed_value(gateway, name, "accrete_step_attempts") == 1
+        assert pushed_value(gateway, name, "accrete_store_errors_total") == 0
+    num_stored = len(catalog.store.list_keys("objects/"))
+    counted = [pushed_value(gateway, n, "accrete_store_pushed_objects_total") for n in names]
+    assert sum(count or 0 for count in counted) == num_stored
+    record = parse_record(catalog.store.read_note("runs/whole/run.json") or b"", "run.json")
+    for index, digest in enumerate(record.stages, start=1):
+        manifest = catalog.stage(digest)
+        assert manifest is not None
+        shares = {"all": manifest.result.top1, "old": manifest.result.top1_old}
+        shares |= {"new": manifest.result.top1_new}
+        for classes, share in shares.items():
+            name = f"stage-{index:04d}"
+            found = pushed_value(gateway, name, "accrete_stage_top1_ratio", classes=classes)
+            assert found == share
+        hits = pushed_value(gateway, f"stage-{index:04d}", "accrete_cache_hits_total")
+        # The next stage's shards are fetched meanwhile, and looked up once more by that stage.
+        assert hits is not None
+        assert hits >= manifest.traffic.cache_hits
+
+
 def test_sigterm_before_training_is_pushed_too(steps: Steps, gateway: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # a store that never answers
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -281,39 +329,40 @@ def test_a_lost_shard_is_pushed_as_a_failure_of_the_store(steps: Steps, gateway:
     assert pushed_value(gateway, STEP, "accrete_step_exit_code") == 3
 
 
-def test_preparing_is_counted_in_images_and_deletes_groups_a_week_old(
-    catalog: Catalog, tmp_path: Path
+def test_preparing_is_counted_in_images_and_objects(
+    catalog: Catalog, tmp_path: Path, gateway: str
 ) -> None:
-    kept = tmp_path / "kept"
-    with pushgateway_at(tmp_path / "before", f"--persistence.file={kept}") as url:
-        Pushgateway(PushgatewaySettings(url=url)).push("old", STEP, _some_registry())
     steps = Steps(catalog, tmp_path)
     config = digits_run(10, budget_epochs=1.0)
-    for path in ("prepared/", "datasets/"):
-        for key in catalog.store.list_keys(path):
-            catalog.store.delete(key)
-    options = (f"--persistence.file={kept}",)
-    with pushgateway_at(tmp_path / "after", *options) as url:
-        assert pushed(url).keys() == {STEP}
-        gateway = Pushgateway(PushgatewaySettings(url=url))
-        assert gateway.delete_older_than(3600) == 0
-        finished(steps.prepare(config, ACCRETE_PUSHGATEWAY=url))
-        assert pushed(url).keys() == {STEP, "00-prepare"}
-        total = sum(steps.dataset.num_images(split) for split in ("train", "validation", "test"))
-        assert pushed_value(url, "00-prepare", "accrete_step_images_done") == total
-        assert pushed_value(url, "00-prepare", "accrete_step_images_planned") == total
-        assert pushed_value(url, "00-prepare", "accrete_store_pushed_objects_total") == 0
-        time.sleep(1.1)
-        gateway.push("new", "zz-report", _some_registry())
-        assert gateway.delete_older_than(1) == 2
-        assert pushed(url).keys() == {"zz-report"}
+    total = sum(steps.dataset.num_images(split) for split in ("train", "validation", "test"))
+    for key in catalog.store.list_keys(""):
+        catalog.store.delete(key)
+    finished(steps.prepare(config, ACCRETE_PUSHGATEWAY=gateway))
+    assert pushed_value(gateway, "00-prepare", "accrete_step_images_done") == total
+    assert pushed_value(gateway, "00-prepare", "accrete_step_images_planned") == total
+    shards = [s for entry in steps.dataset.classes for s in (*entry.train, *entry.test)]
+    num_pushed = pushed_value(gateway, "00-prepare", "accrete_store_pushed_objects_total")
+    pushed_bytes = pushed_value(gateway, "00-prepare", "accrete_store_pushed_bytes_total")
+    assert num_pushed == len(shards)
+    assert pushed_bytes == sum(shard.num_bytes for shard in shards)
 
 
-def _some_registry() -> Any:
-    from accrete.metrics import StepMetrics
-    from accrete.traffic import Traffic
-
-    return StepMetrics("any", "any", Traffic()).registry
+def test_groups_of_the_past_are_deleted_when_a_run_begins(
+    gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Pushgateway(PushgatewaySettings(url=gateway))
+    monkeypatch.setenv("ACCRETE_PUSHGATEWAY", gateway)
+    monkeypatch.setattr("accrete.outlets.KEPT_S", 2.0)
+    client.push("old", "zz-report", StepMetrics("old", "zz-report", Traffic()).registry)
+    time.sleep(2.1)
+    client.push("other", "stage-0001", StepMetrics("other", "stage-0001", Traffic()).registry)
+    metrics = StepMetrics("new", "00-prepare", Traffic())
+    with Outlets(metrics, print, tidy=False):
+        eventually(lambda: "00-prepare" in pushed(gateway), "the push of its start")
+    assert pushed(gateway).keys() == {"zz-report", "stage-0001", "00-prepare"}
+    with Outlets(metrics, print, tidy=True):
+        eventually(lambda: "zz-report" not in pushed(gateway), "the end of the old group")
+    assert pushed(gateway).keys() == {"stage-0001", "00-prepare"}
 
 
 def test_credentials_reach_the_pushgateway_and_no_log(steps: Steps, tmp_path: Path) -> None:
