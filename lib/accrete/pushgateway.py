@@ -59,13 +59,16 @@ class Pushgateway:
 
     def _groups(self) -> list[tuple[dict[str, str], float]]:
         """Return labels and time of the last push of our groups."""
-        listed = self._request("GET", "/api/v1/metrics").json()
-        return [
-            (group["labels"], float(group["push_time_seconds"]["metrics"][0]["value"]))
-            for group in listed["data"]
-            if group["labels"].get("job") == JOB
-            and group["labels"].keys() == {"job", "run", "step"}
-        ]
+        response = self._request("GET", "/api/v1/metrics")
+        try:
+            return [
+                (group["labels"], float(group["push_time_seconds"]["metrics"][0]["value"]))
+                for group in response.json()["data"]
+                if group["labels"].get("job") == JOB
+                and group["labels"].keys() == {"job", "run", "step"}
+            ]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise PushError(f"what answers at {self._url} is no Pushgateway") from None
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> Any:
         headers = self._headers | {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}

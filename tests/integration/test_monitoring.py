@@ -26,7 +26,7 @@ from accrete.metrics import StepMetrics
 from accrete.outlets import Outlets
 from accrete.ports import free_ports
 from accrete.prepare import prepare
-from accrete.pushgateway import Pushgateway
+from accrete.pushgateway import PushError, Pushgateway
 from accrete.runs import dump_record, make_record, parse_record
 from accrete.settings import PushgatewaySettings
 from accrete.traffic import Traffic
@@ -363,6 +363,15 @@ def test_groups_of_the_past_are_deleted_when_a_run_begins(
     with Outlets(metrics, print, tidy=True):
         eventually(lambda: "zz-report" not in pushed(gateway), "the end of the old group")
     assert pushed(gateway).keys() == {"stage-0001", "00-prepare"}
+
+
+def test_another_server_than_a_pushgateway_is_told(watch: Prometheus) -> None:
+    client = Pushgateway(PushgatewaySettings(url=watch.url))
+    with pytest.raises(PushError, match=f"the Pushgateway at {watch.url} answered 40[45]"):
+        client.push("any", STEP, StepMetrics("any", STEP, Traffic()).registry)
+    readiness = Pushgateway(PushgatewaySettings(url=f"{watch.url}/-/ready?"))
+    with pytest.raises(PushError, match="is no Pushgateway"):
+        readiness.delete_older_than(1)
 
 
 def test_credentials_reach_the_pushgateway_and_no_log(steps: Steps, tmp_path: Path) -> None:
