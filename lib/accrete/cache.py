@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from accrete.digest import sha256_of_file
 from accrete.errors import AccreteError
@@ -28,12 +29,14 @@ class Pulled:
 
 
 class NodeCache:
-    """A folder of objects; processes of one node may share it."""
+    """A folder of objects, which counts its hits; processes of one node may share it."""
 
     def __init__(self, root: Path, store: ObjectStore) -> None:
         """Use a folder, made where it does not exist."""
         self._root = root / "objects"
         self._store = store
+        self._lock = Lock()
+        self.num_hits = self.num_misses = 0
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -74,7 +77,11 @@ class NodeCache:
     def _fetch_one(self, ref: ObjectRef) -> bool:
         """Return whether the object was here already."""
         path = self._path(ref)
-        if self._is_whole(path, ref):
+        is_here = self._is_whole(path, ref)
+        with self._lock:
+            self.num_hits += is_here
+            self.num_misses += not is_here
+        if is_here:
             return True
         path.parent.mkdir(exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".pull-")

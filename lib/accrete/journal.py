@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +38,13 @@ class Journal:
     """One attempt at one step."""
 
     def __init__(
-        self, run_name: str, step: str, *, store: ObjectStore | None, folder: Path | None
+        self,
+        run_name: str,
+        step: str,
+        *,
+        store: ObjectStore | None,
+        folder: Path | None,
+        heard: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> None:
         """Begin an attempt.
 
@@ -46,15 +53,16 @@ class Journal:
             step: the step, from `keys`.
             store: where document and log go; None: nowhere.
             folder: where a local launcher looks; None: there is none.
+            heard: told of what is done and the total, now and then.
         """
-        self._store, self._folder = store, folder
-        self._run_name, self._step = run_name, step
-        self._attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        self._store, self._folder, self._heard = store, folder, heard
+        self.run_name, self.step = run_name, step
+        self.attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
         self._lock = Lock()
         self._log: list[str] = []
         self._document: dict[str, Any] = {
             "step": step,
-            "attempt": self._attempt,
+            "attempt": self.attempt,
             "state": "running",
             "started_at": _now(),
             "updated_at": _now(),
@@ -112,6 +120,7 @@ class Journal:
             }
             with self._lock:
                 self._document["progress"] = progress
+            self._heard(done, total)
             self._write_file_rarely(now)
             if now >= self._next_line:
                 self._next_line = now + LINE_INTERVAL_S
@@ -149,10 +158,10 @@ class Journal:
         if self._folder is None:
             return
         document, _ = self._snapshot()
-        part = self._folder / f".{self._step}.part"
+        part = self._folder / f".{self.step}.part"
         with suppress(OSError):  # progress is a courtesy
             part.write_bytes(document)
-            part.replace(self._folder / f"{self._step}.json")
+            part.replace(self._folder / f"{self.step}.json")
 
     def _upload_now_and_then(self) -> None:
         self._upload()
@@ -164,8 +173,8 @@ class Journal:
             return
         document, log = self._snapshot()
         try:
-            self._store.write_note(keys.step_key(self._run_name, self._step), document)
-            self._store.write_note(keys.log_key(self._run_name, self._step, self._attempt), log)
+            self._store.write_note(keys.step_key(self.run_name, self.step), document)
+            self._store.write_note(keys.log_key(self.run_name, self.step, self.attempt), log)
         except AccreteError as error:
             print(f"progress was not stored: {error}", file=sys.stderr, flush=True)  # noqa: T201
 

@@ -76,6 +76,11 @@ def log_prefix(name: str) -> str:
     return f"runs/{name}/logs/"
 
 
+def step_log_prefix(name: str, step: str) -> str:
+    """Prefix of the logs of a step's attempts."""
+    return f"{log_prefix(name)}{step}/"
+
+
 def report_key(name: str, filename: str) -> str:
     """Key of a run's report: `report.html` or `report.json`."""
     return f"runs/{name}/{filename}"

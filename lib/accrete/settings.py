@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from accrete.errors import ConfigError
 
@@ -21,8 +21,11 @@ ENV_PROGRESS = "ACCRETE_PROGRESS_DIR"
 ENV_SNAPSHOT_INTERVAL = "ACCRETE_SNAPSHOT_INTERVAL_S"
 ENV_FETCH_AHEAD = "ACCRETE_FETCH_AHEAD"
 ENV_PROCESSES = "ACCRETE_PROCESSES"
+ENV_METRICS_PORT = "ACCRETE_METRICS_PORT"
 ENV_PUSHGATEWAY = "ACCRETE_PUSHGATEWAY"
 ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
+ENV_IN_POD = "KUBERNETES_SERVICE_HOST"
+"""Kubernetes sets this in every container."""
 
 DEFAULT_STORE = "s3://accrete"
 
@@ -67,6 +70,18 @@ class StoreSettings:
             ENV_REGION: self.region,
         }
         return env | ({ENV_CA_BUNDLE: self.ca_bundle} if self.ca_bundle else {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushgatewaySettings:
+    """How to reach a Prometheus Pushgateway."""
+
+    url: str
+    """`http(s)://host[:port][/path]`, without credentials and without a `/` at the end."""
+    username: str | None = None
+    """For basic authentication; None: without."""
+    password: str | None = field(default=None, repr=False)
+    """The same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +252,43 @@ def parse_bytes(text: str, what: str) -> int:
     if num_bytes < 1_000_000:
         raise ConfigError(f"{what} is {text!r}: give at least 1M, in a form such as 512M or 4Gi")
     return num_bytes
+
+
+def metrics_address() -> tuple[str, int] | None:
+    """Return host and port to serve metrics on, None where none is to be open.
+
+    In a pod that is every interface, since Prometheus comes from another one; elsewhere loopback.
+
+    Raises:
+        ConfigError: the variable holds no port.
+    """
+    text = os.environ.get(ENV_METRICS_PORT)
+    if not text:
+        return None
+    if not text.isdecimal() or not text.isascii() or not 1 <= int(text) <= 65535:
+        raise ConfigError(f"{ENV_METRICS_PORT} is {text!r}: give a port from 1 to 65535")
+    host = "0.0.0.0" if os.environ.get(ENV_IN_POD) else "127.0.0.1"  # noqa: S104
+    return host, int(text)
+
+
+def pushgateway_settings() -> PushgatewaySettings | None:
+    """Return the Pushgateway that the environment names, None where it names none.
+
+    Raises:
+        ConfigError: not an address; does not repeat credentials.
+    """
+    text = os.environ.get(ENV_PUSHGATEWAY)
+    if not text:
+        return None
+    url = split_address(text)
+    if url is None or url.scheme not in ("http", "https") or not url.hostname or url.query:
+        shown = text if "@" not in text else f"…@{text.rpartition('@')[2]}"
+        raise ConfigError(f"{ENV_PUSHGATEWAY} is {shown!r}: give http://[user:password@]host:port")
+    return PushgatewaySettings(
+        url=f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.rstrip('/')}",
+        username=unquote(url.username) if url.username is not None else None,
+        password=unquote(url.password) if url.password is not None else None,
+    )
 
 
 def progress_path() -> Path | None:

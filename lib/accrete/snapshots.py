@@ -24,6 +24,7 @@ from accrete.errors import AccreteError, IntegrityError, ObjectMissingError, Pre
 from accrete.manifests import FORMAT
 from accrete.model import Classifier
 from accrete.optimizer import momentum_of
+from accrete.stage_observer import StageObserver
 from accrete.store import ObjectRef, ObjectStore
 from accrete.train import TrainState
 
@@ -42,6 +43,7 @@ class SnapshotWatcher:
         *,
         interval_s: float,
         progress: Progress,
+        observer: StageObserver,
         notice: Callable[[str], None],
     ) -> None:
         """Watch one attempt at a stage.
@@ -52,11 +54,12 @@ class SnapshotWatcher:
             work_path: folder for the files on their way.
             interval_s: seconds between snapshots, at least; the next waits for the last.
             progress: told of steps and loss.
+            observer: told of snapshots.
             notice: told what the user should know.
         """
         self._stage, self._store, self._work_path = stage, store, work_path
         self._interval_s = interval_s
-        self.progress, self.notice = progress, notice
+        self.progress, self.notice, self._observer = progress, notice, observer
         self._due = time.monotonic() + interval_s
         self._upload: Thread | None = None
         self._told_to_end = False
@@ -124,18 +127,21 @@ class SnapshotWatcher:
         self, weights: dict[str, Tensor], momentum: dict[str, Tensor], info: SnapshotInfo
     ) -> None:
         """Store a snapshot, then delete those before it; a store that fails costs no training."""
-        with (
-            suppress(AccreteError),
-            TemporaryDirectory(dir=self._work_path, prefix="snapshot-") as folder,
-        ):
+        started = time.monotonic()
+        position = info.state.position
+        with TemporaryDirectory(dir=self._work_path, prefix="snapshot-") as folder:
             path = Path(folder) / "snapshot.safetensors"
             save_checkpoint(path, weights, momentum, info)
-            position = info.state.position
-            key = keys.snapshot_key(
-                self._stage, position, sha256_of_file(path), path.stat().st_size
-            )
-            self._store.upload(key, path)
-            self._saved_position = position
+            num_bytes = path.stat().st_size
+            key = keys.snapshot_key(self._stage, position, sha256_of_file(path), num_bytes)
+            try:
+                self._store.upload(key, path)
+            except AccreteError:
+                self._observer.snapshot_failed()
+                return
+        self._saved_position = position
+        self._observer.snapshot_stored(num_bytes, time.monotonic() - started)
+        with suppress(AccreteError):
             for other, older in _listed(self._store, self._stage):
                 if older < position:
                     self._store.delete(other)

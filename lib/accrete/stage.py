@@ -44,6 +44,7 @@ from accrete.stage_inputs import (
     pull_inputs,
 )
 from accrete.stage_model import Learner, make_learner
+from accrete.stage_observer import UNHEARD, StageObserver
 from accrete.stage_outputs import StageOutputs, push_outputs
 from accrete.train import train
 
@@ -74,20 +75,23 @@ class Workplace:
     """Seconds between snapshots, from which another attempt goes on."""
     progress: Progress = lambda _steps, _loss: None
     """What the step loop reports to."""
+    observer: StageObserver = UNHEARD
+    """Hears of the stage's phases and snapshots."""
     notice: Callable[[str], None] = lambda _text: None
     """Hears what the user should know."""
 
 
 class Stopwatch:
-    """Seconds between laps."""
+    """Seconds of one phase after another."""
 
-    def __init__(self) -> None:
-        """Start."""
-        self._last = time.perf_counter()
+    def __init__(self, observer: StageObserver) -> None:
+        """Start; tell the observer of each phase."""
+        self._observer, self._last = observer, time.perf_counter()
 
-    def lap(self) -> float:
-        """Return the seconds since the last lap."""
+    def lap(self, phase: str) -> float:
+        """Return the seconds since the last lap, those of a phase."""
         last, self._last = self._last, time.perf_counter()
+        self._observer.phase_ended(phase, self._last - last)
         return self._last - last
 
 
@@ -119,23 +123,23 @@ def run_stage(
     if place.peers.told(existing is not None):
         return StageOutcome(manifest=existing or _published(spec, place), reused=True)
     attempt = _Attempt(spec, dataset, place)
-    watch = Stopwatch()
+    watch = Stopwatch(place.observer)
     # The first optimizer imports this, a second or more; the pull mostly waits for the network.
     importing = Thread(target=import_module, args=("torch._dynamo",), daemon=True)
     importing.start()
     inputs = attempt.pulled()
     importing.join()
     set_arithmetic(deterministic=spec.schedule.deterministic)
-    pull_s = watch.lap()
+    pull_s = watch.lap("pull")
     learner = attempt.learner(inputs)
-    grow_s = watch.lap()
+    grow_s = watch.lap("grow")
     wanted = needed_objects(following, dataset, None) if following and place.peers.leads else []
     with Prefetch(place.cache, wanted) as prefetch:
         attempt.train(learner, inputs.pulled)
-        train_s = watch.lap()
+        train_s = watch.lap("train")
         test = attempt.evaluation(learner.model, inputs.pulled, "test")
         validation = attempt.evaluation(learner.model, inputs.pulled, "validation")
-        evaluate_s = watch.lap()
+        evaluate_s = watch.lap("evaluate")
     if not place.peers.leads:
         place.peers.wait()
         return StageOutcome(manifest=_published(spec, place), reused=True)
@@ -155,7 +159,11 @@ def run_stage(
         pulled=inputs.pulled,
         prefetched_bytes=prefetch.pulled_bytes,
         times=lambda: StageTimes(
-            pull_s=pull_s, grow_s=grow_s, train_s=train_s, evaluate_s=evaluate_s, push_s=watch.lap()
+            pull_s=pull_s,
+            grow_s=grow_s,
+            train_s=train_s,
+            evaluate_s=evaluate_s,
+            push_s=watch.lap("push"),
         ),
     )
     published = place.catalog.create_stage(manifest)
@@ -203,6 +211,7 @@ class _Attempt:
         batches = self._batches(pulled)
         self._compile(learner, batches)
         watcher = self._watcher()
+        self._place.observer.training_begins(learner.state.position)
         try:
             with watcher.watching(learner.model, learner.optimizer):
                 train(
@@ -242,6 +251,7 @@ class _Attempt:
             place.cache.work_path,
             interval_s=place.snapshot_interval_s,
             progress=place.progress,
+            observer=place.observer,
             notice=place.notice,
         )
 

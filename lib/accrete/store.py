@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,6 +30,7 @@ from accrete.errors import (
     StoreUnreachableError,
 )
 from accrete.settings import StoreAddress, StoreSettings
+from accrete.traffic import Traffic
 
 T = TypeVar("T")
 
@@ -56,26 +56,6 @@ class ObjectRef:
     """64 hex digits; also its key."""
     num_bytes: int
     """Its size."""
-
-
-class Traffic:
-    """Bytes and objects that went to and from the store; safe to share between threads."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self.pulled_bytes = self.pushed_bytes = self.num_pulled = self.num_pushed = 0
-
-    def add_pulled(self, num_bytes: int) -> None:
-        """Count an object that was read."""
-        with self._lock:
-            self.pulled_bytes += num_bytes
-            self.num_pulled += 1
-
-    def add_pushed(self, num_bytes: int) -> None:
-        """Count an object that was written."""
-        with self._lock:
-            self.pushed_bytes += num_bytes
-            self.num_pushed += 1
 
 
 class ObjectStore:
@@ -104,9 +84,8 @@ class ObjectStore:
             StoreUnreachableError, StoreAccessError, BucketMissingError: it does not.
         """
         with self._explained(""):
-            exists = self._client.bucket_exists(self.address.bucket)
-        if not exists:
-            raise self._bucket_missing()
+            if not self._client.bucket_exists(self.address.bucket):
+                raise self._bucket_missing()
 
     def create_bucket(self) -> None:
         """Create the bucket where it does not exist; for the stores that we start ourselves."""
@@ -171,15 +150,13 @@ class ObjectStore:
             response = self._http.request(
                 "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=_WRITE_RETRIES
             )
-        if response.status == 200:
-            return True
-        if response.status in (409, 412):
-            return False
-        if response.status == 403:
-            raise self._no_access(key)
-        raise StoreError(
-            f"{self.uri(key)} could not be created: the store answered {response.status}"
-        )
+            if response.status == 403:
+                raise self._no_access(key)
+            if response.status not in (200, 409, 412):
+                raise StoreError(
+                    f"{self.uri(key)} could not be created: the store answered {response.status}"
+                )
+        return bool(response.status == 200)
 
     def presigned_get(self, key: str) -> str:
         """Return an address that reads an object for a minute without credentials."""
@@ -201,6 +178,7 @@ class ObjectStore:
             ObjectMissingError: there is no such object.
         """
         key = key or keys.object_key(ref.sha256)
+        started = time.monotonic()
         try:
             digest = self._retried(lambda: self._stream_to(key, path, ref.num_bytes), key)
             if digest != ref.sha256:
@@ -211,15 +189,16 @@ class ObjectStore:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        self.traffic.add_pulled(ref.num_bytes)
+        self.traffic.add_pulled(ref.num_bytes, time.monotonic() - started)
 
     def push_file(self, ref: ObjectRef, path: Path) -> bool:
         """Upload a file under its content's key; return False where it was there already."""
         if self.has_object(ref):
             return False
         key = keys.object_key(ref.sha256)
+        started = time.monotonic()
         self.upload(key, path)
-        self.traffic.add_pushed(ref.num_bytes)
+        self.traffic.add_pushed(ref.num_bytes, time.monotonic() - started)
         return True
 
     def upload(self, key: str, path: Path) -> None:
@@ -289,16 +268,29 @@ class ObjectStore:
                     return read()
             except _BROKEN_TRANSFER as error:
                 if attempt == _READ_TRIES - 1:
+                    self.traffic.add_error()
                     raise StoreError(
                         f"{self.uri(key)} broke off {_READ_TRIES} times while it was read "
                         f"({type(error).__name__}): check the network to the store"
                     ) from error
+                self.traffic.add_retry()
                 time.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable")
 
     @contextmanager
     def _explained(self, key: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-        """Turn the client library's errors into ours."""
+        """Turn the client library's errors into ours, and count them."""
+        try:
+            with self._translating(key, passing):
+                yield
+        except ObjectMissingError:
+            raise  # an answer: whether something exists is asked all the time
+        except StoreError:
+            self.traffic.add_error()
+            raise
+
+    @contextmanager
+    def _translating(self, key: str, passing: tuple[type[Exception], ...]) -> Iterator[None]:
         try:
             yield
         except passing:

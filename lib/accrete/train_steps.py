@@ -11,7 +11,7 @@ from accrete.catalog import Catalog, parse_json
 from accrete.chain import StageSpec, stage_chain
 from accrete.codec import to_json
 from accrete.errors import ConfigError, IntegrityError
-from accrete.journal import Journal, MuteJournal
+from accrete.journal import MuteJournal
 from accrete.manifests import (
     DatasetManifest,
     StageManifest,
@@ -19,6 +19,7 @@ from accrete.manifests import (
     load_dataset,
     load_stage,
 )
+from accrete.metrics import StepMetrics
 from accrete.processes import available_cpus, available_memory_bytes
 from accrete.runs import RunRecord, parse_record, parse_sweep_record
 from accrete.settings import (
@@ -29,6 +30,7 @@ from accrete.settings import (
     require_store_settings,
     snapshot_interval_s,
 )
+from accrete.stage_metrics import StageMetrics
 from accrete.step_frame import StepContext, attempt
 from accrete.store import ObjectStore
 
@@ -85,7 +87,10 @@ def train_stages(arguments: TrainArguments, peers: "Peers | None" = None) -> dic
 def follow_stages(arguments: TrainArguments, peers: "Peers") -> dict[str, Any]:
     """Train the same stages as the first of some peers, which does all the writing."""
     store = ObjectStore(require_store_settings(), parse_store_uri(arguments.store_uri))
-    context = StepContext(MuteJournal(), Catalog(store), NodeCache(cache_path(), store))
+    metrics = StepMetrics(
+        arguments.run_name, keys.train_step_name(arguments.stages[0]), store.traffic
+    )
+    context = StepContext(MuteJournal(), Catalog(store), NodeCache(cache_path(), store), metrics)
     return _train_all(arguments, peers, context)
 
 
@@ -101,7 +106,7 @@ def _train_all(
     check_parent(wanted[0], read_stage(arguments.parent_path))
     place = _workplace(arguments, peers, context)
     for spec in wanted:
-        manifest = _train_one(spec, chain, dataset, place, context.journal, cell=arguments.cell)
+        manifest = _train_one(spec, chain, dataset, place, context, cell=arguments.cell)
     if place.peers.leads:
         Path(arguments.model_path).write_bytes(dump_stage(manifest))
     return _model_facts(manifest, context.catalog)
@@ -135,21 +140,25 @@ def _train_one(
     chain: Sequence[StageSpec],
     dataset: DatasetManifest,
     place: "Workplace",
-    journal: Journal | MuteJournal,
+    context: StepContext,
     *,
     cell: str,
 ) -> StageManifest:
     from accrete.stage import run_stage
 
     title = f"{cell} stage {spec.index}/{len(chain)}".strip()
-    meter = journal.meter(title, spec.schedule.num_images_seen, "images")
-    place = replace(
-        place,
-        progress=lambda steps, loss: meter(steps * spec.schedule.batch_size, f"loss {loss:.3f}"),
-    )
+    meter = context.journal.meter(title, spec.schedule.num_images_seen, "images")
+    metrics = StageMetrics(context.metrics, spec, place.snapshot_interval_s)
+
+    def progress(steps: int, loss: float) -> None:
+        metrics.progress(steps, loss)
+        meter(steps * spec.schedule.batch_size, f"loss {loss:.3f}")
+
+    place = replace(place, progress=progress, observer=metrics)
     later = chain[spec.index] if fetches_ahead() and spec.index < len(chain) else None
     outcome = run_stage(spec, dataset, place, following=later)
-    journal.result(
+    metrics.finished(outcome.manifest, reused=outcome.reused)
+    context.journal.result(
         _stage_text(title, outcome.manifest, reused=outcome.reused),
         stage=spec.index,
         digest=spec.digest,

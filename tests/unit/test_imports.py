@@ -39,6 +39,9 @@ PURE = (
         "convergence",
         "equal_accuracy",
         "spread",
+        "instruments",
+        "stage_observer",
+        "traffic",
     ),
 )
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp")
@@ -60,7 +63,7 @@ ENVIRONMENT_READERS = {
 # Calls that make a constant and do nothing else.
 MAKES_AT_IMPORT = {
     *("TypeVar", "ParamSpec", "frozenset", "field", "re.compile"),
-    *("Peers", "torch.device"),
+    *("Peers", "torch.device", "Instrument", "StageObserver"),
     *(
         "Recipe",
         "Normalization",

@@ -188,6 +188,77 @@ def test_number_of_training_processes_that_cannot_be_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("in_pod", "host"),
+    [(None, "127.0.0.1"), ("10.0.0.1", "0.0.0.0")],  # noqa: S104
+)
+def test_metrics_are_served_on_loopback_and_in_a_pod_on_every_interface(
+    in_pod: str | None, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    if in_pod is not None:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", in_pod)
+    monkeypatch.delenv("ACCRETE_METRICS_PORT", raising=False)
+    assert settings.metrics_address() is None
+    monkeypatch.setenv("ACCRETE_METRICS_PORT", "9464")
+    assert settings.metrics_address() == (host, 9464)
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "-1", "9464.0", ":9464", "http", "²"])
+def test_metrics_port_that_is_none_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCRETE_METRICS_PORT", text)
+    match = re.escape(f"ACCRETE_METRICS_PORT is {text!r}: give a port from 1 to 65535")
+    with pytest.raises(ConfigError, match=match):
+        settings.metrics_address()
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "username", "password"),
+    [
+        ("http://gateway:9091", "http://gateway:9091", None, None),
+        ("http://gateway:9091/", "http://gateway:9091", None, None),
+        ("https://gateway/some/path/", "https://gateway/some/path", None, None),
+        ("https://me:p%40ss@gateway:1", "https://gateway:1", "me", "p@ss"),
+        ("http://me@[::1]:9091", "http://[::1]:9091", "me", None),
+    ],
+)
+def test_pushgateway_is_an_address_with_or_without_credentials(
+    text: str,
+    url: str,
+    username: str | None,
+    password: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ACCRETE_PUSHGATEWAY", raising=False)
+    assert settings.pushgateway_settings() is None
+    monkeypatch.setenv("ACCRETE_PUSHGATEWAY", text)
+    found = settings.pushgateway_settings()
+    assert found == settings.PushgatewaySettings(url=url, username=username, password=password)
+    assert password is None or password not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("gateway:9091", "gateway:9091"),
+        ("ftp://gateway", "ftp://gateway"),
+        ("http://", "http://"),
+        ("http://gateway:port", "http://gateway:port"),
+        ("http://gateway?job=x", "http://gateway?job=x"),
+        ("ftp://me:secret@gateway", "…@gateway"),
+        ("http://me:secret@gateway:port", "…@gateway:port"),
+        ("http://me:sec@ret@", "…@"),
+    ],
+)
+def test_pushgateway_that_is_no_address_is_refused_without_its_credentials(
+    text: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCRETE_PUSHGATEWAY", text)
+    match = re.escape(f"ACCRETE_PUSHGATEWAY is {shown!r}: give http://[user:password@]host:port")
+    with pytest.raises(ConfigError, match=match):
+        settings.pushgateway_settings()
+
+
+@pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
         ("ACCRETE_CACHE", "/cache", False),
