@@ -20,6 +20,7 @@ P = ParamSpec("P")
 COLOURS = {
     "ink": "#5b6470",
     "grid": "#dfe3e8",
+    "text": "#1c2128",
     "blue": "#0072b2",
     "orange": "#d55e00",
     "sky": "#56b4e9",
