@@ -58,9 +58,21 @@ bench: $(BENCH_STAMP) ## Run a script of benchmarks/: NAME=throughput ARGS='--he
 	[ -n "$(NAME)" ] || { echo "say which: make bench NAME=throughput" >&2; exit 2; }
 	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
-.PHONY: image
-image: ## Build the trainer image (needs Docker; see images/README.md)
-	docker build --file images/Dockerfile --tag accrete-trainer:0.1.0 .
+.PHONY: lock
+lock: $(STAMP) ## Write the image's lock anew, with hashes, from pyproject.toml and constraints.txt
+	echo 'setuptools>=77' | $(BIN)/uv pip compile pyproject.toml - --constraint constraints.txt \
+	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --quiet --output-file images/requirements.lock
+
+.PHONY: images
+images: ## Build the trainer image (needs Docker); BASE_IMAGE=… and others: images/README.md
+	docker build --network host --file images/Dockerfile --tag accrete-trainer:0.1.0 \
+	  $(foreach name,BASE_IMAGE TORCH_INDEX_URL PIP_INDEX_URL PIP_CERT REVISION,\
+	    $(if $($(name)),--build-arg $(name)=$($(name)))) .
+
+.PHONY: test-containers
+test-containers: $(STAMP) images ## Build the image, and run the digits pipeline in containers
+	$(BIN)/python -m pytest tests/containers $(ARGS)
 
 .PHONY: kind-up
 kind-up: ## A kind cluster with Kubeflow Pipelines and the image (needs Docker, kind, a registry)

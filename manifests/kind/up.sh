@@ -7,7 +7,7 @@ set -euo pipefail
 
 need_all
 if ! $dry_run && ! docker image inspect "$IMAGE" >/dev/null 2>&1; then
-  echo "there is no image $IMAGE: build it with \`make image\`" >&2
+  echo "there is no image $IMAGE: build it with \`make images\`" >&2
   exit 1
 fi
 

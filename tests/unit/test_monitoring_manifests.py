@@ -67,7 +67,7 @@ def check_custom_resource(document: Document) -> None:
 def test_every_object_fits_its_schema(documents: list[Document]) -> None:
     kinds = [document["kind"] for document in documents]
     assert sorted(kinds) == [
-        *("ConfigMap", "Deployment", "NetworkPolicy", "NetworkPolicy"),
+        *("ConfigMap", "Deployment", "NetworkPolicy"),
         *("PodMonitor", "PrometheusRule", "Service", "ServiceMonitor"),
     ]
     for document in documents:

@@ -21,7 +21,7 @@ def scripts() -> list[Path]:
     if done.returncode:
         pytest.skip("this is no git checkout")
     paths = [REPOSITORY / name for name in done.stdout.splitlines()]
-    return [p for p in paths if p.is_file() and (p.suffix == ".sh" or p == REPOSITORY / ".ci/run")]
+    return [p for p in paths if p.is_file() and (p.suffix == ".sh" or p.parent.name == ".ci")]
 
 
 def run(name: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -52,7 +52,15 @@ def test_every_script_passes_shellcheck() -> None:
     if not shellcheck.exists():
         pytest.skip(f"no shellcheck beside {sys.executable}: install the package's dev extra")
     found = scripts()
-    assert {path.name for path in found} >= {"up.sh", "test.sh", "down.sh", "common.sh", "run"}
+    assert {path.name for path in found} >= {
+        "up.sh",
+        "test.sh",
+        "down.sh",
+        "common.sh",
+        "base.sh",
+        "run",
+        "containers",
+    }
     done = subprocess.run(
         [shellcheck, "--external-sources", *found], capture_output=True, text=True, check=False
     )
@@ -109,7 +117,7 @@ def test_a_missing_image_and_a_silent_engine_are_one_line(tmp_path: Path) -> Non
     path = tools(tmp_path, "", has_secret=False)
     fake(tmp_path, "docker", '[ "$1" = info ]')
     done = run("up.sh", PATH=path)
-    assert done.stderr == "there is no image accrete-trainer:0.1.0: build it with `make image`\n"
+    assert done.stderr == "there is no image accrete-trainer:0.1.0: build it with `make images`\n"
     fake(tmp_path, "docker", "exit 1")
     done = run("up.sh", PATH=path)
     assert done.stderr.startswith("the Docker engine does not answer: ")
