@@ -37,7 +37,7 @@ class Cell(NamedTuple):
     """Where its figure lies between the least and the most of the map, 0..1."""
     text: str
     spread_text: str
-    """Second line; empty for one seed."""
+    """Second line; empty where seeds do not differ."""
     is_bound: bool
 
 
@@ -60,7 +60,7 @@ def images_map(
             y=rows.index(c.num_initial),
             share=_share(math.log(c.images_seen.mean), means),
             text=("≥ " if c.is_bound else "") + thousands(c.images_seen.mean),
-            spread_text=_range(c.images_seen, thousands) if c.num_seeds > 1 else "",
+            spread_text=_range(c.images_seen, thousands),
             is_bound=c.is_bound,
         )
         for c in combinations
@@ -94,7 +94,7 @@ def error_map(
             y=rows.index(c.num_initial),
             share=_share(error.mean, means),
             text=_percent(error.mean),
-            spread_text=_range(error, _percent) if c.num_seeds > 1 else "",
+            spread_text=_range(error, _percent),
             is_bound=False,
         )
         for c, error in known
@@ -137,7 +137,7 @@ def images_over_added(
         for c in line:
             if c.is_bound:
                 at = (c.num_added, c.images_seen.mean)
-                ax.annotate("≥", at, (-5, 5), textcoords="offset points", ha="right")
+                ax.annotate("≥", at, (-5, 4), textcoords="offset points", ha="right", fontsize=13)
     everything = np.array([c.images_seen for c in combinations])
     show_log(ax, "y", everything, room=0.1)
     ax.set_ylabel("images until converged")
@@ -217,5 +217,6 @@ def _percent(share: float) -> str:
 
 
 def _range(values: Spread, show: Callable[[float], str]) -> str:
-    """Return `lowest–highest`."""
-    return f"{show(values.low)}–{show(values.high)}"
+    """Return `lowest–highest`, nothing where both read the same."""
+    low, high = show(values.low), show(values.high)
+    return "" if low == high else f"{low}–{high}"

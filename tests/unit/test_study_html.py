@@ -114,12 +114,13 @@ def test_one_seed_that_did_not_converge_makes_the_mean_a_lower_bound() -> None:
     assert "No combination converged with every seed." in headline_of(data)
 
 
-def test_several_seeds_show_their_spread_in_the_map_and_one_does_not() -> None:
+def test_map_shows_the_spread_of_seeds_where_they_differ() -> None:
     data = make_study("convergence", rows=[10], columns=[5], seeds=[0, 1])
     data["cells"][0]["images_seen"], data["cells"][1]["images_seen"] = 300_000, 340_000
     assert {"320", "300–340"} <= set(texts_of(figure_of(render_study(data), "images-map")))
-    page = render_study(make_study("convergence", rows=[10], columns=[5]))
-    assert not any("–" in text for text in texts_of(figure_of(page, "images-map")))
+    data["cells"][0]["images_seen"] = 340_010
+    for page in map(render_study, (data, make_study("convergence", rows=[10], columns=[5]))):
+        assert not any("–" in text for text in texts_of(figure_of(page, "images-map")))
 
 
 def test_convergence_headline_names_the_fewest_and_the_most_images() -> None:
@@ -163,7 +164,7 @@ def test_increments_without_a_baseline_say_nothing_of_training_from_scratch(top1
     page = render_study(data)
     assert "from scratch" not in headline_of(data)
     assert "from scratch" not in texts_of(figure_of(page, "error-map"))
-    assert page.count(">From scratch<") == (0 if top1 else 1)
+    assert page.count('<th scope="row">From scratch<') == (0 if top1 else 1)
     assert "<dt>error from scratch</dt><dd>–</dd>" in page
 
 
@@ -185,8 +186,7 @@ def test_study_without_test_images_states_no_error() -> None:
 def test_page_says_how_it_was_measured_and_what_seconds_are_worth(purpose: str) -> None:
     data = make_study(purpose)
     text = visible_text(render_study(data))
-    label = "Converged" if purpose == "convergence" else "Budget"
-    assert f"{label}: {data['criterion']}." in text
+    assert text.count(data["criterion"]) == 2
     assert "econds are comparable only where nothing else ran on the machine." in text
 
 
