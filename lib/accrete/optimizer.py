@@ -38,10 +38,17 @@ def load_momentum(
             optimizer.state[parameter]["momentum_buffer"] = buffer
 
 
-def gradient_norm(optimizer: torch.optim.SGD, schedule: StageSchedule) -> float:
+def gradient_norm(optimizer: torch.optim.SGD, schedule: StageSchedule, num_steps: int) -> float:
     """Return the norm of the gradient, smoothed as momentum smooths it, weight decay included.
 
-    One batch's gradient is mostly noise; momentum sums those of about 1/(1 - momentum) batches.
+    One batch's gradient is mostly noise; momentum sums those of about 1/(1 - momentum) batches,
+    with weights that fall off. Divided by the sum of the weights it is their mean.
+
+    Args:
+        optimizer: after some steps.
+        schedule: of the stage.
+        num_steps: steps since momentum was zero, at least 1. Where it was carried over from another
+            stage, those of this one: the first few norms are too large then, never too small.
     """
     buffers = [state.get("momentum_buffer") for state in optimizer.state.values()]
     gradients = [buffer for buffer in buffers if buffer is not None]
@@ -49,4 +56,5 @@ def gradient_norm(optimizer: torch.optim.SGD, schedule: StageSchedule) -> float:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         gradients = [parameter.grad for parameter in parameters]
     norms = torch.stack(torch._foreach_norm(gradients))
-    return float(norms.norm()) * (1 - schedule.momentum)
+    momentum = schedule.momentum
+    return float(norms.norm()) * (1 - momentum) / (1 - momentum**num_steps)

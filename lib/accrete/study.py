@@ -1,6 +1,7 @@
 """Studies: a grid of runs over (n1, Δn), the paper's Tables I and II. Pure."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from accrete.codec import to_json
@@ -135,15 +136,17 @@ def _run_figures(cell: Cell, stages: Sequence[StageManifest]) -> dict[str, Any]:
 
 
 def _baseline(sweep: Sweep, manifests: Manifests) -> dict[str, Any] | None:
-    """Return the run from scratch of a study that has one."""
-    for cell in sweep.cells:
-        if cell.kind == "scratch":
-            (stage,) = manifests[cell.name]
-            return {
-                "num_classes": cell.num_classes,
-                "images_seen": stage.result.images_seen,
-                "top1": stage.result.top1,
-                "train_s": stage.times.train_s,
-                "budget_epochs": stage.result.images_seen / _images(sweep, 0, cell.num_classes),
-            }
-    return None
+    """Return the mean of the runs from scratch of a study that has some, one a seed."""
+    cells = [cell for cell in sweep.cells if cell.kind == "scratch"]
+    if not cells:
+        return None
+    stages = [stage for cell in cells for stage in manifests[cell.name]]
+    images_seen = fmean(stage.result.images_seen for stage in stages)
+    top1s = [stage.result.top1 for stage in stages if stage.result.top1 is not None]
+    return {
+        "num_classes": cells[0].num_classes,
+        "images_seen": round(images_seen),
+        "top1": fmean(top1s) if top1s else None,
+        "train_s": fmean(stage.times.train_s for stage in stages),
+        "budget_epochs": images_seen / _images(sweep, 0, cells[0].num_classes),
+    }

@@ -142,15 +142,16 @@ def make_study(options: dict[str, Any], local: bool) -> PipelineRequest:
         for initial, added in pairs
     ]
     if purpose == "increments":
-        cells.append(
+        cells += [
             Cell(
-                name=f"scratch-s{options['seed']}",
+                name=f"scratch-s{seed}",
                 kind="scratch",
                 stage_sizes=(total,),
                 recipe=recipe,
-                seed=options["seed"],
+                seed=seed,
             )
-        )
+            for seed in _seeds(options)
+        ]
     sweep = Sweep(
         purpose=purpose,
         rule=f"{_counted(len(pairs), 'pair')} of initial and added classes, "

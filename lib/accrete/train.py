@@ -126,7 +126,9 @@ def train(
             watcher.progress(state.position, mean_loss)
             if state.position < schedule.num_steps:
                 state.stopped = reason_to_stop(
-                    schedule, state.history, lambda: gradient_norm(optimizer, schedule)
+                    schedule,
+                    state.history,
+                    lambda: gradient_norm(optimizer, schedule, state.position),
                 )
         if watcher.wants_state():
             state.loss_sum = float(loss_sum)
