@@ -55,9 +55,12 @@ from accrete.store import ObjectStore
 class Bench:
     """Runs cells on one source."""
 
-    def __init__(self, options: argparse.Namespace, catalog: Catalog) -> None:
-        """Count the source's images."""
+    def __init__(
+        self, options: argparse.Namespace, catalog: Catalog, recorded: Sequence[Cell]
+    ) -> None:
+        """Count the source's images; `recorded` are cells from scratch that need not be run."""
         self._options, self._catalog = options, catalog
+        self._recorded = {(cell.budget_epochs, cell.seed) for cell in recorded}
         self._source = SourceConfig(kind=options.source, location=options.data)
         self._counts = training_counts(open_source(self._source).counts(), self._source)
         self._cache = NodeCache(home_path() / "cache", catalog.store)
@@ -80,11 +83,11 @@ class Bench:
             self._extended(order, finished, old, budget, seed)
             for budget in map(float, self._options.extended.split(","))
         ]
-        if not self._options.scratch_from:
-            cells += [
-                self._from_scratch(order, budget, seed)
-                for budget in map(float, self._options.scratch.split(","))
-            ]
+        cells += [
+            self._from_scratch(order, budget, seed)
+            for budget in map(float, self._options.scratch.split(","))
+            if (budget, seed) not in self._recorded
+        ]
         return cells
 
     def _finished(self, names: tuple[str, ...], seed: int) -> tuple[StageManifest, DatasetManifest]:
@@ -211,7 +214,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=LR, help="peak rate of the extension")
     parser.add_argument("--extended", default="0.5,1,2,4", help="its budgets, in epochs over all")
     parser.add_argument("--scratch", default="5,7,10,14", help="budgets from scratch, in epochs")
-    parser.add_argument("--scratch-from", type=Path, help="results of samples_to_accuracy instead")
+    parser.add_argument("--scratch-from", type=Path, help="results of samples_to_accuracy to use")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--store", default="s3://accrete/bench-extend", help="keeps the stages")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results file")
@@ -225,7 +228,7 @@ def main() -> None:
     with embedded_store(home_path()) as settings:
         store = ObjectStore(settings, parse_store_uri(options.store))
         store.check()
-        bench = Bench(options, Catalog(store))
+        bench = Bench(options, Catalog(store), cells)
         for seed in range(options.seeds):
             cells += bench.cells(seed)
     rows = comparison(cells)
