@@ -26,7 +26,7 @@ class StageSpec:
     """The stage's identity."""
     parent: str | None
     """Identity of stage j - 1, or of the run's base; None for the first stage without one."""
-    base: FileRef | None
+    base: FileRef | None = None
     """Checkpoint of the run's base, where that is the parent."""
     class_names: tuple[str, ...]
     """Seen classes, by label."""
