@@ -17,7 +17,7 @@ import urllib3
 
 from accrete.embedded import START_TIMEOUT_S, EmbeddedPaths, write_private
 from accrete.errors import StoreError
-from accrete.ports import free_ports
+from accrete.ports import free_ports, remove_sockets
 from accrete.processes import die_with_parent
 from accrete.settings import DEFAULT_STORE, StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
@@ -37,7 +37,7 @@ def keep(home: Path) -> None:
     paths = EmbeddedPaths(home)
     with paths.owner_lock.open("a") as owner, paths.clients_lock.open("a") as clients:
         _take_ownership(owner)
-        server, settings = _start(paths)
+        server, settings, ports = _start(paths)
         try:
             state = {"pid": os.getpid(), "endpoint": settings.endpoint}
             state |= {"access_key": settings.access_key, "secret_key": settings.secret_key}
@@ -47,6 +47,7 @@ def keep(home: Path) -> None:
         finally:
             paths.server.unlink(missing_ok=True)
             _stop(server)
+            remove_sockets(ports)
 
 
 def _take_ownership(owner: IO[str]) -> None:
@@ -70,7 +71,7 @@ def _nobody_left(clients: IO[str]) -> bool:
     return True
 
 
-def _start(paths: EmbeddedPaths) -> tuple[subprocess.Popen[bytes], StoreSettings]:
+def _start(paths: EmbeddedPaths) -> tuple[subprocess.Popen[bytes], StoreSettings, list[int]]:
     """Start the server; again on other ports if one was taken in between."""
     access_key, secret_key = _credentials(paths)
     for _ in range(_START_TRIES):
@@ -84,8 +85,9 @@ def _start(paths: EmbeddedPaths) -> tuple[subprocess.Popen[bytes], StoreSettings
             endpoint=f"http://127.0.0.1:{ports[3]}", access_key=access_key, secret_key=secret_key
         )
         if _comes_up(server, settings):
-            return server, settings
+            return server, settings, ports
         _stop(server)
+        remove_sockets(ports)
     raise StoreError("SeaweedFS does not come up; the lines above are its own")
 
 

@@ -124,7 +124,11 @@ def _comparison_lines(figures: Mapping[str, Any]) -> tuple[list[str], dict[str, 
 def _ratio_text(row: Mapping[str, Any]) -> str:
     if row["ratio"] is None:
         return "from scratch has no such accuracy within the budgets tried: no ratio"
-    spread = "" if row["low"] is None else f" ({row['low']:.2f}–{row['high']:.2f})"
+    spread = (
+        ""
+        if row["low"] is None or row["num_seeds"] == 1
+        else f" ({row['low']:.2f}–{row['high']:.2f})"
+    )
     return f"from scratch costs {row['ratio']:.2f}× as much{spread} for the same accuracy"
 
 

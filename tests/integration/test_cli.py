@@ -255,10 +255,10 @@ def test_the_options_of_run_are_frozen() -> None:
         alpha initial step stages class-order order-seed counts dataset
         costs stage-seconds images-per-second max-stages min-classes
         source data image-column label-column image-size test-fraction validation-fraction
-        split-seed on-bad-image model width bn-after-relu
+        only-classes split-seed on-bad-image model width bn-after-relu
         recipe epochs budget-epochs batch-size lr weight-decay label-smoothing flip crop-padding
         carry-momentum image-sides precision compile deterministic stop-gradient stop-patience
-        seed name store endpoint experiment watch
+        seed name store endpoint runner experiment watch
         image pull-policy pull-secret gpus max-gpus-per-node gpu-resource gpu-kind gpu-label
         cpu memory shared-memory data-memory node-selector toleration spot cache-claim
         pushgateway retries step-timeout run-ttl store-config"""

@@ -61,7 +61,8 @@ class StorePod:
             path.mkdir()
             if not os.geteuid():
                 os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
-        master, volume, filer, s3 = free_ports(4)
+        user = os.geteuid() or UNPRIVILEGED
+        master, volume, filer, s3 = free_ports(4, user)
         self.ports = {9333: master, 8080: volume, 8888: filer, 8333: s3}
         self.endpoint = f"http://{S3_ADDRESS}:{s3}"
         weed = shutil.which("weed", path=str(Path(sys.executable).parent))

@@ -39,7 +39,7 @@ def test_staged_training_is_set_beside_training_from_scratch(cli: Cli, tmp_path:
 
     again = cli("compare", *options, "--name", "both")
     assert again.returncode == 0, again.stderr
-    assert again.stderr.count("reused") == 5
+    assert again.stderr.count("reused") == 6  # the data set, and five stages
     assert report_of(tmp_path, "both")["cells"] == report["cells"]
 
     status = cli("status", "both")
