@@ -73,7 +73,10 @@ def check_windows(schedules: Sequence[StageSchedule]) -> None:
         assert schedule.first_step == end
         assert schedule.num_steps >= 1
         end += schedule.num_steps
-    assert {schedule.total_steps for schedule in schedules} == {end}
+        if schedule.lr_scope == "stage":
+            assert schedule.total_steps == end
+        else:
+            assert schedule.total_steps == schedules[-1].first_step + schedules[-1].num_steps
 
 
 def test_default_budget_is_seven_epochs_over_all_images() -> None:
@@ -170,6 +173,13 @@ def test_paper_recipe_splits_three_hundred_epochs_evenly_over_the_stages() -> No
     running = itertools.accumulate(60 * classes * 500 for classes in (10, 20, 40, 80, 100))
     assert [s.first_step + s.num_steps for s in schedules] == [r // 128 for r in running]
     assert {s.batch_size for s in schedules} == {128}
+
+
+def test_plans_that_begin_alike_share_schedules_where_each_stage_has_its_own_rate() -> None:
+    longer = dataclasses.replace(CIFAR100, stage_sizes=(10, 10, 20, 60))
+    own = Recipe(lr_scope="stage", epochs=(2.0,) * 5)
+    first = resolve(own, CIFAR100, 32)[:3]
+    assert first == resolve(dataclasses.replace(own, epochs=(2.0,) * 4), longer, 32)[:3]
 
 
 def test_paper_recipe_trains_one_stage_for_three_hundred_epochs() -> None:
