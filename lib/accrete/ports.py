@@ -10,7 +10,7 @@ from accrete.errors import AccreteError
 
 GRPC_OFFSET = 10_000
 
-_SOCKETS = Path("/tmp")  # noqa: S108  where SeaweedFS puts its own, named by port
+_SOCKETS = "/tmp"  # noqa: S108  where SeaweedFS puts its own, named by port
 
 
 def free_ports(count: int, user: int | None = None) -> list[int]:
@@ -67,5 +67,5 @@ def _sockets_of(port: int) -> list[Path]:
     return [
         path
         for number in (port, port + GRPC_OFFSET)
-        for path in _SOCKETS.glob(f"seaweedfs-*-{number}.sock")
+        for path in Path(_SOCKETS).glob(f"seaweedfs-*-{number}.sock")
     ]
