@@ -11,6 +11,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 ARGS ?=
 NAME ?=
+WORKERS ?= auto
 
 .PHONY: help
 help: ## List the targets
@@ -30,8 +31,8 @@ run: $(STAMP) ## Train digits in four stages on this machine; ARGS='--alpha 0.5'
 	$(BIN)/accrete run $(ARGS)
 
 .PHONY: test
-test: $(STAMP) ## All tests that need no GPU, cluster or Docker
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## All tests that need no GPU, cluster or Docker; WORKERS=0 for one process
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP) ## ruff: style and likely bugs

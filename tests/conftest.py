@@ -14,11 +14,12 @@ import pytest
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog
 from accrete.embedded import embedded_store
-from accrete.processes import share_cpus_well
+from accrete.processes import available_cpus, share_cpus_well
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 
-share_cpus_well()  # before any test imports torch: the machine may be busy
+# Before any test imports torch: the machine may be busy, if only with the other workers' tests.
+share_cpus_well(among=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 # How long an example takes says nothing of the code where the machine is busy.
 hypothesis.settings.register_profile("accrete", deadline=None)
 hypothesis.settings.load_profile("accrete")
@@ -29,6 +30,11 @@ ROOT = Path(__file__).parent.parent
 CIFAR100 = os.environ.get("ACCRETE_TEST_CIFAR100")
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Each worker has a store and a torch of its own; few CPUs and gigabytes feed few of them."""
+    return min(4, available_cpus())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
