@@ -34,13 +34,28 @@ class Catalog:
     def prepared_dataset(self, fingerprint: str) -> DatasetManifest | None:
         """Return the data set that a source became, if it and all its shards are stored."""
         note = self._read_json(keys.prepared_key(fingerprint))
-        if not isinstance(note, dict) or "dataset" not in note:
+        if not _is_prepared_note(note):
             return None
         try:
             manifest = self.dataset(str(note["dataset"]))
         except ObjectMissingError:
             return None
         return manifest if self.missing_object(dataset_objects(manifest)) is None else None
+
+    def prepared_datasets(self) -> dict[str, str | None]:
+        """Return the data set of each source that was prepared, by the source's fingerprint.
+
+        None stands for a note that was damaged: preparing the source again replaces it.
+        """
+        found: dict[str, str | None] = {}
+        for key in self.store.list_keys(keys.prepared_prefix()):
+            try:
+                note = self._read_json(key)
+            except IntegrityError:
+                note = None
+            fingerprint = key.removeprefix(keys.prepared_prefix()).removesuffix(".json")
+            found[fingerprint] = str(note["dataset"]) if _is_prepared_note(note) else None
+        return found
 
     def dataset(self, digest: str) -> DatasetManifest:
         """Return a dataset manifest.
@@ -64,11 +79,10 @@ class Catalog:
         Raises:
             IntegrityError: it was changed, or an object that it names is gone.
         """
-        key = keys.stage_key(digest)
-        data = self._read_json(key)
-        if data is None:
+        manifest = self.stage_manifest(digest)
+        if manifest is None:
             return None
-        manifest = load_stage(data, digest, self.store.uri(key))
+        key = keys.stage_key(digest)
         for ref in (manifest.checkpoint, manifest.metrics):
             if not self.store.has_object(object_ref(ref)):
                 raise IntegrityError(
@@ -76,6 +90,16 @@ class Catalog:
                     "which is gone or has another size: delete the manifest and run again"
                 )
         return manifest
+
+    def stage_manifest(self, digest: str) -> StageManifest | None:
+        """Return a stage's manifest whether or not its objects are stored, None without one.
+
+        Raises:
+            IntegrityError: it was changed.
+        """
+        key = keys.stage_key(digest)
+        data = self._read_json(key)
+        return None if data is None else load_stage(data, digest, self.store.uri(key))
 
     def create_stage(self, manifest: StageManifest) -> StageManifest:
         """Publish a stage whose objects are stored; return it, or what another attempt published.
@@ -106,6 +130,10 @@ class Catalog:
     def _read_json(self, key: str) -> Any:
         data = self.store.read_note(key)
         return None if data is None else parse_json(data, self.store.uri(key))
+
+
+def _is_prepared_note(note: Any) -> bool:
+    return isinstance(note, dict) and isinstance(note.get("dataset"), str)
 
 
 def parse_json(data: bytes, place: str) -> Any:

@@ -21,6 +21,7 @@ from accrete.plan_text import plan_json, plan_text
 from accrete.requests import class_counts, cost_model, make_plan, source_config, warn_about
 from accrete.run_command import ENV_PREFIX
 from accrete.settings import default_store_uri
+from accrete.store_commands import forget, gc, ls, show, verify
 
 if TYPE_CHECKING:
     pass
@@ -54,7 +55,7 @@ class _PipelineGroup(click.Group):
 
 @click.group(
     cls=_PipelineGroup,
-    commands=[predict, export],
+    commands=[predict, export, ls, show, verify, gc, forget],
     context_settings={"max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="accrete")

@@ -2,6 +2,7 @@
 
 import re
 
+_OBJECT = re.compile(r"objects/[0-9a-f]{2}/([0-9a-f]{64})")
 _SNAPSHOT = re.compile(r"(\d{10})-(\d{1,15})-([0-9a-f]{64})\.safetensors")
 
 
@@ -10,9 +11,30 @@ def object_key(sha256: str) -> str:
     return f"objects/{sha256[:2]}/{sha256}"
 
 
+def object_prefix() -> str:
+    """Prefix of all immutable objects."""
+    return "objects/"
+
+
+def parse_object_key(key: str) -> str | None:
+    """Return the SHA-256 that an immutable object's key names, None for another key."""
+    match = _OBJECT.fullmatch(key)
+    return match[1] if match else None
+
+
+def dataset_prefix() -> str:
+    """Prefix of all dataset manifests."""
+    return "datasets/"
+
+
 def dataset_key(digest: str) -> str:
     """Key of a dataset manifest."""
     return f"datasets/{digest}/manifest.json"
+
+
+def prepared_prefix() -> str:
+    """Prefix of the notes that lead from a source to its data set."""
+    return "prepared/"
 
 
 def prepared_key(fingerprint: str) -> str:
@@ -20,14 +42,24 @@ def prepared_key(fingerprint: str) -> str:
     return f"prepared/{fingerprint}.json"
 
 
+def stage_prefix() -> str:
+    """Prefix of all stage manifests."""
+    return "stages/"
+
+
 def stage_key(digest: str) -> str:
     """Key of a stage manifest."""
     return f"stages/{digest}/manifest.json"
 
 
-def snapshot_prefix(stage: str) -> str:
-    """Prefix of the snapshots of a stage that is being trained."""
-    return f"snapshots/{stage}/"
+def snapshot_prefix(stage: str | None = None) -> str:
+    """Prefix of the snapshots of a stage that is being trained; None: of all stages."""
+    return f"snapshots/{stage}/" if stage else "snapshots/"
+
+
+def collection_key() -> str:
+    """Key of the note that says when unnamed objects were last removed, and whether they are."""
+    return "collection.json"
 
 
 def snapshot_key(stage: str, position: int, sha256: str, num_bytes: int) -> str:
@@ -42,8 +74,13 @@ def parse_snapshot_key(key: str) -> tuple[int, int, str] | None:
 
 
 def run_prefix() -> str:
-    """Prefix of everything that belongs to a run and not to its content."""
+    """Prefix of everything that belongs to runs and not to their content."""
     return "runs/"
+
+
+def run_folder(name: str) -> str:
+    """Prefix of everything that belongs to a run and not to its content."""
+    return f"{run_prefix()}{name}/"
 
 
 def run_key(name: str) -> str:

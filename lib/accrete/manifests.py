@@ -260,7 +260,7 @@ def load_dataset(data: Any, digest: str, place: str) -> DatasetManifest:
         IntegrityError: its content does not have the digest it was asked for by.
     """
     manifest = from_json(DatasetManifest, data, place)
-    _check_format(manifest.format, place)
+    check_format(manifest.format, place)
     if manifest.digest != digest:
         raise IntegrityError(
             f"{place} has digest {manifest.digest[:12]}… instead of {digest[:12]}…: "
@@ -280,7 +280,7 @@ def load_stage(data: Any, digest: str, place: str) -> StageManifest:
     if content is None or data.get("sha256") != sha256_of_json(content):
         raise IntegrityError(f"{place} was changed: delete it and run again")
     manifest = from_json(StageManifest, content, place)
-    _check_format(manifest.format, place)
+    check_format(manifest.format, place)
     if manifest.digest != digest:
         raise IntegrityError(
             f"{place} is of stage {manifest.digest[:12]}… instead of {digest[:12]}…: "
@@ -289,7 +289,12 @@ def load_stage(data: Any, digest: str, place: str) -> StageManifest:
     return manifest
 
 
-def _check_format(version: int, place: str) -> None:
+def check_format(version: int, place: str) -> None:
+    """Refuse what another version of accrete stored.
+
+    Raises:
+        IntegrityError: it has another format than FORMAT.
+    """
     if version != FORMAT:
         raise IntegrityError(
             f"{place} has format {version}, this accrete reads {FORMAT}: use a matching version"

@@ -11,7 +11,7 @@ from accrete.codec import from_json, to_json
 from accrete.config import RunConfig
 from accrete.digest import canonical_json
 from accrete.errors import RunNameTakenError, RunNotFoundError
-from accrete.manifests import FORMAT, DatasetManifest
+from accrete.manifests import FORMAT, DatasetManifest, check_format
 from accrete.store import ObjectStore
 from accrete.sweep import Sweep
 
@@ -53,7 +53,9 @@ def parse_record(data: bytes, place: str) -> RunRecord:
     Raises:
         ConfigError, IntegrityError: it is none.
     """
-    return from_json(RunRecord, parse_json(data, place), place)
+    record = from_json(RunRecord, parse_json(data, place), place)
+    check_format(record.format, place)
+    return record
 
 
 def dump_record(record: RunRecord) -> bytes:
@@ -160,7 +162,9 @@ def parse_sweep_record(data: bytes, place: str) -> SweepRecord:
     Raises:
         ConfigError, IntegrityError: it is none.
     """
-    return from_json(SweepRecord, parse_json(data, place), place)
+    record = from_json(SweepRecord, parse_json(data, place), place)
+    check_format(record.format, place)
+    return record
 
 
 def dump_sweep_record(record: SweepRecord) -> bytes:

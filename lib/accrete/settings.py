@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -31,6 +32,8 @@ DEFAULT_STORE = "s3://accrete"
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_DURATION = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
+_TIMES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([KMGT]i?|)")
 
 
@@ -239,6 +242,18 @@ def place_among_nodes() -> tuple[int, int]:
         if not os.environ.get(name):
             raise ConfigError(f"PET_NNODES is {count} but {name} is not set: a TrainJob sets both")
     return int(rank), int(count)
+
+
+def parse_duration(text: str, what: str) -> timedelta:
+    """Return the time of a text such as `30m`, `24h` or `7d`.
+
+    Raises:
+        ConfigError: not of that form, or over ten years.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or (found := timedelta(**{_TIMES[match[2]]: int(match[1])})).days > 3650:
+        raise ConfigError(f"{what} is {text!r}: give a time such as 30m, 24h or 7d")
+    return found
 
 
 def parse_bytes(text: str, what: str) -> int:

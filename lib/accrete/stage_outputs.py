@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from accrete.catalog import Catalog, object_ref
 from accrete.chain import StageSpec
 from accrete.checkpoint import CheckpointInfo, save_checkpoint
 from accrete.codec import to_json
+from accrete.collection_mark import CollectionWatch
 from accrete.device import device_name, versions
 from accrete.digest import canonical_json, sha256_of_file
 from accrete.evaluate import Evaluation
@@ -73,12 +75,17 @@ def push_outputs(
     """
     store = catalog.store
     pushed_before = store.traffic.pushed_bytes
+    watch = CollectionWatch(store)
     with TemporaryDirectory(dir=cache.work_path, prefix="stage-") as folder:
-        metrics = _push_metrics(spec, outputs, catalog, Path(folder) / "metrics.json")
+        metrics_path = Path(folder) / "metrics.json"
+        metrics_path.write_bytes(canonical_json(to_json(_metrics(spec, outputs))))
         path = Path(folder) / "checkpoint.safetensors"
         info = _checkpoint_info(spec, dataset)
         save_checkpoint(path, outputs.model.state_dict(), outputs.momentum, info)
-        checkpoint = _push(catalog, path)
+        while True:
+            metrics, checkpoint = _push(catalog, metrics_path), _push(catalog, path)
+            if not watch.was_disturbed():
+                break
         cache.adopt(object_ref(checkpoint), path)
     seconds = times()
     return StageManifest(
@@ -136,9 +143,9 @@ def _result(spec: StageSpec, outputs: StageOutputs, train_s: float) -> StageResu
     )
 
 
-def _push_metrics(spec: StageSpec, outputs: StageOutputs, catalog: Catalog, path: Path) -> FileRef:
-    """Store what is too long for the manifest."""
-    content = {
+def _metrics(spec: StageSpec, outputs: StageOutputs) -> dict[str, Any]:
+    """Return what is too long for the manifest."""
+    return {
         "stage": spec.digest,
         "class_names": spec.class_names,
         "history": outputs.state.history,
@@ -150,11 +157,11 @@ def _push_metrics(spec: StageSpec, outputs: StageOutputs, catalog: Catalog, path
             "validation": outputs.validation.confusion if outputs.validation else None,
         },
     }
-    path.write_bytes(canonical_json(to_json(content)))
-    return _push(catalog, path)
 
 
 def _push(catalog: Catalog, path: Path) -> FileRef:
     ref = FileRef(sha256=sha256_of_file(path), num_bytes=path.stat().st_size)
-    catalog.store.push_file(object_ref(ref), path)
+    # Anew, even over what an earlier attempt left: nothing names it yet, and a collection takes
+    # what is unnamed and old.
+    catalog.store.push_file(object_ref(ref), path, renew=True)
     return ref

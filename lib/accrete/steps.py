@@ -13,6 +13,7 @@ from accrete import keys
 from accrete.catalog import Catalog
 from accrete.chain import stage_chain
 from accrete.codec import from_json
+from accrete.collection_mark import CollectionWatch
 from accrete.config import RunConfig
 from accrete.errors import ConfigError, IntegrityError
 from accrete.extension import extension_of
@@ -69,16 +70,20 @@ def prepare_step(
                 f"the pipeline was compiled for {int(num_stages)} stages, its config has "
                 f"{planned}: compile it again"
             )
-        prepared = prepare(
-            run.source,
-            run.plan,
-            context.catalog,
-            context.cache.work_path,
-            lambda total: context.journal.meter("prepare", total, "images"),
-            extension=extension_of(run, context.catalog),
-        )
-        manifest = prepared.manifest
-        record = _claim(sweep or run, run_name, manifest, context.catalog.store)
+        watch = CollectionWatch(context.catalog.store, context.journal.say)
+        while True:
+            prepared = prepare(
+                run.source,
+                run.plan,
+                context.catalog,
+                context.cache.work_path,
+                lambda total: context.journal.meter("prepare", total, "images"),
+                extension=extension_of(run, context.catalog),
+            )
+            manifest = prepared.manifest
+            record = _claim(sweep or run, run_name, manifest, context.catalog.store)
+            if not watch.was_disturbed():
+                break  # the record stands, and protects all that it names
         Path(dataset_path).write_bytes(dump_dataset(manifest))
         Path(plan_path).write_bytes(record)
         facts = _dataset_facts(manifest, context.catalog)

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -56,6 +57,20 @@ class ObjectRef:
     """64 hex digits; also its key."""
     num_bytes: int
     """Its size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object as the store lists it."""
+
+    key: str
+    """Its key, below the store's prefix."""
+    num_bytes: int
+    """Its size."""
+    etag: str
+    """The store's own name of its content."""
+    modified_at: datetime
+    """When it was last written, by the store's clock, in whole seconds."""
 
 
 class ObjectStore:
@@ -191,9 +206,33 @@ class ObjectStore:
             raise
         self.traffic.add_pulled(ref.num_bytes, time.monotonic() - started)
 
-    def push_file(self, ref: ObjectRef, path: Path) -> bool:
-        """Upload a file under its content's key; return False where it was there already."""
-        if self.has_object(ref):
+    def hash_object(self, key: str) -> tuple[str, int]:
+        """Return SHA-256 and size in bytes of an object as it is stored.
+
+        Raises:
+            ObjectMissingError: there is no such object.
+        """
+
+        def read() -> tuple[str, int]:
+            hasher, num_bytes = hashlib.sha256(), 0
+            response = self._client.get_object(self.address.bucket, self._full(key))
+            with _released(response):
+                for chunk in response.stream(_CHUNK_BYTES):
+                    hasher.update(chunk)
+                    num_bytes += len(chunk)
+            return hasher.hexdigest(), num_bytes
+
+        return self._retried(read, key)
+
+    def push_file(self, ref: ObjectRef, path: Path, *, renew: bool = False) -> bool:
+        """Upload a file under its content's key; return False where it was there already.
+
+        Args:
+            ref: what it is.
+            path: the file.
+            renew: upload it even so: it is as young as its upload then (see collection_mark.py).
+        """
+        if not renew and self.has_object(ref):
             return False
         key = keys.object_key(ref.sha256)
         started = time.monotonic()
@@ -224,18 +263,38 @@ class ObjectStore:
 
         return b"" if length == 0 else self._retried(read, key)
 
-    def list_objects(self, prefix: str) -> Iterator[tuple[str, int, str]]:
-        """Yield (key, size in bytes, ETag) of the objects below a prefix, sorted by the store."""
+    def list_objects(self, prefix: str) -> Iterator[Listed]:
+        """Yield the objects below a prefix, sorted by the store."""
         with self._explained(prefix):
             for item in self._client.list_objects(
                 self.address.bucket, prefix=self._full(prefix), recursive=True
             ):
-                key = str(item.object_name)[len(self.address.prefix) :]
-                yield key, int(item.size or 0), str(item.etag)
+                yield Listed(
+                    key=str(item.object_name)[len(self.address.prefix) :],
+                    num_bytes=int(item.size or 0),
+                    etag=str(item.etag),
+                    modified_at=item.last_modified or datetime.max.replace(tzinfo=UTC),
+                )
 
     def list_keys(self, prefix: str) -> list[str]:
         """Return the keys below a prefix."""
-        return [key for key, _, _ in self.list_objects(prefix)]
+        return [listed.key for listed in self.list_objects(prefix)]
+
+    def clock(self) -> datetime:
+        """Return the time by the store's clock, in whole seconds; ours may be off.
+
+        Raises:
+            StoreError: its answer does not tell.
+        """
+        with self._explained(""):
+            answer = self._http.request("HEAD", self.settings.endpoint)
+            try:
+                return parsedate_to_datetime(answer.headers["Date"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise StoreError(
+                    f"the object store at {self.settings.endpoint} does not tell the time: "
+                    "it sends no Date header"
+                ) from error
 
     def uri(self, key: str) -> str:
         """Return the s3:// address of a key, for messages."""

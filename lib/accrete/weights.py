@@ -117,7 +117,7 @@ def store_weights(weights: Weights, catalog: Catalog, dataset: str | None) -> Ba
         path = Path(folder) / "checkpoint.safetensors"
         save_checkpoint(path, weights.network.state_dict(), {}, info)
         ref = FileRef(sha256=sha256_of_file(path), num_bytes=path.stat().st_size)
-        catalog.store.push_file(object_ref(ref), path)
+        catalog.store.push_file(object_ref(ref), path, renew=True)
     return BaseModel(
         origin=weights.origin,
         identity=ref.sha256,

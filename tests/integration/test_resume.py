@@ -76,7 +76,7 @@ def undisturbed(
     arguments = (store_settings, address, manifest.digest, str(tmp_path / "other"), 1e5)
     process = context.Process(target=attempt, args=arguments)
     process.start()
-    process.join(120)
+    process.join(400)
     assert process.exitcode == 0
     (spec,) = stage_chain(long_stage(), manifest)
     stage = catalog.stage(spec.digest)

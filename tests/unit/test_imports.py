@@ -49,7 +49,10 @@ COMPUTE = (
     *("train", "step", "optimizer", "batches", "augmentation", "draws", "order", "image_source"),
     *("residence", "peers", "model", "evaluate", "compilation"),
 )
-STORAGE = ("store", "cache", "catalog", "prefetch")
+STORAGE = (
+    *("store", "cache", "catalog", "prefetch", "inventory", "lineage", "verification"),
+    *("collector", "collection_mark", "cache_collection", "forgetting"),
+)
 # The one place that reads the environment, and the modules that start child processes with it.
 # settings reads it; the others start processes, or set it for them and for libgomp.
 ENVIRONMENT_READERS = {
@@ -71,6 +74,8 @@ MAKES_AT_IMPORT = {
         "urllib3.Retry",
         "click.Path",
         "click.Choice",
+        "click.option",
+        "timedelta",
         "optgroup.option",
         "_group",
     ),

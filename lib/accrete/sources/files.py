@@ -109,9 +109,9 @@ class S3Files:
         self._store.check()
         self._sizes: dict[str, int] = {}
         self._tags: dict[str, str] = {}
-        for name, size, etag in self._store.list_objects(""):
-            self._sizes[name] = size
-            self._tags[name] = f"{etag}/{size}"
+        for listed in self._store.list_objects(""):
+            self._sizes[listed.key] = listed.num_bytes
+            self._tags[listed.key] = f"{listed.etag}/{listed.num_bytes}"
         if not self._sizes:
             raise SourceError(f"--data {location} holds no object: check bucket and prefix")
 

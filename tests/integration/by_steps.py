@@ -1,0 +1,42 @@
+"""A run made by its steps' own functions, in this process: quick, and to be interfered with."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from accrete.codec import to_json, without_nones
+from accrete.config import RunConfig
+from accrete.steps import prepare_step, train_step
+from accrete.store import ObjectStore
+
+
+def enter_pod(store: ObjectStore, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the environment of a pod, until the test ends."""
+    for name, value in store.settings.as_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ACCRETE_CACHE", str(cache))
+
+
+def run_by_steps(store: ObjectStore, name: str, config: RunConfig, *, num_stages: int = 0) -> None:
+    """Prepare a run's data set and train its first stages."""
+    with TemporaryDirectory() as folder:
+        dataset, plan = str(Path(folder) / "dataset"), str(Path(folder) / "plan")
+        prepare_step(
+            config=without_nones(to_json(config)),
+            num_stages=len(config.plan.stage_sizes),
+            run_name=name,
+            store_uri=str(store.address),
+            dataset_path=dataset,
+            plan_path=plan,
+        )
+        if num_stages:
+            train_step(
+                stages=range(1, num_stages + 1),
+                run_name=name,
+                store_uri=str(store.address),
+                dataset_path=dataset,
+                plan_path=plan,
+                parent_path=None,
+                model_path=str(Path(folder) / "model"),
+            )
