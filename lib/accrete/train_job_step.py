@@ -111,7 +111,14 @@ class _Nodes:
         """
         cluster = cluster_settings()
         job = self._job(spec, cluster, store_uri, data_memory)
-        wait = TrainJobWait(TrainJobApi(cluster), job, wait_s=wait_s, say=self._context.journal.say)
+        wait = TrainJobWait(
+            TrainJobApi(cluster),
+            job,
+            wait_s=wait_s,
+            say=self._context.journal.say,
+            # It waits, and does not hang: the nodes have figures of their own that say if they do.
+            looked=self._context.metrics.progressed,
+        )
         before = self._document().get("attempt")
         try:
             wait.until_complete()

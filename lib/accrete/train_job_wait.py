@@ -31,6 +31,7 @@ class TrainJobWait:
         *,
         wait_s: float,
         say: Callable[[str], None],
+        looked: Callable[[], None] = lambda: None,
         patience_s: float = _PATIENCE_S,
     ) -> None:
         """Prepare; asks for nothing yet.
@@ -40,9 +41,11 @@ class TrainJobWait:
             job: what is to run; its name says which.
             wait_s: how long it may wait until all its nodes are there.
             say: told what happens, in lines for people.
+            looked: called each time that the API said how the job stands.
             patience_s: how long the API may not answer.
         """
         self._api, self._job, self._say = api, job, say
+        self._looked = looked
         self._wait_s, self._patience_s = wait_s, patience_s
         self._name = str(job["metadata"]["name"])
         self._uid: str | None = None
@@ -82,6 +85,7 @@ class TrainJobWait:
             try:
                 found = self._api.find(self._name)
                 silent_since = None
+                self._looked()
                 if found is None:
                     self._create()
                 elif self._is_complete(found):

@@ -62,10 +62,16 @@ class Waiting:
 
     def __init__(self, wait_s: float = 60, patience_s: float = 60) -> None:
         self.lines: list[str] = []
+        self.looks: list[float] = []
         self.error: BaseException | None = None
         api = TrainJobApi(settings.cluster_settings())
         self.wait = TrainJobWait(
-            api, job_for_tests(), wait_s=wait_s, patience_s=patience_s, say=self.lines.append
+            api,
+            job_for_tests(),
+            wait_s=wait_s,
+            patience_s=patience_s,
+            say=self.lines.append,
+            looked=lambda: self.looks.append(time.monotonic()),
         )
         self.thread = Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -105,6 +111,7 @@ def test_a_job_is_created_watched_and_found_complete(cluster: Cluster) -> None:
     assert waiting.lines[0] == f"TrainJob {name} is created in accrete"
     assert waiting.lines[-1] == f"TrainJob {name} is complete"
     assert cluster.num_created == 1
+    assert len(waiting.looks) >= 2  # or monitoring would take the wait for a standstill
     assert (cluster.folder / "token").read_text() not in "".join(waiting.lines)
 
 
