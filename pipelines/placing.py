@@ -7,6 +7,8 @@ from accrete.settings import (
     ENV_ACCESS_KEY,
     ENV_ENDPOINT,
     ENV_FETCH_AHEAD,
+    ENV_POD_NAME,
+    ENV_POD_UID,
     ENV_PUSHGATEWAY,
     ENV_REGION,
     ENV_SECRET_KEY,
@@ -14,6 +16,10 @@ from accrete.settings import (
 
 _CACHE_PATH = "/cache"
 """Where the image keeps its cache (`ACCRETE_CACHE` in images/Dockerfile)."""
+
+
+_MARGIN_S = 600
+"""A step that waits for a TrainJob may outlive it by this: the job's own deadline says more."""
 
 
 def pipeline_config(placement: Placement) -> dsl.PipelineConfig:
@@ -87,6 +93,16 @@ def place_training(task: dsl.PipelineTask, placement: Placement, stages: range) 
         medium="Memory",
         size_limit=placement.shared_memory,
     )
+    return task
+
+
+def place_waiting(task: dsl.PipelineTask, placement: Placement, stages: range) -> dsl.PipelineTask:
+    """Set what a step needs that waits for a TrainJob: who it is, so that the job ends with it."""
+    place_task(task, placement)
+    of_a_job_s = placement.timeout_s + placement.node_wait_s + _MARGIN_S
+    kubernetes.set_timeout(task, len(stages) * of_a_job_s)
+    kubernetes.use_field_path_as_env(task, ENV_POD_NAME, "metadata.name")
+    kubernetes.use_field_path_as_env(task, ENV_POD_UID, "metadata.uid")
     return task
 
 

@@ -4,14 +4,21 @@ from typing import Any
 
 from accrete_components.prepare.component import prepare
 from accrete_components.report.component import report
+from accrete_components.train_on_nodes.component import train_on_nodes
 from accrete_components.train_stage.component import train_stage
-from accrete_pipelines.placing import pipeline_config, place_task, place_training
+from accrete_pipelines.placing import (
+    pipeline_config,
+    place_task,
+    place_training,
+    place_waiting,
+)
 from kfp import dsl
 
 from accrete.codec import to_json, without_nones
 from accrete.config import RunConfig
 from accrete.pipeline_file import PipelineRequest
 from accrete.plan import Plan, pack_steps
+from accrete.train_job import train_job_spec
 
 
 def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -> Any:
@@ -51,14 +58,21 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
         }
         parent: dict[str, Any] = {}
         for step in steps:
-            task = train_stage(
-                stages=list(step),
-                dataset=prepared.outputs["dataset"],
-                data_memory=placement.data_memory or "",
+            arguments = {
+                "stages": list(step),
+                "data_memory": placement.data_memory or "",
                 **shared,
                 **parent,
-            )
-            place_training(task, placement, step).set_display_name(_title(plan, step))
+            }
+            if placement.nodes_of(step) > 1:
+                task = train_on_nodes(
+                    job=train_job_spec(placement, step), wait_s=placement.node_wait_s, **arguments
+                )
+                place_waiting(task, placement, step)
+            else:
+                task = train_stage(dataset=prepared.outputs["dataset"], **arguments)
+                place_training(task, placement, step)
+            task.set_display_name(_title(plan, step))
             parent = {"parent": task.outputs["model"]}
         final = report(model=parent["parent"], **shared)
         place_task(final, placement).set_display_name("report")

@@ -109,6 +109,14 @@ class PipelineError(AccreteError):
     """The pipeline service or the local runner failed."""
 
 
+class ClusterError(AccreteError):
+    """The Kubernetes API refuses what was asked of it."""
+
+
+class ClusterUnreachableError(ClusterError):
+    """The Kubernetes API does not answer, or not now: another try may help."""
+
+
 class StepFailedError(AccreteError):
     """A step of the pipeline failed; message and exit code are the step's own."""
 

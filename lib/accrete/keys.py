@@ -133,6 +133,11 @@ def train_step_name(first_stage: int, cell: str = "") -> str:
     return f"{cell}-stage-{first_stage:04d}" if cell else f"stage-{first_stage:04d}"
 
 
+def train_job_step_name(first_stage: int) -> str:
+    """Name of the step that has several nodes train a stage; theirs is the stage's own name."""
+    return f"stage-{first_stage:04d}-job"
+
+
 def report_step_name() -> str:
     """Name of the step that writes the report; sorts after the stages."""
     return "zz-report"

@@ -1,11 +1,12 @@
 """One of the nodes that train a stage together: `python -m accrete.node_step RUN STAGE`.
 
-A TrainJob runs this on every node. No artifacts of Kubeflow are there: the run's record, the data
-set's manifest and the parent's come from the store. The stage that is published is the pipeline's
-own: the next submission of the run finds it.
+A TrainJob runs this on every node: one that the pipeline's step made, or somebody by hand. No
+artifacts of Kubeflow are there: the run's record, the data set's manifest and the parent's come
+from the store. The stage that is published is the pipeline's own: whoever asks for it finds it.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,13 +27,16 @@ from accrete.store import ObjectStore
 from accrete.train_steps import TrainArguments, train_stages
 
 
-def train_stage_on_nodes(run_name: str, stage: int, store_uri: str) -> dict[str, Any]:
+def train_stage_on_nodes(
+    run_name: str, stage: int, store_uri: str, data_memory: str | None = None
+) -> dict[str, Any]:
     """Train one stage of a run that was prepared, among all nodes that do the same.
 
     Args:
         run_name: the run.
         stage: its index, from 1; the stages before it must exist.
         store_uri: `s3://bucket[/prefix]`.
+        data_memory: memory for images, such as `4G`; None: two fifths of what the node has.
 
     Returns:
         Facts of the stage; on another node than the first, nothing.
@@ -51,6 +55,7 @@ def train_stage_on_nodes(run_name: str, stage: int, store_uri: str) -> dict[str,
         )
     with TemporaryDirectory(prefix="accrete-node-") as name:
         arguments = _arguments(record, stage, store_uri, Catalog(store), Path(name))
+        arguments = replace(arguments, data_memory=data_memory)
         count = num_processes()
         if count * place_among_nodes()[1] == 1:
             return train_stages(arguments)
@@ -92,9 +97,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m accrete.node_step", description=__doc__)
     parser.add_argument("run", help="name of the run")
     parser.add_argument("stage", type=int, help="index of the stage, from 1")
+    parser.add_argument("--data-memory", metavar="SIZE", help="memory that images may take")
     given = parser.parse_args()
     with one_line_errors():
-        facts = train_stage_on_nodes(given.run, given.stage, default_store_uri())
+        facts = train_stage_on_nodes(given.run, given.stage, default_store_uri(), given.data_memory)
     if facts:
         print(f"stage {facts['stage']}: {facts['manifest_uri']}")  # noqa: T201  the pod's log
 

@@ -16,6 +16,7 @@ from accrete.kubernetes_syntax import (
     check_memory,
     check_name,
 )
+from accrete.node_spread import FewestNodes, check_spread
 
 DEFAULT_IMAGE = "accrete-trainer:0.1.0"
 """The trainer image; `images/` builds it and `manifests/` names the same."""
@@ -61,7 +62,12 @@ class Placement:
     pull_secrets: tuple[str, ...] = ()
     """Secrets with a registry's credentials."""
     gpus: tuple[int, ...] | GrowingGpus = (1,)
-    """GPUs of each stage's training step, or one number for all; 0 trains on the CPU."""
+    """GPUs of each stage's training step, or one number for all; 0 trains on the CPU. Where a stage
+    has several nodes, those of all together."""
+    nodes: tuple[int, ...] | FewestNodes = (1,)
+    """Nodes that each stage is trained on, or one number for all; on several, as a TrainJob."""
+    node_wait_s: int = 3600
+    """Seconds that a stage on several nodes may wait until all of them are there."""
     max_gpus_per_node: int = 8
     """What a node has: a step that asks for more would wait for ever."""
     gpu_resource: str = "nvidia.com/gpu"
@@ -71,7 +77,7 @@ class Placement:
     gpu_label: str = "nvidia.com/gpu.product"
     """The nodes' label that names the kind; NVIDIA's GPU feature discovery sets this one."""
     train_cpu: str = "4"
-    """CPU request and limit of a training step."""
+    """CPU request and limit of a training step, or of each of its nodes; so is memory."""
     train_memory: str = "16G"
     """Memory request and limit of a training step."""
     shared_memory: str = "2Gi"
@@ -102,6 +108,7 @@ class Placement:
             check_choice("image pull policy", self.pull_policy, PULL_POLICIES)
         check_range("GPUs per node", self.max_gpus_per_node, 0, 64)
         self._check_gpus()
+        check_range("seconds that nodes may be waited for", self.node_wait_s, 60, 30 * 24 * 3600)
         check_cpu("CPU of a training step", self.train_cpu)
         check_memory("memory of a training step", self.train_memory)
         check_memory("size of /dev/shm", self.shared_memory)
@@ -119,12 +126,15 @@ class Placement:
         if not listed:
             raise ConfigError("GPUs per step are an empty list: give one number, or one a stage")
         for gpus in listed:
-            check_range("GPUs per step", gpus, 0, 64)
-            if gpus > self.max_gpus_per_node:
-                raise ConfigError(
-                    f"a step asks for {gpus} GPUs, but a node has {self.max_gpus_per_node}: lower "
-                    "--gpus, or raise --max-gpus-per-node if there are larger nodes"
-                )
+            check_range("GPUs per step", gpus, 0, 1024 if self.has_several_nodes else 64)
+            if not self.has_several_nodes:
+                check_spread(1, gpus, 1, self.max_gpus_per_node)
+        if isinstance(self.nodes, FewestNodes):
+            return
+        if not self.nodes:
+            raise ConfigError("nodes per step are an empty list: give one number, or one a stage")
+        for nodes in self.nodes:
+            check_range("nodes per step", nodes, 1, 64)
 
     def _check_names(self) -> None:
         check_name("the store's ConfigMap and Secret", self.store_config)
@@ -153,10 +163,25 @@ class Placement:
         """Whether any stage asks for a GPU."""
         return isinstance(self.gpus, GrowingGpus) or max(self.gpus) > 0
 
+    @property
+    def has_several_nodes(self) -> bool:
+        """Whether a stage may be trained on more than one node."""
+        return isinstance(self.nodes, FewestNodes) or max(self.nodes, default=1) > 1
+
     def gpus_of(self, stages: range) -> int:
         """Return the GPUs of the step that trains these stages, counted from 1."""
+        return max(self._place_of(stage)[0] for stage in stages)
+
+    def nodes_of(self, stages: range) -> int:
+        """Return the nodes of that step: those of the stage with the most GPUs."""
+        return max(self._place_of(stage) for stage in stages)[1]
+
+    def _place_of(self, stage: int) -> tuple[int, int]:
+        """Return GPUs and nodes of a stage."""
         assert not isinstance(self.gpus, GrowingGpus), "fit them to a plan first"
-        return max(self.gpus[min(stage, len(self.gpus)) - 1] for stage in stages)
+        assert not isinstance(self.nodes, FewestNodes), "fit them to a plan first"
+        gpus, nodes = (listed[min(stage, len(listed)) - 1] for listed in (self.gpus, self.nodes))
+        return gpus, nodes
 
     def fitted(self, num_images: Sequence[int], batch_size: int) -> "Placement":
         """Return this placement for a plan: GPUs that grow become a number for each stage.
@@ -168,20 +193,32 @@ class Placement:
         Raises:
             ConfigError: the GPUs do not fit the plan's stages, or do not divide its batches.
         """
-        if isinstance(self.gpus, GrowingGpus):
-            return replace(self, gpus=self.gpus.of_stages(num_images, batch_size))
-        if len(self.gpus) not in (1, len(num_images)):
-            raise ConfigError(
-                f"GPUs are listed for {len(self.gpus)} stages, but the plan has "
-                f"{len(num_images)}: give one number for each stage, or one for all"
-            )
-        for gpus in self.gpus:
-            if batch_size % max(1, gpus):
+        gpus = self.gpus
+        if isinstance(gpus, GrowingGpus):
+            gpus = gpus.of_stages(num_images, batch_size)
+        _check_listed("GPUs", gpus, len(num_images))
+        for each in gpus:
+            if batch_size % max(1, each):
                 raise ConfigError(
-                    f"batch size {batch_size} does not divide among {gpus} GPUs: "
-                    f"choose a multiple of {gpus}"
+                    f"batch size {batch_size} does not divide among {each} GPUs: "
+                    f"choose a multiple of {each}"
                 )
-        return self
+        nodes = self.nodes
+        if isinstance(nodes, FewestNodes):
+            nodes = nodes.of_stages(gpus, self.max_gpus_per_node)
+        _check_listed("nodes", nodes, len(num_images))
+        placement = replace(self, gpus=gpus, nodes=nodes)
+        for stage in range(1, len(num_images) + 1):
+            check_spread(stage, *placement._place_of(stage), self.max_gpus_per_node)
+        return placement
+
+
+def _check_listed(what: str, listed: tuple[int, ...], num_stages: int) -> None:
+    if len(listed) not in (1, num_stages):
+        raise ConfigError(
+            f"{what} are listed for {len(listed)} stages, but the plan has {num_stages}: "
+            "give one number for each stage, or one for all"
+        )
 
 
 def _check_address(address: str) -> None:

@@ -5,8 +5,10 @@ from typing import Any
 import click
 from click_option_group import optgroup
 
+from accrete.errors import ConfigError
 from accrete.gpu_growth import parse_gpus
 from accrete.kubernetes_syntax import parse_node_label, parse_toleration
+from accrete.node_spread import parse_nodes
 from accrete.options import F, _group
 from accrete.placement import DEFAULT_IMAGE, PULL_POLICIES, SPOT_TOLERATIONS, Placement
 from accrete.plan import Plan
@@ -30,6 +32,20 @@ placement_options = _group(
         metavar="N",
         help="GPUs of each training step, or a list, one a stage, e.g. 1,1,2,4,4, or auto:8: up to "
         "8 as the seen images grow. [default: 1; locally, 1 where there is one]",
+    ),
+    optgroup.option(
+        "--nodes",
+        metavar="N",
+        help="Nodes that a stage's GPUs are spread over, by Kubeflow Trainer: one number, a list, "
+        "one a stage, e.g. 1,1,1,1,2, or auto: as few as hold them. [default: 1]",
+    ),
+    optgroup.option(
+        "--node-wait",
+        type=int,
+        default=3600,
+        show_default=True,
+        metavar="S",
+        help="Seconds that a stage on several nodes may wait until all of them are there.",
     ),
     optgroup.option(
         "--max-gpus-per-node",
@@ -140,12 +156,20 @@ def placement_of(options: dict[str, Any], *, default_gpus: int, local: bool) -> 
     retries = options["retries"]
     if retries is None:
         retries = 0 if local else 2
+    nodes = (1,) if options["nodes"] is None else parse_nodes(options["nodes"])
+    if local and nodes != (1,):
+        raise ConfigError(
+            f"--nodes {options['nodes']}: a run on this machine has one node; leave it "
+            "out, or submit the run with --endpoint"
+        )
     tolerations = tuple(parse_toleration(given) for given in options["toleration"])
     return Placement(
         image=options["image"],
         pull_policy=options["pull_policy"],
         pull_secrets=options["pull_secret"],
         gpus=(default_gpus,) if text is None else parse_gpus(text),
+        nodes=nodes,
+        node_wait_s=options["node_wait"],
         max_gpus_per_node=options["max_gpus_per_node"],
         gpu_resource=options["gpu_resource"],
         gpu_kinds=options["gpu_kind"],

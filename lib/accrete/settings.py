@@ -25,8 +25,13 @@ ENV_PROCESSES = "ACCRETE_PROCESSES"
 ENV_METRICS_PORT = "ACCRETE_METRICS_PORT"
 ENV_PUSHGATEWAY = "ACCRETE_PUSHGATEWAY"
 ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
+ENV_POD_NAME = "ACCRETE_POD_NAME"
+ENV_POD_UID = "ACCRETE_POD_UID"
 ENV_IN_POD = "KUBERNETES_SERVICE_HOST"
 """Kubernetes sets this in every container."""
+
+SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where Kubernetes mounts a pod's token, its API's certificate and the pod's namespace."""
 
 DEFAULT_STORE = "s3://accrete"
 
@@ -85,6 +90,20 @@ class PushgatewaySettings:
     """For basic authentication; None: without."""
     password: str | None = field(default=None, repr=False)
     """The same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """What a pod knows of the cluster that it runs in."""
+
+    namespace: str
+    """The pod's namespace."""
+    token_path: Path
+    """The token of its service account, which Kubernetes renews."""
+    ca_path: Path
+    """The certificate authority of the Kubernetes API."""
+    pod: tuple[str, str] | None
+    """The pod's own name and unique id; None: it was not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +176,35 @@ def require_store_settings() -> StoreSettings:
             f"no object store: set {ENV_ENDPOINT}, {ENV_ACCESS_KEY} and {ENV_SECRET_KEY}"
         )
     return settings
+
+
+def cluster_settings() -> ClusterSettings:
+    """Return the cluster that this process is in a pod of.
+
+    Raises:
+        ConfigError: this is no pod, or one without a service account's token.
+    """
+    if not os.environ.get(ENV_IN_POD):
+        raise ConfigError(
+            "a stage on several nodes needs a cluster, and this is no pod of one: submit the run "
+            "with --endpoint, or compile it without --nodes"
+        )
+    folder = Path(SERVICE_ACCOUNT_PATH)
+    try:
+        namespace = (folder / "namespace").read_text().strip()
+        (folder / "token").read_text()
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename} cannot be read ({error.strerror}): the pod needs the token of a "
+            "service account that may create TrainJobs (automountServiceAccountToken)"
+        ) from None
+    name, uid = os.environ.get(ENV_POD_NAME), os.environ.get(ENV_POD_UID)
+    return ClusterSettings(
+        namespace=namespace,
+        token_path=folder / "token",
+        ca_path=folder / "ca.crt",
+        pod=(name, uid) if name and uid else None,
+    )
 
 
 def default_store_uri() -> str:

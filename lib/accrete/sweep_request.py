@@ -216,6 +216,11 @@ def _request(
     sweep_tasks(sweep)  # refuses more than a pipeline holds
     if isinstance(placement.gpus, GrowingGpus) or len(placement.gpus) > 1:
         raise ConfigError("--gpus differs by stage: give one number for all cells of a sweep")
+    if placement.has_several_nodes:
+        raise ConfigError(
+            "--nodes: the cells of a sweep are trained on one node each; leave it out, or run one "
+            "plan with `kfp run pipelines/incremental.py`"
+        )
     placement = placement.fitted([1], sweep.cells[0].recipe.batch_size)
     if placement.data_memory is not None:
         parse_bytes(placement.data_memory, "data memory")

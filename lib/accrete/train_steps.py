@@ -109,7 +109,7 @@ def _train_all(
         manifest = _train_one(spec, chain, dataset, place, context, cell=arguments.cell)
     if place.peers.leads:
         Path(arguments.model_path).write_bytes(dump_stage(manifest))
-    return _model_facts(manifest, context.catalog)
+    return model_facts(manifest, context.catalog)
 
 
 def _workplace(
@@ -159,7 +159,7 @@ def _train_one(
     outcome = run_stage(spec, dataset, place, following=later)
     metrics.finished(outcome.manifest, reused=outcome.reused)
     context.journal.result(
-        _stage_text(title, outcome.manifest, reused=outcome.reused),
+        stage_text(title, outcome.manifest, reused=outcome.reused),
         stage=spec.index,
         digest=spec.digest,
         reused=outcome.reused,
@@ -167,7 +167,8 @@ def _train_one(
     return outcome.manifest
 
 
-def _stage_text(title: str, manifest: StageManifest, *, reused: bool) -> str:
+def stage_text(title: str, manifest: StageManifest, *, reused: bool) -> str:
+    """Return what a stage came to as one line."""
     result, times = manifest.result, manifest.times
     parts = [
         f"{title}: {len(manifest.class_names)} classes",
@@ -184,7 +185,8 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f} %"
 
 
-def _model_facts(manifest: StageManifest, catalog: Catalog) -> dict[str, Any]:
+def model_facts(manifest: StageManifest, catalog: Catalog) -> dict[str, Any]:
+    """Return what the model artifact says of a stage."""
     result = to_json(manifest.result)
     return {
         "digest": manifest.digest,

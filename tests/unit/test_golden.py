@@ -15,6 +15,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from accrete.config import ModelConfig, RunConfig, SourceConfig
 from accrete.gpu_growth import GrowingGpus
 from accrete.kubernetes_syntax import Toleration
+from accrete.node_spread import FewestNodes
 from accrete.pipeline_file import PipelineRequest, compile_to
 from accrete.placement import (
     DEFAULT_IMAGE,
@@ -80,9 +81,26 @@ EVERYTHING = Placement(
     ttl_s=86400,
     store_config="team-store",
 )
+NODES = Placement(
+    pull_secrets=("registry",),
+    gpus=(16,),
+    nodes=(2,),
+    gpu_kinds=("NVIDIA-H100-80GB-HBM3",),
+    train_cpu="32",
+    train_memory="128Gi",
+    shared_memory="8Gi",
+    data_memory="40G",
+    node_selector=(("disk", "ssd"),),
+    tolerations=(
+        Toleration(key="dedicated", value="training", effect="NoSchedule"),
+        Toleration(key="maintenance", value=None, effect="NoExecute"),
+    ),
+    timeout_s=7200,
+)
 FILES = {
     **{f"incremental-alpha-{alpha}": (alpha, Placement()) for alpha in ("0.5", "1", "2")},
     "incremental-everything": ("1", EVERYTHING),
+    "incremental-nodes": ("1", NODES),
 }
 
 
@@ -319,6 +337,63 @@ def test_the_components_inputs_are_their_public_interface(tmp_path: Path) -> Non
         "store_uri",
     ]
     assert inputs["comp-report"] == ["model", "plan", "run_name", "store_uri"]
+
+
+def nodes_request(**placement: Any) -> PipelineRequest:
+    """Return a request for the paper's plan, fitted to it as the command line does."""
+    plan = plan_for("1")
+    request = request_for(plan, **placement)
+    fitted = request.placement.fitted([stage.num_images for stage in plan.stages], batch_size=128)
+    return replace(request, placement=fitted)
+
+
+def test_a_stage_that_is_too_large_for_a_node_is_a_task_that_has_a_train_job(
+    tmp_path: Path,
+) -> None:
+    request = nodes_request(gpus=GrowingGpus(16), nodes=FewestNodes())
+    documents = compiled(request, tmp_path)
+    tasks = documents[0]["root"]["dag"]["tasks"]
+    assert set(tasks) == {
+        *("prepare", "report", "train-stage", "train-stage-2", "train-stage-3", "train-stage-4"),
+        "train-on-nodes",
+    }
+    task = tasks["train-on-nodes"]
+    assert task["taskInfo"]["name"] == "stage 5: 20 more, 100 classes"
+    producer = task["inputs"]["artifacts"]["parent"]["taskOutputArtifact"]
+    assert producer == {"outputArtifactKey": "model", "producerTask": "train-stage-4"}
+    last = tasks["report"]["inputs"]["artifacts"]["model"]["taskOutputArtifact"]
+    assert last == {"outputArtifactKey": "model", "producerTask": "train-on-nodes"}
+    job = task["inputs"]["parameters"]["job"]["runtimeValue"]["constant"]
+    assert job["trainer"]["numNodes"] == 2
+    assert job["trainer"]["resourcesPerNode"]["requests"]["nvidia.com/gpu"] == "8"
+
+
+def test_the_outputs_of_both_ways_to_train_are_the_same(tmp_path: Path) -> None:
+    spec = compiled(nodes_request(gpus=(1, 1, 1, 1, 2), nodes=(1, 1, 1, 1, 2)), tmp_path)[0]
+    components = spec["components"]
+    assert (
+        components["comp-train-on-nodes"]["outputDefinitions"]
+        == (components["comp-train-stage"]["outputDefinitions"])
+    )
+    inputs = components["comp-train-on-nodes"]["inputDefinitions"]
+    assert sorted([*inputs["parameters"], *inputs["artifacts"]]) == [
+        *("data_memory", "job", "parent", "plan", "run_name", "stages", "store_uri", "wait_s"),
+    ]
+
+
+def test_the_step_that_waits_for_a_job_asks_for_no_gpu_and_knows_its_pod(tmp_path: Path) -> None:
+    request = nodes_request(gpus=(2,), nodes=(2,), timeout_s=7200, node_wait_s=600)
+    documents = compiled(request, tmp_path)
+    name = "exec-train-on-nodes"
+    assert "resources" not in executors_of(documents)[name]
+    config = kubernetes_of(documents)[name]
+    assert int(config["activeDeadlineSeconds"]) > 7200 + 600
+    assert {entry["name"]: entry["fieldPath"] for entry in config["fieldPathAsEnv"]} == {
+        "ACCRETE_POD_NAME": "metadata.name",
+        "ACCRETE_POD_UID": "metadata.uid",
+    }
+    assert "tolerations" not in config
+    assert config["podMetadata"]["labels"] == POD_LABELS  # the policies let it to the API
 
 
 def test_no_secret_is_in_the_compiled_pipeline(tmp_path: Path, monkeypatch: Any) -> None:

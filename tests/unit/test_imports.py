@@ -27,6 +27,9 @@ PURE = (
         "placement",
         "kubernetes_syntax",
         "gpu_growth",
+        "node_spread",
+        "train_job",
+        "train_job_state",
         "keys",
         "split",
         "seeds",
@@ -44,7 +47,7 @@ PURE = (
         "traffic",
     ),
 )
-HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp")
+HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp", "kubernetes")
 COMPUTE = (
     *("train", "step", "optimizer", "batches", "augmentation", "draws", "order", "image_source"),
     *("residence", "peers", "model", "evaluate", "compilation"),

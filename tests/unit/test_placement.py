@@ -4,10 +4,15 @@ import re
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from accrete.errors import ConfigError
 from accrete.gpu_growth import GrowingGpus
+from accrete.node_spread import FewestNodes, parse_nodes
 from accrete.placement import DEFAULT_IMAGE, Placement
+from accrete.placement_options import placement_of
+from accrete.run_command import compile_command
+from accrete.sweep_command import compare_command, study_command
 
 
 @pytest.mark.parametrize(
@@ -63,6 +68,12 @@ def test_image_that_is_no_reference_is_refused(image: str) -> None:
         ({"pushgateway": "http://push:99999"}, "Pushgateway is 'http://push:99999':"),
         ({"ttl_s": 0}, "seconds that a finished run stays is 0:"),
         ({"gpus": ()}, "GPUs per step are an empty list:"),
+        ({"nodes": ()}, "nodes per step are an empty list:"),
+        ({"nodes": (0,)}, "nodes per step is 0:"),
+        ({"nodes": (2, -1)}, "nodes per step is -1:"),
+        ({"nodes": (65,)}, "nodes per step is 65:"),
+        ({"nodes": (2,), "gpus": (1025,)}, "GPUs per step is 1025:"),
+        ({"node_wait_s": 59}, "seconds that nodes may be waited for is 59:"),
         ({"retries": -1}, "retries is -1:"),
         ({"retries": 21}, "retries is 21:"),
         ({"timeout_s": 59}, "step timeout in seconds is 59:"),
@@ -121,3 +132,68 @@ def test_growing_gpus_become_a_number_for_each_stage() -> None:
 @pytest.mark.parametrize(("gpus", "wants"), [((0,), False), ((0, 1), True), (GrowingGpus(1), True)])
 def test_a_placement_says_whether_it_wants_gpus(gpus: Any, wants: bool) -> None:
     assert Placement(gpus=gpus).wants_gpus == wants
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "message"),
+    [
+        ((1,), (2,), "stage 1 asks for 2 nodes and 1 GPUs: --gpus counts those of all nodes"),
+        ((4, 0, 4), (2,), "stage 2 asks for 2 nodes and 0 GPUs:"),
+        ((4, 4, 8), (1, 1, 3), "stage 3 asks for 3 nodes and 8 GPUs: "),
+        ((32,), (2,), "a step asks for 32 GPUs, but 2 nodes have 16: lower --gpus"),
+        ((16, 16, 16), (2, 1, 2), "a step asks for 16 GPUs, but a node has 8: lower --gpus"),
+        ((2,), (2, 2), "nodes are listed for 2 stages, but the plan has 3: "),
+    ],
+)
+def test_gpus_that_cannot_be_spread_over_the_nodes_are_refused(
+    gpus: tuple[int, ...], nodes: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Placement(gpus=gpus, nodes=nodes).fitted([1, 2, 3], 256)
+
+
+def test_each_stage_has_as_few_nodes_as_hold_its_gpus() -> None:
+    placement = Placement(gpus=GrowingGpus(32), nodes=FewestNodes())
+    fitted = placement.fitted([10, 20, 40, 80, 100], 128)
+    assert fitted.gpus == (2, 4, 8, 16, 32)
+    assert fitted.nodes == (1, 1, 1, 2, 4)
+    assert fitted.nodes_of(range(4, 6)) == 4
+
+
+def test_gpus_that_a_node_cannot_hold_an_equal_part_of_take_more_nodes() -> None:
+    assert FewestNodes().of_stages((0, 1, 12, 18, 11), 8) == (1, 1, 2, 3, 11)
+
+
+@pytest.mark.parametrize(("text", "nodes"), [("2", (2,)), ("1,1,2", (1, 1, 2))])
+def test_nodes_are_one_number_or_a_list(text: str, nodes: tuple[int, ...]) -> None:
+    assert parse_nodes(text) == nodes
+
+
+@pytest.mark.parametrize("text", ["", "two", "auto:4", "1;2", "1.5"])
+def test_what_is_no_number_of_nodes_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"nodes are {text!r}: give 1, 1,1,1,2,2 or")):
+        parse_nodes(text)
+
+
+def test_a_run_on_this_machine_has_one_node() -> None:
+    command = compile_command(lambda _: None)
+    with command.make_context(
+        "compile", ["-o", "x.yaml", "--nodes", "2", "--gpus", "2"]
+    ) as context:
+        options = dict(context.params)
+    assert placement_of(options, default_gpus=1, local=False).nodes == (2,)
+    with pytest.raises(ConfigError, match="--nodes 2: a run on this machine has one node; leave"):
+        placement_of(options, default_gpus=1, local=True)
+
+
+@pytest.mark.parametrize("purpose", ["compare", "study"])
+def test_the_cells_of_a_sweep_have_one_node(purpose: str) -> None:
+    arguments = ["--endpoint", "http://127.0.0.1:1", "--nodes", "2", "--gpus", "2"]
+    command, more = (
+        (compare_command, [])
+        if purpose == "compare"
+        else (study_command, ["convergence", "--initial", "2", "--add", "1"])
+    )
+    result = CliRunner().invoke(command(lambda _: None), [*more, *arguments])
+    assert isinstance(result.exception, ConfigError)
+    assert "--nodes: the cells of a sweep are trained on one node each" in str(result.exception)

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import re
 import runpy
 import sys
 from typing import Any
@@ -10,9 +11,20 @@ import kubernetes_validate
 import pytest
 import yaml
 from kubeflow_trainer_api import models
-from manifest_sample import MANIFESTS, Document, breaches, documents_of, of_kind, render
+from manifest_sample import (
+    MANIFESTS,
+    Document,
+    breaches,
+    documents_of,
+    kustomize,
+    of_kind,
+    render,
+)
 
-from accrete.placement import DEFAULT_IMAGE, POD_ANNOTATIONS, POD_LABELS
+from accrete.kubernetes_syntax import Toleration
+from accrete.placement import DEFAULT_IMAGE, POD_ANNOTATIONS, POD_LABELS, Placement
+from accrete.train_job import NODE, RUNTIME, Owner, train_job_name, train_job_spec
+from accrete.train_job import train_job as make_train_job
 
 SCHEMAS = {
     "TrainJob": models.TrainerV1alpha1TrainJob,
@@ -146,6 +158,8 @@ def test_the_component_adds_the_runtime_and_its_policy_and_nothing_else() -> Non
     assert listed("gpu-multi-node") - listed("gpu") == {
         ("TrainingRuntime", "accrete-torch"),
         ("NetworkPolicy", "accrete-nodes"),
+        ("Role", "accrete-train-jobs"),
+        ("RoleBinding", "accrete-train-jobs"),
     }
     assert listed("gpu") <= listed("gpu-multi-node")
     for document in documents_of("gpu-multi-node"):
@@ -174,3 +188,130 @@ def test_the_quota_admits_the_job(train_job: Document) -> None:
     cpus = trainer["numNodes"] * int(trainer["resourcesPerNode"]["requests"]["cpu"])
     assert gpus <= int(quota["spec"]["hard"]["requests.nvidia.com/gpu"])
     assert cpus <= int(quota["spec"]["hard"]["requests.cpu"]) / 2
+
+
+EVERYTHING = Placement(
+    gpus=(16,),
+    nodes=(2,),
+    gpu_kinds=("MI300X",),
+    gpu_label="amd.com/gpu.product-name",
+    gpu_resource="amd.com/gpu",
+    pull_secrets=("registry",),
+    node_selector=(("disk", "ssd"),),
+    tolerations=(Toleration(key="dedicated", value=None, effect="NoExecute"),),
+    pushgateway="http://push:9091",
+    store_config="team-store",
+    shared_memory="8Gi",
+)
+
+
+def made(placement: Placement, owner: Owner | None = None) -> Document:
+    return make_train_job(
+        train_job_spec(placement, range(1, 2)),
+        name=train_job_name("a run", 1, "0f" * 32),
+        namespace="accrete",
+        owner=owner,
+        arguments=["a run", "1"],
+        store_uri="s3://accrete/team",
+    )
+
+
+@pytest.mark.parametrize("placement", [Placement(gpus=(2,), nodes=(2,)), EVERYTHING])
+def test_the_job_that_a_step_makes_fits_trainer_s_schema(placement: Placement) -> None:
+    assert fits(made(placement, Owner(name="pod", uid="1")))
+
+
+def test_the_golden_pipeline_s_jobs_fit_trainer_s_schema() -> None:
+    golden = MANIFESTS.parent / "tests" / "golden" / "incremental-nodes.yaml"
+    spec, _ = yaml.safe_load_all(golden.read_text())
+    jobs = [
+        task["inputs"]["parameters"]["job"]["runtimeValue"]["constant"]
+        for name, task in spec["root"]["dag"]["tasks"].items()
+        if name.startswith("train-on-nodes")
+    ]
+    assert len(jobs) == 5
+    for job in jobs:
+        whole = make_train_job(
+            job, name="a", namespace="b", owner=None, arguments=[], store_uri="s3://accrete"
+        )
+        assert fits(whole)
+        assert whole["spec"]["trainer"]["numNodes"] == 2
+
+
+def test_the_job_that_a_step_makes_changes_the_runtime_as_the_placement_says(
+    runtime: Document,
+) -> None:
+    job = made(EVERYTHING)
+    assert job["spec"]["runtimeRef"]["name"] == RUNTIME == runtime["metadata"]["name"]
+    trainer = job["spec"]["trainer"]
+    assert trainer["resourcesPerNode"]["limits"] == {
+        "cpu": "4", "memory": "16G", "amd.com/gpu": "8",
+    }  # fmt: skip
+    assert trainer["command"] == ["python3", "-m", "accrete.node_step", "a run", "1"]
+    values = {v["name"]: v.get("value", v.get("valueFrom")) for v in trainer["env"]}
+    assert values["ACCRETE_STORE"] == "s3://accrete/team"
+    assert values["ACCRETE_PUSHGATEWAY"] == "http://push:9091"
+    assert values["ACCRETE_S3_SECRET_KEY"] == {
+        "secretKeyRef": {"name": "team-store", "key": "secret-key"}
+    }
+    ours = {v["name"] for v in pod_of(runtime)["spec"]["containers"][0]["env"]}
+    assert ours - {"ACCRETE_S3_BUCKET"} <= values.keys()  # nothing is left of another store
+    (patch,) = job["spec"]["runtimePatches"]
+    (patched,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    assert patched["name"] == NODE == job_of(runtime)["name"]
+    pod = patched["template"]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    assert [t["key"] for t in pod["tolerations"]] == ["amd.com/gpu", "dedicated"]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    (volume,) = pod["volumes"]
+    assert volume["name"] in {v["name"] for v in pod_of(runtime)["spec"]["volumes"]}
+    assert "MI300X" in str(pod["affinity"])
+
+
+@pytest.mark.parametrize("run", ["a", "x" * 200, "Digits_4.stages", "-", "123"])
+def test_a_job_s_name_fits_what_trainer_makes_of_it(run: str) -> None:
+    name = train_job_name(run, 999, "0f" * 32)
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)
+    assert len(f"{name}-node-0-0-abcde") <= 63
+
+
+def test_a_job_s_name_is_that_of_one_stage_of_one_run() -> None:
+    names = {
+        train_job_name(run, stage, identity * 64)
+        for run in ("a", "A", "a" * 100, "a" * 101)
+        for stage, identity in ((1, "a"), (1, "b"), (2, "b"))
+    }
+    assert len(names) == 12
+    assert train_job_name("a", 1, "b" * 64) == train_job_name("a", 1, "b" * 64)
+
+
+STANDALONE = MANIFESTS / "overlays" / "gpu-multi-node" / "kubeflow"
+
+
+@pytest.mark.parametrize(
+    ("namespace", "account"), [("accrete", "default-editor"), ("kubeflow", "pipeline-runner")]
+)
+def test_the_account_of_steps_may_handle_train_jobs_there_and_nothing_else(
+    namespace: str, account: str
+) -> None:
+    documents = documents_of("gpu-multi-node")
+    if namespace == "kubeflow":
+        documents = list(yaml.safe_load_all(kustomize(STANDALONE)))
+        assert {d["metadata"]["namespace"] for d in documents} == {"kubeflow"}
+        assert {"TrainingRuntime", "ServiceAccount"} <= {d["kind"] for d in documents}
+    assert not of_kind(documents, "ClusterRole") + of_kind(documents, "ClusterRoleBinding")
+    (role,), (binding,) = of_kind(documents, "Role"), of_kind(documents, "RoleBinding")
+    for document in (role, binding):
+        kubernetes_validate.validate(document, "1.33.0", strict=True)
+        assert document["metadata"]["namespace"] == namespace
+    assert role["rules"] == [
+        {
+            "apiGroups": ["trainer.kubeflow.org"],
+            "resources": ["trainjobs"],
+            "verbs": ["create", "get", "list", "watch", "delete"],
+        }
+    ]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": account, "namespace": namespace}
+    ]
