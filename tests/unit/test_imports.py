@@ -36,6 +36,7 @@ PURE = (
         "comparison",
         "chain",
         "settings",
+        "credentials",
         "convergence",
         "equal_accuracy",
         "spread",
@@ -49,7 +50,7 @@ COMPUTE = (
     *("train", "step", "optimizer", "batches", "augmentation", "draws", "order", "image_source"),
     *("residence", "peers", "model", "evaluate", "compilation"),
 )
-STORAGE = ("store", "cache", "catalog", "prefetch")
+STORAGE = ("store", "transport", "cache", "catalog", "prefetch")
 # The one place that reads the environment, and the modules that start child processes with it.
 # settings reads it; the others start processes, or set it for them and for libgomp.
 ENVIRONMENT_READERS = {
