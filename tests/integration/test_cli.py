@@ -261,7 +261,7 @@ def test_the_options_of_run_are_frozen() -> None:
         seed name store endpoint runner experiment watch
         image pull-policy pull-secret gpus max-gpus-per-node gpu-resource gpu-kind gpu-label
         cpu memory shared-memory data-memory node-selector toleration spot cache-claim
-        pushgateway retries step-timeout run-ttl store-config"""
+        pushgateway retries step-timeout run-ttl store-config store-ca"""
     options = [param for param in incremental.run.params if param.opts]
     names = {param.opts[0].removeprefix("--") for param in options if param.opts[0] != param.name}
     assert names - {"step"} == set(expected.split()) - {"step"}

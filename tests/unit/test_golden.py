@@ -79,6 +79,7 @@ EVERYTHING = Placement(
     timeout_s=7200,
     ttl_s=86400,
     store_config="team-store",
+    store_ca="team-ca",
 )
 FILES = {
     **{f"incremental-alpha-{alpha}": (alpha, Placement()) for alpha in ("0.5", "1", "2")},
