@@ -79,6 +79,7 @@ def _start(paths: EmbeddedPaths) -> tuple[subprocess.Popen[bytes], StoreSettings
         server = subprocess.Popen(
             _command(paths, ports),
             stdin=subprocess.DEVNULL,
+            umask=0o077,  # its data, and the sockets that it makes in a folder of everybody's
             preexec_fn=_end_with_keeper(os.getpid()),  # noqa: PLW1509  only a prctl call
         )
         settings = StoreSettings(

@@ -1,6 +1,7 @@
 """A SeaweedFS of a test's own: with TLS, with identities and policies as the test says."""
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -91,3 +92,23 @@ def _wait_until_open(server: "subprocess.Popen[bytes]", port: int, log: Path) ->
                 return
         time.sleep(0.05)
     raise AssertionError(log.read_text(errors="replace")[-2000:])
+
+
+def listening(pid: int) -> set[tuple[str, int]]:
+    """Return address and port of every TCP socket that a process listens on."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            inodes |= set(re.findall(r"^socket:\[(\d+)\]$", str(descriptor.readlink())))
+        except FileNotFoundError:
+            continue
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in inodes:
+            address, port = fields[1].split(":")
+            found.add((socket.inet_ntoa(bytes.fromhex(address)[::-1]), int(port, 16)))
+    for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]:
+        fields = line.split()
+        assert fields[3] != "0A" or fields[9] not in inodes, "it listens on IPv6"
+    return found

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 from minio.error import S3Error
+from seaweed import listening
 
 from accrete.errors import StoreAccessError
 from accrete.ports import GRPC_OFFSET, free_ports
@@ -175,26 +175,6 @@ def store_pod() -> Iterator[StorePod]:
     with tempfile.TemporaryDirectory(prefix="accrete-store-pod-", dir="/tmp") as name:
         Path(name).chmod(0o755)
         yield StorePod(Path(name))
-
-
-def listening(pid: int) -> set[tuple[str, int]]:
-    """Return address and port of every TCP socket that a process listens on."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            inodes |= set(re.findall(r"^socket:\[(\d+)\]$", str(descriptor.readlink())))
-        except FileNotFoundError:
-            continue
-    found = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and fields[9] in inodes:
-            address, port = fields[1].split(":")
-            found.add((socket.inet_ntoa(bytes.fromhex(address)[::-1]), int(port, 16)))
-    for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]:
-        fields = line.split()
-        assert fields[3] != "0A" or fields[9] not in inodes, "it listens on IPv6"
-    return found
 
 
 def test_the_right_key_is_let_in_and_no_other(store_pod: StorePod) -> None:
