@@ -41,13 +41,15 @@ def checks() -> list[Check]:
 
 
 def store_checks() -> list[Check]:
-    """Return the check of the store that the environment names: reach it, sign, write, read."""
+    """Return checks of the store that the environment names: list, write, read, delete."""
     try:
         store = ObjectStore(require_store_settings(), parse_store_uri(default_store_uri()))
         store.check()
+        store.list_keys("doctor/")
         key = f"doctor/{platform.node() or 'here'}"
         store.write_note(key, b"written by accrete doctor")
         readable = store.read_note(key) == b"written by accrete doctor"
+        store.delete(key)
     except AccreteError as error:
         return [Check("store", False, str(error))]
     where = f"{store.address} at {store.settings.endpoint}{_unprotected(store.settings.endpoint)}"
