@@ -60,8 +60,9 @@ def _unprotected(endpoint: str) -> str:
     """Return a remark on plain HTTP beyond this machine and the cluster's own services."""
     url = urlsplit(endpoint)
     host = url.hostname or ""
-    is_near = host in ("localhost", "::1") or host.startswith("127.") or "." not in host
-    if url.scheme == "https" or is_near or host.endswith((".svc", ".svc.cluster.local")):
+    is_here = host in ("localhost", "::1") or host.startswith("127.")
+    is_service = not {".", ":"} & set(host) or host.endswith((".svc", ".svc.cluster.local"))
+    if url.scheme == "https" or is_here or is_service:
         return ""
     return ", without TLS: whoever is on the way can read and change what is stored; give https://"
 

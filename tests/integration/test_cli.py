@@ -81,6 +81,13 @@ def test_wrong_credentials_are_told_before_any_step(cli: Cli) -> None:
     assert "wrong-wrong" not in done.stderr + done.stdout
 
 
+def test_a_kubeflow_address_with_credentials_is_refused_without_them(cli: Cli) -> None:
+    done = cli("run", "--endpoint", "http://me:very-secret@host:8888")
+    assert done.returncode == 2
+    assert "endpoint is '…@host:8888': give http://host:port of the KFP API" in done.stderr
+    assert "very-secret" not in done.stderr + done.stdout
+
+
 def test_half_of_the_credentials_is_told(cli: Cli) -> None:
     done = cli("run", ACCRETE_S3_SECRET_KEY="")
     assert done.returncode == 2
