@@ -65,6 +65,14 @@ lock: $(STAMP) ## Write the image's lock anew, with hashes, from pyproject.toml 
 	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --quiet --output-file images/requirements.lock
 
+.PHONY: audit
+audit: $(STAMP) ## Look up the lock's packages in PyPI's advisories; exits with 75 if it could not
+	$(BIN)/python images/audit.py $(ARGS)
+
+.PHONY: licences
+licences: $(STAMP) ## List the licence of each of the lock's packages; fails on one not decided on
+	$(BIN)/python images/licences.py
+
 .PHONY: images
 images: ## Build the trainer image (needs Docker); BASE_IMAGE=… and others: images/README.md
 	docker build --network host --file images/Dockerfile --tag accrete-trainer:0.1.0 \

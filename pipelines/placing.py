@@ -5,6 +5,7 @@ from kfp import dsl, kubernetes
 from accrete.placement import POD_ANNOTATIONS, POD_LABELS, USER_ID, Placement
 from accrete.settings import (
     ENV_ACCESS_KEY,
+    ENV_CA_BUNDLE,
     ENV_ENDPOINT,
     ENV_FETCH_AHEAD,
     ENV_POD_NAME,
@@ -16,6 +17,9 @@ from accrete.settings import (
 
 _CACHE_PATH = "/cache"
 """Where the image keeps its cache (`ACCRETE_CACHE` in images/Dockerfile)."""
+
+_STORE_CA_PATH = "/etc/accrete/store-ca"
+"""Where a step finds the CA of the store; `manifests/components/store-ca` has the same."""
 
 
 _MARGIN_S = 600
@@ -61,6 +65,9 @@ def place_task(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask
         secret_name=placement.store_config,
         secret_key_to_env={"access-key": ENV_ACCESS_KEY, "secret-key": ENV_SECRET_KEY},
     )
+    if placement.store_ca:
+        kubernetes.use_config_map_as_volume(task, placement.store_ca, _STORE_CA_PATH)
+        task.set_env_variable(ENV_CA_BUNDLE, f"{_STORE_CA_PATH}/ca.crt")
     kubernetes.set_timeout(task, placement.timeout_s)
     return task
 

@@ -26,6 +26,7 @@ CACHE_VOLUME = "accrete-cache"
 
 _LABEL = "accrete.run"
 _PROGRESS = "/progress"
+_CA_BUNDLE = "/store-ca.pem"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,8 @@ def container_host(
         gpus: whether the steps get this machine's GPUs.
 
     Raises:
-        InputError: the image is not here, or the package `docker` is missing.
+        InputError: the image is not here, the package `docker` is missing, or the store has TLS on
+            loopback.
         PipelineError: the Docker engine cannot be used.
     """
     client = _client()
@@ -62,7 +64,11 @@ def container_host(
         with _reachable(client, settings, label) as (network, reachable):
             try:
                 arguments = _arguments(network, progress, label, gpus=gpus)
-                yield ContainerHost(arguments=arguments, settings=reachable)
+                inside = reachable
+                if reachable.ca_bundle is not None:
+                    arguments["mounts"].append(_ca_mount(reachable.ca_bundle))
+                    inside = replace(reachable, ca_bundle=_CA_BUNDLE)
+                yield ContainerHost(arguments=arguments, settings=inside)
             finally:
                 _remove_containers(client, label)
     finally:
@@ -108,6 +114,11 @@ def _reachable(
     if endpoint.hostname not in ("127.0.0.1", "localhost"):
         yield None, settings
         return
+    if endpoint.scheme == "https":
+        raise InputError(
+            f"the store at {settings.endpoint} has TLS on loopback, where no container reaches it "
+            "by that name: give a name of this machine that its certificate has"
+        )
     network = client.networks.create(
         f"accrete-{label[:12]}", driver="bridge", internal=True, labels={_LABEL: label}
     )
@@ -141,6 +152,12 @@ def _arguments(network: str | None, progress: Path, label: str, *, gpus: bool) -
     if gpus:
         arguments["device_requests"] = [{"count": -1, "capabilities": [["gpu"]]}]
     return arguments
+
+
+def _ca_mount(ca_bundle: str) -> dict[str, Any]:
+    """Return what shows the containers the file of CA certificates, by a path of their own."""
+    source = str(Path(ca_bundle).absolute())
+    return {"target": _CA_BUNDLE, "source": source, "type": "bind", "read_only": True}
 
 
 def _remove_containers(client: Any, label: str) -> None:

@@ -6,11 +6,15 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from accrete.credentials import exposed_to
 from accrete.errors import AccreteError
 from accrete.settings import (
+    credential_files,
     default_store_uri,
     home_path,
+    is_in_pod,
     parse_store_uri,
     require_store_settings,
     store_settings,
@@ -37,16 +41,40 @@ def checks() -> list[Check]:
 
 
 def store_checks() -> list[Check]:
-    """Return the check of the store that the environment names: reach it, sign, write, read."""
+    """Return checks of the store that the environment names: list, write, read, delete."""
     try:
         store = ObjectStore(require_store_settings(), parse_store_uri(default_store_uri()))
         store.check()
+        store.list_keys("doctor/")
         key = f"doctor/{platform.node() or 'here'}"
         store.write_note(key, b"written by accrete doctor")
         readable = store.read_note(key) == b"written by accrete doctor"
+        store.delete(key)
     except AccreteError as error:
         return [Check("store", False, str(error))]
-    return [Check("store", readable, f"{store.address} at {store.settings.endpoint}")]
+    where = f"{store.address} at {store.settings.endpoint}{_unprotected(store.settings.endpoint)}"
+    return [Check("store", readable, where), *_credential_files()]
+
+
+def _unprotected(endpoint: str) -> str:
+    """Return a remark on plain HTTP beyond this machine and the cluster's own services."""
+    url = urlsplit(endpoint)
+    host = url.hostname or ""
+    is_here = host in ("localhost", "::1") or host.startswith("127.")
+    is_service = not {".", ":"} & set(host) or host.endswith((".svc", ".svc.cluster.local"))
+    if url.scheme == "https" or is_here or is_service:
+        return ""
+    return ", without TLS: whoever is on the way can read and change what is stored; give https://"
+
+
+def _credential_files() -> list[Check]:
+    """Return a check for each credential's file that others can read; in a pod there are none."""
+    exposed = {} if is_in_pod() else {path: exposed_to(path) for path in credential_files()}
+    return [
+        Check("credentials", False, f"{path} can be read by {who}: chmod 600 {path}")
+        for path, who in exposed.items()
+        if who
+    ]
 
 
 def _python() -> Check:

@@ -8,6 +8,7 @@ user ends. Ports and credentials are generated; the server listens on 127.0.0.1 
 import fcntl
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -48,9 +49,9 @@ def embedded_store(home: Path) -> Iterator[StoreSettings]:
     """
     paths = EmbeddedPaths(home)
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        paths.root.mkdir(mode=0o700, exist_ok=True)
-        paths.data.mkdir(mode=0o700, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_private(paths.root)
+        _make_private(paths.data)
         clients = paths.clients_lock.open("a")
     except OSError as error:
         raise StoreError(
@@ -112,9 +113,28 @@ def _start_keeper(paths: EmbeddedPaths) -> StoreSettings:
     )
 
 
+def _make_private(folder: Path) -> None:
+    """Make a folder that only its owner can enter, or have one that exists be such a folder.
+
+    Raises:
+        StoreError: it is somebody else's, or a link.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise StoreError(
+            f"the state folder's {folder} is a link or belongs to another user: set ACCRETE_HOME "
+            "to a folder of your own"
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        folder.chmod(0o700)
+
+
 def open_private(path: Path) -> IO[bytes]:
     """Open a file for writing that only its owner can read, emptied."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    os.fchmod(descriptor, 0o600)  # one that was there may have been open to all
+    return os.fdopen(descriptor, "wb")
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -79,6 +79,7 @@ def _start(paths: EmbeddedPaths) -> tuple[subprocess.Popen[bytes], StoreSettings
         server = subprocess.Popen(
             _command(paths, ports),
             stdin=subprocess.DEVNULL,
+            umask=0o077,  # its data, and the sockets that it makes in a folder of everybody's
             preexec_fn=_end_with_keeper(os.getpid()),  # noqa: PLW1509  only a prctl call
         )
         settings = StoreSettings(
@@ -149,8 +150,7 @@ def _comes_up(server: subprocess.Popen[bytes], settings: StoreSettings) -> bool:
     probe = ObjectStore(settings, parse_store_uri(_PROBE_STORE))
     if not _answers(server, lambda: bool(http.request("GET", settings.endpoint).status)):
         return False
-    address = probe.presigned_get(_PROBE_KEY)
-    if not _answers(server, lambda: http.request("GET", address).status in (200, 404)):
+    if not _answers(server, lambda: probe.status_of(_PROBE_KEY) in (200, 404)):
         return False
     try:
         probe.create_bucket()

@@ -100,6 +100,8 @@ class Placement:
     """Seconds that a finished run's workflow and pods stay; None: as Kubeflow is set up."""
     store_config: str = "accrete-store"
     """ConfigMap (endpoint, region) and Secret (access-key, secret-key) of the object store."""
+    store_ca: str | None = None
+    """ConfigMap (ca.crt) of the CA that signed the store's certificate; None: a public one."""
 
     def __post_init__(self) -> None:
         if not _IMAGE.fullmatch(self.image):
@@ -138,6 +140,8 @@ class Placement:
 
     def _check_names(self) -> None:
         check_name("the store's ConfigMap and Secret", self.store_config)
+        if self.store_ca is not None:
+            check_name("ConfigMap of the store's CA", self.store_ca)
         for name in self.pull_secrets:
             check_name("image pull secret", name)
         if self.cache_claim is not None:

@@ -137,6 +137,12 @@ placement_options = _group(
         metavar="NAME",
         help="ConfigMap and Secret of the object store in the run's namespace.",
     ),
+    optgroup.option(
+        "--store-ca",
+        metavar="NAME",
+        help="ConfigMap there whose ca.crt is the CA of the store's certificate; a local run takes "
+        "$ACCRETE_S3_CA_BUNDLE. [default: the image's CAs]",
+    ),
 )
 
 
@@ -186,6 +192,7 @@ def placement_of(options: dict[str, Any], *, default_gpus: int, local: bool) -> 
         timeout_s=options["step_timeout"],
         ttl_s=options["run_ttl"],
         store_config=options["store_config"],
+        store_ca=None if local else options["store_ca"],
     )
 
 

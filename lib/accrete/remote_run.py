@@ -15,7 +15,7 @@ from accrete.console import Console
 from accrete.errors import AccreteError, ConfigError, PipelineError, StepFailedError
 from accrete.pipeline_file import Build, PipelineRequest, compile_to
 from accrete.runs import step_documents
-from accrete.settings import parse_store_uri, store_settings
+from accrete.settings import parse_store_uri, store_settings, without_user
 from accrete.store import ObjectStore
 
 _POLL_S = 5.0
@@ -42,8 +42,10 @@ class Kubeflow:
             ConfigError: the endpoint is no http address.
             PipelineError: nothing answers there.
         """
-        if urlsplit(endpoint).scheme not in ("http", "https"):
-            raise ConfigError(f"endpoint is {endpoint!r}: give http://host:port of the KFP API")
+        if urlsplit(endpoint).scheme not in ("http", "https") or "@" in endpoint:
+            raise ConfigError(
+                f"endpoint is {without_user(endpoint)!r}: give http://host:port of the KFP API"
+            )
         self._endpoint = endpoint.rstrip("/")
         with self._explained(), warnings.catch_warnings():
             import kfp

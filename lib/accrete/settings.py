@@ -8,11 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from accrete.credentials import read_credential
 from accrete.errors import ConfigError
 
 ENV_ENDPOINT = "ACCRETE_S3_ENDPOINT"
 ENV_ACCESS_KEY = "ACCRETE_S3_ACCESS_KEY"
 ENV_SECRET_KEY = "ACCRETE_S3_SECRET_KEY"  # noqa: S105  the variable's name, not a secret
+ENV_ACCESS_KEY_FILE = "ACCRETE_S3_ACCESS_KEY_FILE"
+ENV_SECRET_KEY_FILE = "ACCRETE_S3_SECRET_KEY_FILE"  # noqa: S105
 ENV_REGION = "ACCRETE_S3_REGION"
 ENV_CA_BUNDLE = "ACCRETE_S3_CA_BUNDLE"
 ENV_STORE = "ACCRETE_STORE"
@@ -48,7 +51,7 @@ class StoreSettings:
 
     endpoint: str
     """`http://host:port` or `https://host[:port]`, without a path."""
-    access_key: str
+    access_key: str = field(repr=False)
     """S3 access key."""
     secret_key: str = field(repr=False)
     """S3 secret key."""
@@ -66,18 +69,31 @@ class StoreSettings:
             or url.path.strip("/")
         ):
             raise ConfigError(
-                f"store endpoint is {self.endpoint!r}: give http://host:port or https://host"
+                f"store endpoint is {without_user(self.endpoint)!r}: give http://host:port or "
+                "https://host"
+            )
+        if "@" in url.netloc:
+            raise ConfigError(
+                f"store endpoint has credentials in it (…@{url.hostname}): give them in "
+                f"{ENV_ACCESS_KEY} and {ENV_SECRET_KEY}"
             )
 
+    @property
+    def shown_access_key(self) -> str:
+        """The access key as messages show it: enough to tell which, and no more."""
+        return f"'{self.access_key[: min(4, len(self.access_key) // 2)]}…'"
+
     def as_environment(self) -> dict[str, str]:
-        """Return the variables that give a child process the same store."""
-        env = {
+        """Return the variables that give a child process the same store, whatever else it has."""
+        return {
             ENV_ENDPOINT: self.endpoint,
             ENV_ACCESS_KEY: self.access_key,
             ENV_SECRET_KEY: self.secret_key,
+            ENV_ACCESS_KEY_FILE: "",
+            ENV_SECRET_KEY_FILE: "",
             ENV_REGION: self.region,
+            ENV_CA_BUNDLE: self.ca_bundle or "",
         }
-        return env | ({ENV_CA_BUNDLE: self.ca_bundle} if self.ca_bundle else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +145,11 @@ def split_address(address: str) -> SplitResult | None:
     return url
 
 
+def without_user(address: str) -> str:
+    """Return an address for messages, without the name and password that may be in it."""
+    return address if "@" not in address else f"…@{address.rpartition('@')[2]}"
+
+
 def parse_store_uri(uri: str) -> StoreAddress:
     """Return bucket and prefix of `s3://bucket[/prefix]`.
 
@@ -136,8 +157,15 @@ def parse_store_uri(uri: str) -> StoreAddress:
         ConfigError: not of that form.
     """
     url = split_address(uri)
-    if url is None or url.scheme != "s3" or not url.netloc or url.query or url.fragment:
-        raise ConfigError(f"store is {uri!r}: give s3://bucket or s3://bucket/prefix")
+    if (
+        url is None
+        or url.scheme != "s3"
+        or not url.netloc
+        or "@" in url.netloc
+        or url.query
+        or url.fragment
+    ):
+        raise ConfigError(f"store is {without_user(uri)!r}: give s3://bucket or s3://bucket/prefix")
     prefix = url.path.strip("/")
     return StoreAddress(bucket=url.netloc, prefix=f"{prefix}/" if prefix else "")
 
@@ -146,22 +174,49 @@ def store_settings(env: Mapping[str, str] | None = None) -> StoreSettings | None
     """Return the store that the environment names, None where it names none.
 
     Raises:
-        ConfigError: an endpoint without credentials.
+        ConfigError: an endpoint without credentials, or a file of one that cannot be used.
     """
     env = os.environ if env is None else env
     endpoint = env.get(ENV_ENDPOINT)
     if not endpoint:
         return None
-    for name in (ENV_ACCESS_KEY, ENV_SECRET_KEY):
-        if not env.get(name):
-            raise ConfigError(f"{ENV_ENDPOINT} is set but {name} is not: set both credentials")
     return StoreSettings(
         endpoint=endpoint.rstrip("/"),
-        access_key=env[ENV_ACCESS_KEY],
-        secret_key=env[ENV_SECRET_KEY],
+        access_key=_credential(env, ENV_ACCESS_KEY, ENV_ACCESS_KEY_FILE),
+        secret_key=_credential(env, ENV_SECRET_KEY, ENV_SECRET_KEY_FILE),
         region=env.get(ENV_REGION) or "us-east-1",
         ca_bundle=env.get(ENV_CA_BUNDLE) or None,
     )
+
+
+def _credential(env: Mapping[str, str], name: str, file_name: str) -> str:
+    """Return what a variable holds, or what the file holds that another one names.
+
+    Raises:
+        ConfigError: neither is set, or both are, or the file cannot be used.
+    """
+    value, path = env.get(name), env.get(file_name)
+    if value and path:
+        raise ConfigError(f"{name} and {file_name} are both set: set one of them")
+    if path:
+        return read_credential(path, file_name)
+    if not value:
+        raise ConfigError(
+            f"{ENV_ENDPOINT} is set but {name} is not: set both credentials, or files of them "
+            f"({file_name})"
+        )
+    return value
+
+
+def credential_files() -> tuple[Path, ...]:
+    """Return the files that the environment names for credentials."""
+    given = (os.environ.get(name) for name in (ENV_ACCESS_KEY_FILE, ENV_SECRET_KEY_FILE))
+    return tuple(Path(path) for path in given if path)
+
+
+def is_in_pod() -> bool:
+    """Return whether this process runs in a pod of Kubernetes."""
+    return bool(os.environ.get(ENV_IN_POD))
 
 
 def require_store_settings() -> StoreSettings:
@@ -330,7 +385,7 @@ def metrics_address() -> tuple[str, int] | None:
         return None
     if not text.isdecimal() or not text.isascii() or not 1 <= int(text) <= 65535:
         raise ConfigError(f"{ENV_METRICS_PORT} is {text!r}: give a port from 1 to 65535")
-    host = "0.0.0.0" if os.environ.get(ENV_IN_POD) else "127.0.0.1"  # noqa: S104
+    host = "0.0.0.0" if is_in_pod() else "127.0.0.1"  # noqa: S104
     return host, int(text)
 
 
@@ -345,8 +400,9 @@ def pushgateway_settings() -> PushgatewaySettings | None:
         return None
     url = split_address(text)
     if url is None or url.scheme not in ("http", "https") or not url.hostname or url.query:
-        shown = text if "@" not in text else f"…@{text.rpartition('@')[2]}"
-        raise ConfigError(f"{ENV_PUSHGATEWAY} is {shown!r}: give http://[user:password@]host:port")
+        raise ConfigError(
+            f"{ENV_PUSHGATEWAY} is {without_user(text)!r}: give http://[user:password@]host:port"
+        )
     return PushgatewaySettings(
         url=f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.rstrip('/')}",
         username=unquote(url.username) if url.username is not None else None,

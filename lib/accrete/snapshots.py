@@ -192,11 +192,19 @@ def newest_snapshot(
     return None
 
 
-def delete_snapshots(stage: str, store: ObjectStore) -> None:
-    """Delete all snapshots of a stage, once its manifest stands; they are of no use then."""
-    with suppress(AccreteError):
+def delete_snapshots(stage: str, store: ObjectStore, notice: Callable[[str], None]) -> None:
+    """Delete all snapshots of a stage, once its manifest stands; they are of no use then.
+
+    Args:
+        stage: its identity.
+        store: where they are.
+        notice: told where that fails; they cost space and nothing else.
+    """
+    try:
         for key, _ in _listed(store, stage):
             store.delete(key)
+    except AccreteError as error:
+        notice(f"the stage's snapshots stay in the store: {error}")
 
 
 def _listed(store: ObjectStore, stage: str) -> list[tuple[str, int]]:

@@ -167,7 +167,7 @@ def run_stage(
         ),
     )
     published = place.catalog.create_stage(manifest)
-    delete_snapshots(spec.digest, place.catalog.store)
+    delete_snapshots(spec.digest, place.catalog.store, place.notice)
     place.peers.wait()
     return StageOutcome(manifest=published, reused=published != manifest)
 

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import urllib3
 from minio import Minio
@@ -32,6 +32,7 @@ from accrete.errors import (
 )
 from accrete.settings import StoreAddress, StoreSettings
 from accrete.traffic import Traffic
+from accrete.transport import http_pool, retries, signed_headers, tls_failure
 
 T = TypeVar("T")
 
@@ -40,6 +41,8 @@ MAX_NOTE_BYTES = 64 << 20
 
 _CHUNK_BYTES = 1 << 20
 _READ_TRIES = 5
+_LIST, _GET, _PUT, _DELETE = "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
+_READ = f"{_GET} and {_LIST}"  # without the latter a missing object looks like a forbidden one
 _ACCESS_CODES = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 _MISSING_CODES = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
 _BROKEN_TRANSFER = (
@@ -82,7 +85,7 @@ class ObjectStore:
         self.address = address
         self.traffic = Traffic()
         url = urlsplit(settings.endpoint)
-        self._http = _http_pool(settings)
+        self._http = http_pool(settings)
         self._client = Minio(
             endpoint=url.netloc,
             access_key=settings.access_key,
@@ -98,20 +101,20 @@ class ObjectStore:
         Raises:
             StoreUnreachableError, StoreAccessError, BucketMissingError: it does not.
         """
-        with self._explained(""):
+        with self._explained("", _LIST):
             if not self._client.bucket_exists(self.address.bucket):
                 raise self._bucket_missing()
 
     def create_bucket(self) -> None:
         """Create the bucket where it does not exist; for the stores that we start ourselves."""
-        with self._explained(""):
+        with self._explained("", "s3:CreateBucket"):
             if not self._client.bucket_exists(self.address.bucket):
                 self._client.make_bucket(self.address.bucket)
 
     def size_of(self, key: str) -> int | None:
         """Return an object's size in bytes, None where there is no such object."""
         try:
-            with self._explained(key):
+            with self._explained(key, _READ):
                 stat = self._client.stat_object(self.address.bucket, self._full(key))
         except ObjectMissingError:
             return None
@@ -144,7 +147,7 @@ class ObjectStore:
 
     def write_note(self, key: str, data: bytes) -> None:
         """Write a small object, replacing what is there (progress, logs, reports)."""
-        with self._explained(key):
+        with self._explained(key, _PUT):
             self._client.put_object(
                 self.address.bucket, self._full(key), io.BytesIO(data), len(data)
             )
@@ -152,33 +155,41 @@ class ObjectStore:
     def create_note(self, key: str, data: bytes) -> bool:
         """Create a small object unless it exists; return whether this call created it.
 
-        The store decides the race (`If-None-Match: *`). minio-py cannot send that header with
-        `put_object`, so the request goes to a presigned address.
+        The store decides the race (`If-None-Match: *`), a header that minio-py cannot send with
+        `put_object`: so this request is ours. It is signed in its headers, not in its address,
+        which errors and logs show.
 
         Raises:
             StoreError: the store answered neither "created" nor "exists".
         """
-        url = self._client.get_presigned_url(
-            "PUT", self.address.bucket, self._full(key), expires=timedelta(minutes=10)
-        )
-        with self._explained(key):
+        with self._explained(key, _PUT):
+            url, headers = self._signed("PUT", key, data)
             response = self._http.request(
-                "PUT", url, body=data, headers={"If-None-Match": "*"}, retries=_WRITE_RETRIES
+                "PUT",
+                url,
+                body=data,
+                headers=headers | {"If-None-Match": "*"},
+                retries=retries(allowed_methods=None),
             )
             if response.status == 403:
-                raise self._no_access(key)
+                raise self._no_access(key, _PUT)
+            if response.status == 400 and not self._has_tls:
+                raise self._wants_tls()
             if response.status not in (200, 409, 412):
                 raise StoreError(
                     f"{self.uri(key)} could not be created: the store answered {response.status}"
                 )
         return bool(response.status == 200)
 
-    def presigned_get(self, key: str) -> str:
-        """Return an address that reads an object for a minute without credentials."""
-        address: str = self._client.presigned_get_object(
-            self.address.bucket, self._full(key), expires=timedelta(minutes=1)
-        )
-        return address
+    def status_of(self, key: str) -> int:
+        """Return the HTTP status of one try to read an object: tells when a store is ready.
+
+        Raises:
+            urllib3.exceptions.HTTPError: nothing answered.
+        """
+        url, headers = self._signed("GET", key)
+        response = self._http.request("GET", url, headers=headers, retries=False, timeout=5)
+        return int(response.status)
 
     def pull_file(self, ref: ObjectRef, path: Path, key: str | None = None) -> None:
         """Download an object to a file, checked and flushed; on an error no file is left.
@@ -242,12 +253,12 @@ class ObjectStore:
 
     def upload(self, key: str, path: Path) -> None:
         """Upload a file to a key, replacing what is there."""
-        with self._explained(key):
+        with self._explained(key, _PUT):
             self._client.fput_object(self.address.bucket, self._full(key), str(path))
 
     def delete(self, key: str) -> None:
         """Delete an object; nothing happens where there is none."""
-        with self._explained(key):
+        with self._explained(key, _DELETE):
             self._client.remove_object(self.address.bucket, self._full(key))
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
@@ -265,7 +276,7 @@ class ObjectStore:
 
     def list_objects(self, prefix: str) -> Iterator[Listed]:
         """Yield the objects below a prefix, sorted by the store."""
-        with self._explained(prefix):
+        with self._explained(prefix, _LIST):
             for item in self._client.list_objects(
                 self.address.bucket, prefix=self._full(prefix), recursive=True
             ):
@@ -286,7 +297,7 @@ class ObjectStore:
         Raises:
             StoreError: its answer does not tell.
         """
-        with self._explained(""):
+        with self._explained("", _LIST):
             answer = self._http.request("HEAD", self.settings.endpoint)
             try:
                 return parsedate_to_datetime(answer.headers["Date"])
@@ -302,6 +313,12 @@ class ObjectStore:
 
     def _full(self, key: str) -> str:
         return self.address.prefix + key
+
+    def _signed(self, method: str, key: str, body: bytes = b"") -> tuple[str, dict[str, str]]:
+        """Return the address of an object and the headers that sign a request for it."""
+        presigned = self._client.get_presigned_url(method, self.address.bucket, self._full(key))
+        url = urlsplit(presigned)._replace(query="")
+        return urlunsplit(url), signed_headers(method, url, body, self.settings)
 
     def _stream_to(self, key: str, path: Path, num_bytes: int) -> str:
         """Write an object to a file; return the SHA-256 of what came."""
@@ -323,7 +340,7 @@ class ObjectStore:
         """Run a read, again after a transfer that broke off."""
         for attempt in range(_READ_TRIES):
             try:
-                with self._explained(key, passing=_BROKEN_TRANSFER):
+                with self._explained(key, _READ, passing=_BROKEN_TRANSFER):
                     return read()
             except _BROKEN_TRANSFER as error:
                 if attempt == _READ_TRIES - 1:
@@ -337,10 +354,12 @@ class ObjectStore:
         raise AssertionError("unreachable")
 
     @contextmanager
-    def _explained(self, key: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    def _explained(
+        self, key: str, right: str, passing: tuple[type[Exception], ...] = ()
+    ) -> Iterator[None]:
         """Turn the client library's errors into ours, and count them."""
         try:
-            with self._translating(key, passing):
+            with self._translating(key, right, passing):
                 yield
         except ObjectMissingError:
             raise  # an answer: whether something exists is asked all the time
@@ -349,14 +368,18 @@ class ObjectStore:
             raise
 
     @contextmanager
-    def _translating(self, key: str, passing: tuple[type[Exception], ...]) -> Iterator[None]:
+    def _translating(
+        self, key: str, right: str, passing: tuple[type[Exception], ...]
+    ) -> Iterator[None]:
         try:
             yield
         except passing:
             raise
         except S3Error as error:
-            raise self._translated(error, key) from error
+            raise self._translated(error, key, right) from error
         except (InvalidResponseError, ServerError, ValueError) as error:
+            if "HTTPS" in str(error) and not self._has_tls:
+                raise self._wants_tls() from error
             raise StoreError(f"{self.uri(key)}: the store answered with {error}") from error
         except urllib3.exceptions.HTTPError as error:
             reason = getattr(error, "reason", None) or error
@@ -365,24 +388,42 @@ class ObjectStore:
                     f"the object store at {self.settings.endpoint} keeps failing ({reason}): "
                     "look at its log"
                 ) from error
+            failure = tls_failure(reason, self.settings)
+            if failure is not None:
+                raise StoreUnreachableError(
+                    f"the object store at {self.settings.endpoint} cannot be reached: {failure}"
+                ) from error
             raise StoreUnreachableError(
                 f"the object store at {self.settings.endpoint} cannot be reached "
                 f"({type(reason).__name__}): check the endpoint and that the store runs"
             ) from error
 
-    def _translated(self, error: S3Error, key: str) -> StoreError:
+    def _translated(self, error: S3Error, key: str, right: str) -> StoreError:
         if error.code in _ACCESS_CODES:
-            return self._no_access(key)
+            return self._no_access(key, right)
         if error.code == "NoSuchBucket":
             return self._bucket_missing()
         if error.code in _MISSING_CODES:
             return ObjectMissingError(f"{self.uri(key)} does not exist")
+        if error.code == "BadRequest" and not self._has_tls:
+            return self._wants_tls()
         return StoreError(f"{self.uri(key)}: the store answered {error.code}: {error.message}")
 
-    def _no_access(self, key: str) -> StoreAccessError:
+    def _no_access(self, key: str, right: str) -> StoreAccessError:
         return StoreAccessError(
-            f"the object store at {self.settings.endpoint} refuses access to "
-            f"{self.uri(key)} with access key {self.settings.access_key!r}: check the credentials"
+            f"the object store at {self.settings.endpoint} refuses access to {self.uri(key)} with "
+            f"access key {self.settings.shown_access_key}: check the credentials, and that they "
+            f"have the right {right} there"
+        )
+
+    @property
+    def _has_tls(self) -> bool:
+        return self.settings.endpoint.startswith("https://")
+
+    def _wants_tls(self) -> StoreError:
+        return StoreError(
+            f"the object store at {self.settings.endpoint} does not understand plain HTTP (400): "
+            "give https:// if that is its port for TLS"
         )
 
     def _bucket_missing(self) -> BucketMissingError:
@@ -390,21 +431,6 @@ class ObjectStore:
             f"bucket {self.address.bucket!r} does not exist at {self.settings.endpoint}: "
             "create it or name another with --store"
         )
-
-
-_WRITE_RETRIES = urllib3.Retry(
-    total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None
-)
-
-
-def _http_pool(settings: StoreSettings) -> urllib3.PoolManager:
-    return urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=5, read=60),
-        maxsize=16,
-        cert_reqs="CERT_REQUIRED",
-        ca_certs=settings.ca_bundle,
-        retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
-    )
 
 
 @contextmanager

@@ -55,7 +55,7 @@ fi
 on_cluster apply -k "$repository/manifests/overlays/kind"
 on_cluster -n accrete rollout status statefulset/accrete-store --timeout=10m
 on_cluster -n accrete wait --for=condition=complete --timeout=15m \
-  job/accrete-bucket job/accrete-cache job/accrete-doctor
+  job/accrete-cache job/accrete-doctor
 on_cluster -n kubeflow wait --for=condition=complete --timeout=15m job/accrete-cache
 on_cluster -n kubeflow wait --for=condition=available --timeout=20m --all deployment
 if ! $dry_run; then

@@ -81,6 +81,13 @@ def test_wrong_credentials_are_told_before_any_step(cli: Cli) -> None:
     assert "wrong-wrong" not in done.stderr + done.stdout
 
 
+def test_a_kubeflow_address_with_credentials_is_refused_without_them(cli: Cli) -> None:
+    done = cli("run", "--endpoint", "http://me:very-secret@host:8888")
+    assert done.returncode == 2
+    assert "endpoint is '…@host:8888': give http://host:port of the KFP API" in done.stderr
+    assert "very-secret" not in done.stderr + done.stdout
+
+
 def test_half_of_the_credentials_is_told(cli: Cli) -> None:
     done = cli("run", ACCRETE_S3_SECRET_KEY="")
     assert done.returncode == 2
@@ -261,7 +268,7 @@ def test_the_options_of_run_are_frozen() -> None:
         seed name store endpoint runner experiment watch
         image pull-policy pull-secret gpus max-gpus-per-node gpu-resource gpu-kind gpu-label
         cpu memory shared-memory data-memory node-selector toleration spot cache-claim
-        pushgateway retries step-timeout run-ttl store-config"""
+        pushgateway retries step-timeout run-ttl store-config store-ca"""
     options = [param for param in incremental.run.params if param.opts]
     names = {param.opts[0].removeprefix("--") for param in options if param.opts[0] != param.name}
     assert names - {"step"} == set(expected.split()) - {"step"}

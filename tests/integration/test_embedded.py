@@ -1,14 +1,17 @@
 """The embedded store: one server per state folder, gone with its last user."""
 
+import json
 import os
 import signal
 import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from seaweed import listening
 
 from accrete.embedded import EmbeddedPaths, embedded_store, running_server
 from accrete.errors import StoreError
@@ -50,14 +53,104 @@ def test_data_of_an_earlier_run_reads_at_once_and_on_other_ports(tmp_path: Path)
     assert len(set(endpoints)) > 1
 
 
-def test_it_listens_on_loopback_and_its_secrets_are_private(tmp_path: Path) -> None:
+def process_tree(pid: int) -> list[int]:
+    """Return a process and all below it."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(path.parent.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+def test_keeper_and_server_listen_on_loopback_alone(tmp_path: Path) -> None:
     with embedded_store(tmp_path) as settings:
-        assert settings.endpoint.startswith("http://127.0.0.1:")
-        paths = EmbeddedPaths(tmp_path)
-        for path in (paths.server, paths.credentials, paths.identities):
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        state = json.loads(EmbeddedPaths(tmp_path).server.read_text())
+        processes = process_tree(state["pid"])
+        assert len(processes) == 2
+        sockets = set().union(*map(listening, processes))  # it refuses IPv6
+    assert len(sockets) >= 8  # master, volume server, filer and S3, each with gRPC
+    assert {address for address, _ in sockets} == {"127.0.0.1"}
+    assert int(settings.endpoint.rpartition(":")[2]) in {port for _, port in sockets}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_no_file_of_the_store_is_open_to_others_whatever_the_umask(
+    tmp_path: Path, umask: int
+) -> None:
+    home = tmp_path / "home"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(home)], stdout=subprocess.PIPE, text=True, umask=umask
+    )
+    try:
+        assert holder.stdout is not None
+        port = int(holder.stdout.readline().rpartition(":")[2])
+        paths = EmbeddedPaths(home)
+        settings = running_server(paths)
+        assert settings is not None
+        store_of(settings).write_note("note", b"x" * 10_000)
+        assert stat.S_IMODE(home.stat().st_mode) == 0o700
         assert stat.S_IMODE(paths.root.stat().st_mode) == 0o700
-        assert settings.secret_key not in paths.log.read_text(errors="replace")
+        secret = (paths.server, paths.credentials, paths.identities, paths.log)
+        assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in secret} == {
+            path.name: 0o600 for path in secret
+        }
+        # SeaweedFS opens its .vif to all by itself; the folder above is closed.
+        stored = [p for p in paths.data.rglob("*") if p.is_file() and p.suffix != ".vif"]
+        assert len(stored) > 3
+        assert [path for path in stored if path.stat().st_mode & 0o077] == []
+        sockets = list(Path("/tmp").glob(f"seaweedfs-*-{port}.sock"))  # noqa: S108
+        assert len(sockets) == 1
+        assert [path for path in sockets if path.stat().st_mode & 0o077] == []
+    finally:
+        holder.kill()
+        holder.wait()
+    wait_until_gone(home)
+
+
+def test_no_secret_is_in_the_log_or_on_a_command_line(tmp_path: Path) -> None:
+    with embedded_store(tmp_path) as settings:
+        paths = EmbeddedPaths(tmp_path)
+        store_of(settings).write_note("note", b"")
+        pid = json.loads(paths.server.read_text())["pid"]
+        lines = [Path(f"/proc/{each}/cmdline").read_bytes() for each in process_tree(pid)]
+        server_environment = Path(f"/proc/{process_tree(pid)[-1]}/environ").read_bytes()
+        for text in (*lines, server_environment, paths.log.read_bytes()):
+            assert len(text) > 50
+            assert settings.secret_key.encode() not in text
+            assert settings.access_key.encode() not in text
+
+
+def test_a_store_folder_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    paths = EmbeddedPaths(tmp_path)
+    paths.root.mkdir(mode=0o755)
+    paths.credentials.write_text(json.dumps({"access_key": "a" * 8, "secret_key": "b" * 8}))
+    paths.log.write_text("")
+    paths.log.chmod(0o666)
+    with embedded_store(tmp_path):
+        assert stat.S_IMODE(paths.root.stat().st_mode) == 0o700
+        assert stat.S_IMODE(paths.log.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_store_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    paths = EmbeddedPaths(tmp_path)
+    paths.root.mkdir()
+    os.chown(paths.root, 65532, 65532)
+    with pytest.raises(StoreError, match="belongs to another user"), embedded_store(tmp_path):
+        pass
+
+
+def test_a_store_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    paths = EmbeddedPaths(tmp_path / "home")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "home").mkdir()
+    paths.root.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a link"), embedded_store(tmp_path / "home"):
+        pass
 
 
 def test_a_second_user_joins_and_the_server_outlives_the_first(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from typing import Any
 
 import pytest
 import yaml
+from minio.error import S3Error
+from seaweed import listening
 
 from accrete.errors import StoreAccessError
 from accrete.ports import GRPC_OFFSET, free_ports
@@ -26,6 +27,7 @@ from accrete.store import ObjectStore
 
 STORE_YAML = Path(__file__).parents[2] / "manifests" / "base" / "store.yaml"
 ACCESS_KEY, SECRET_KEY = "AKIA_EXAMPLE-1", "se.cr-et_/+=0123456789"
+BUCKET = "images"
 UNPRIVILEGED = 65532
 S3_ADDRESS = "127.0.0.3"
 """In place of 0.0.0.0, so that what listens there can be told from what listens on loopback."""
@@ -78,19 +80,24 @@ class StorePod:
         word = re.sub(rf"(?<![\w/])({'|'.join(paths)})\b", lambda found: str(paths[found[1]]), word)
         word = word.replace("0.0.0.0", S3_ADDRESS)  # noqa: S104
         for port, free in self.ports.items():
-            host = f"127.0.0.1:{port}/"
-            if port == 8333:
-                word = word.replace(host, f"{S3_ADDRESS}:{free}/")
-            word = word.replace(host, f"127.0.0.1:{free}/")
+            address = S3_ADDRESS if port == 8333 else "127.0.0.1"
+            word = re.sub(rf"127\.0\.0\.1:{port}\b", f"{address}:{free}", word)
             word = re.sub(rf"(port=){port}$", rf"\g<1>{free}", word)
         return word
 
-    def start_credentials(self, access_key: str, secret_key: str) -> Any:
+    def start_credentials(
+        self, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY, bucket: str = BUCKET
+    ) -> Any:
         (container,) = pod()["initContainers"]
         words = [self.placed(word) for word in [*container["command"], *container["args"]]]
         return subprocess.run(
             words,
-            env={"PATH": os.environ["PATH"], "ACCESS_KEY": access_key, "SECRET_KEY": secret_key},
+            env={
+                "PATH": os.environ["PATH"],
+                "ACCESS_KEY": access_key,
+                "SECRET_KEY": secret_key,
+                "BUCKET": bucket,
+            },
             capture_output=True, text=True, timeout=30, check=False, cwd="/", **as_unprivileged(),
         )  # fmt: skip
 
@@ -100,14 +107,18 @@ class StorePod:
     ) -> Iterator["subprocess.Popen[bytes]"]:
         """Run the server until the block ends; it takes a quarter of a minute to end by itself."""
         (container,) = pod()["containers"]
-        environment = {v["name"]: self.placed(v["value"]) for v in container["env"]}
+        environment = {
+            variable["name"]: self.placed(variable["value"]) if "value" in variable else BUCKET
+            for variable in container["env"]
+        } | {"PATH": os.environ["PATH"]}
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [self.placed(word) for word in container["command"]],
-                env=environment | {"PATH": os.environ["PATH"]},
+                env=environment,
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/", **as_unprivileged(),
             )  # fmt: skip
         try:
+            self.post_start(environment)
             self.wait_until_ready(process)
             yield process
         finally:
@@ -117,6 +128,16 @@ class StorePod:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def post_start(self, environment: dict[str, str]) -> None:
+        """Do what the kubelet does beside the start; the pod is not ready before."""
+        (container,) = pod()["containers"]
+        words = container["lifecycle"]["postStart"]["exec"]["command"]
+        done = subprocess.run(
+            [self.placed(word) for word in words], env=environment,
+            capture_output=True, text=True, timeout=120, check=False, cwd="/", **as_unprivileged(),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr + self.log.read_text()[-2000:]
 
     def wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
         """Return when the readiness probe's own command succeeds."""
@@ -143,7 +164,7 @@ class StorePod:
         settings = StoreSettings(
             endpoint=self.endpoint, access_key=access_key, secret_key=secret_key
         )
-        return ObjectStore(settings, parse_store_uri("s3://accrete"))
+        return ObjectStore(settings, parse_store_uri(f"s3://{BUCKET}"))
 
 
 @pytest.fixture
@@ -156,44 +177,24 @@ def store_pod() -> Iterator[StorePod]:
         yield StorePod(Path(name))
 
 
-def listening(pid: int) -> set[tuple[str, int]]:
-    """Return address and port of every TCP socket that a process listens on."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            inodes |= set(re.findall(r"^socket:\[(\d+)\]$", str(descriptor.readlink())))
-        except FileNotFoundError:
-            continue
-    found = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and fields[9] in inodes:
-            address, port = fields[1].split(":")
-            found.add((socket.inet_ntoa(bytes.fromhex(address)[::-1]), int(port, 16)))
-    for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]:
-        fields = line.split()
-        assert fields[3] != "0A" or fields[9] not in inodes, "it listens on IPv6"
-    return found
-
-
 def test_the_right_key_is_let_in_and_no_other(store_pod: StorePod) -> None:
-    assert store_pod.start_credentials(ACCESS_KEY, SECRET_KEY).returncode == 0
+    assert store_pod.start_credentials().returncode == 0
     with store_pod.running():
         for probe in ("startupProbe", "livenessProbe"):
             assert store_pod.status_of(pod()["containers"][0][probe]["httpGet"]["path"]) == 200
         store = store_pod.store()
-        store.create_bucket()
+        store.check()
         store.write_note("note", b"kept")
         assert store.read_note("note") == b"kept"
         assert store_pod.status_of("/") == 403
-        assert store_pod.status_of("/accrete/note") == 403
+        assert store_pod.status_of(f"/{BUCKET}/note") == 403
         for access_key, secret_key in ((ACCESS_KEY, "another"), ("another", SECRET_KEY)):
             with pytest.raises(StoreAccessError, match="refuses access"):
                 store_pod.store(access_key, secret_key).check()
 
 
 def test_only_the_s3_gateway_can_be_reached_from_outside_the_pod(store_pod: StorePod) -> None:
-    assert store_pod.start_credentials(ACCESS_KEY, SECRET_KEY).returncode == 0
+    assert store_pod.start_credentials().returncode == 0
     with store_pod.running() as process:
         outside = {port for address, port in listening(process.pid) if address == S3_ADDRESS}
         others = {address for address, _ in listening(process.pid)} - {S3_ADDRESS}
@@ -203,11 +204,11 @@ def test_only_the_s3_gateway_can_be_reached_from_outside_the_pod(store_pod: Stor
 
 
 def test_no_key_is_in_the_log_the_command_line_or_the_environment(store_pod: StorePod) -> None:
-    done = store_pod.start_credentials(ACCESS_KEY, SECRET_KEY)
+    done = store_pod.start_credentials()
     config = store_pod.volumes["/config"] / "s3.json"
     assert config.stat().st_mode & 0o777 == 0o600
     with store_pod.running() as process:
-        store_pod.store().create_bucket()
+        store_pod.store().write_note("note", b"seen")
         seen = [Path(f"/proc/{process.pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
     seen += [store_pod.log.read_bytes(), (done.stdout + done.stderr).encode()]
     assert len(seen[2]) > 1000
@@ -217,10 +218,9 @@ def test_no_key_is_in_the_log_the_command_line_or_the_environment(store_pod: Sto
 
 
 def test_a_store_that_says_it_is_ready_again_has_what_was_stored(store_pod: StorePod) -> None:
-    assert store_pod.start_credentials(ACCESS_KEY, SECRET_KEY).returncode == 0
+    assert store_pod.start_credentials().returncode == 0
     assert not store_pod.is_ready()
     with store_pod.running(ended_by=signal.SIGTERM):
-        store_pod.store().create_bucket()
         store_pod.store().write_note("note", b"kept")
     for _ in range(2):  # after an orderly end, then after none
         with store_pod.running():
@@ -253,39 +253,38 @@ def test_keys_that_would_leave_the_store_open_or_break_its_config_are_refused(
 
 
 def test_the_config_is_json_with_the_keys_as_they_are(store_pod: StorePod) -> None:
-    assert store_pod.start_credentials(ACCESS_KEY, SECRET_KEY).returncode == 0
+    assert store_pod.start_credentials().returncode == 0
     (identity,) = json.loads((store_pod.volumes["/config"] / "s3.json").read_text())["identities"]
     assert identity["credentials"] == [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
 
 
-def test_the_bucket_s_job_makes_the_bucket_and_may_run_again(store_pod: StorePod) -> None:
-    job = objects()["Job", "accrete-bucket"]["spec"]["template"]["spec"]
-    (container,) = job["containers"]
-    names = {variable["name"] for variable in container["env"]}
-    environment = {
-        "ACCRETE_S3_ENDPOINT": store_pod.endpoint,
-        "ACCRETE_S3_REGION": "us-east-1",
-        "ACCRETE_S3_ACCESS_KEY": ACCESS_KEY,
-        "ACCRETE_S3_SECRET_KEY": SECRET_KEY,
-        "ACCRETE_S3_BUCKET": "images",
-        "ACCRETE_STORE": "s3://images",
-    }
-    assert environment.keys() == names
-    command = [sys.executable, *container["command"][1:]]
+@pytest.mark.parametrize("bucket", ["", "a b", "Images", 'a","Admin', "a;b", "a/b", "a*"])
+def test_a_bucket_that_would_change_the_store_s_config_is_refused(
+    store_pod: StorePod, bucket: str
+) -> None:
+    done = store_pod.start_credentials(bucket=bucket)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "ConfigMap accrete-store: bucket must be of small letters" in done.stderr
+    assert not (store_pod.volumes["/config"] / "s3.json").exists()
 
-    def run() -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            command, env=os.environ | environment,
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
 
-    missing = run()
-    assert missing.returncode != 0
-    assert missing.stderr.startswith("accrete: error: ")
-    assert missing.stderr.count("\n") == 1
-    assert store_pod.start_credentials(ACCESS_KEY, SECRET_KEY).returncode == 0
+def test_the_steps_key_may_do_what_steps_need_and_no_more(store_pod: StorePod) -> None:
+    assert store_pod.start_credentials().returncode == 0
     with store_pod.running():
-        for _ in range(2):
-            done = run()
-            assert done.returncode == 0, done.stderr
-            assert done.stdout == f"s3://images at {store_pod.endpoint}\n"
+        store = store_pod.store()
+        store.write_note("note", b"1")
+        assert store.create_note("once", b"1")
+        assert store.read_note("note") == b"1"
+        assert store.list_keys("") == ["note", "once"]
+        store.delete("note")
+        other = ObjectStore(store.settings, parse_store_uri("s3://others"))
+        for refused in (other.create_bucket, other.check, lambda: other.write_note("n", b"")):
+            with pytest.raises(StoreAccessError, match="have the right s3:"):
+                refused()
+        for refused in (
+            lambda: store._client.remove_bucket(BUCKET),
+            lambda: store._client.set_bucket_policy(BUCKET, "{}"),
+        ):
+            with pytest.raises(S3Error, match="AccessDenied"):
+                refused()

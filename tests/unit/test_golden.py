@@ -80,6 +80,7 @@ EVERYTHING = Placement(
     timeout_s=7200,
     ttl_s=86400,
     store_config="team-store",
+    store_ca="team-ca",
 )
 NODES = Placement(
     pull_secrets=("registry",),

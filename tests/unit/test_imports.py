@@ -39,6 +39,7 @@ PURE = (
         "comparison",
         "chain",
         "settings",
+        "credentials",
         "convergence",
         "equal_accuracy",
         "spread",
@@ -53,8 +54,8 @@ COMPUTE = (
     *("residence", "peers", "model", "evaluate", "compilation"),
 )
 STORAGE = (
-    *("store", "cache", "catalog", "prefetch", "inventory", "lineage", "verification"),
-    *("collector", "collection_mark", "cache_collection", "forgetting"),
+    *("store", "transport", "cache", "catalog", "prefetch", "inventory", "lineage"),
+    *("verification", "collector", "collection_mark", "cache_collection", "forgetting"),
 )
 # The one place that reads the environment, and the modules that start child processes with it.
 # settings reads it; the others start processes, or set it for them and for libgomp.

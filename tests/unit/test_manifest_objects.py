@@ -28,7 +28,7 @@ from accrete.placement import Placement
 CLUSTER_SCOPED = ("Namespace", "PriorityClass")
 STORE = {
     ("StatefulSet", "accrete-store"), ("Service", "accrete-store"),
-    ("Service", "accrete-store-pods"), ("Job", "accrete-bucket"),
+    ("Service", "accrete-store-pods"),
     ("PriorityClass", "accrete-store"), ("NetworkPolicy", "accrete-store"),
     ("NetworkPolicy", "accrete-pods-to-store"),
 }  # fmt: skip

@@ -27,7 +27,7 @@ def ours(component: str, namespace: str = "accrete") -> Place:
 
 
 STEP, STEP_IN_KUBEFLOW = Place("accrete", POD_LABELS), Place("kubeflow", POD_LABELS)
-DOCTOR, STORE, BUCKET, CACHE = (ours(name) for name in ("doctor", "store", "bucket", "cache"))
+DOCTOR, STORE, CACHE = (ours(name) for name in ("doctor", "store", "cache"))
 DNS = Place("kube-system", {"k8s-app": "kube-dns"})
 API = Place("kubeflow", {"app": "ml-pipeline"})
 METADATA = Place("kubeflow", {"component": "metadata-grpc-server"})
@@ -98,7 +98,6 @@ def connects(documents: list[Document], source: Place, target: Place, port: int)
     [
         (STEP, STORE, STORE_PORT),
         (DOCTOR, STORE, STORE_PORT),
-        (BUCKET, STORE, STORE_PORT),
         (STEP, DNS, 53),
         (DOCTOR, DNS, 53),
         (STEP, API, 8887),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from accrete import settings
+from accrete.credentials import exposed_to
 from accrete.errors import ConfigError
 from accrete.settings import StoreAddress, StoreSettings, parse_store_uri, store_settings
 
@@ -62,10 +63,101 @@ def test_endpoint_of_another_form_is_refused(endpoint: str) -> None:
         make_settings(endpoint)
 
 
-def test_repr_hides_the_secret_key() -> None:
+def test_repr_hides_both_keys() -> None:
     text = repr(make_settings("http://host:1"))
-    assert "somebody" in text
+    assert "http://host:1" in text
+    assert "somebody" not in text
     assert "very-secret" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"), [("AKIAIOSFODNN7EXAMPLE", "'AKIA…'"), ("abcd", "'ab…'"), ("a", "'…'")]
+)
+def test_messages_show_at_most_the_first_letters_of_an_access_key(key: str, shown: str) -> None:
+    settings = StoreSettings(endpoint="http://host", access_key=key, secret_key="b")
+    assert settings.shown_access_key == shown
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_endpoint_with_credentials_in_it_is_refused_without_them(scheme: str) -> None:
+    with pytest.raises(ConfigError, match=r"credentials in it \(…@host\): give") as caught:
+        make_settings(f"{scheme}://somebody:very-secret@host:1")
+    assert "very-secret" not in str(caught.value)
+    assert "somebody" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["s3://me:very-secret@bucket", "http://me:very-secret@host/bucket"])
+def test_store_uri_with_credentials_in_it_is_refused_without_them(uri: str) -> None:
+    with pytest.raises(ConfigError, match="store is '…@") as caught:
+        parse_store_uri(uri)
+    assert "very-secret" not in str(caught.value)
+
+
+FILES = ("ACCRETE_S3_ACCESS_KEY", "ACCRETE_S3_SECRET_KEY")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "  \n\n"])
+def test_credentials_come_from_files_too(end: str, tmp_path: Path) -> None:
+    env = {"ACCRETE_S3_ENDPOINT": ENV["ACCRETE_S3_ENDPOINT"]}
+    for name in FILES:
+        path = tmp_path / name
+        path.write_text(ENV[name] + end)
+        env[f"{name}_FILE"] = str(path)
+    assert store_settings(env) == store_settings(ENV)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_credential_in_a_variable_and_in_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{name} and {name}_FILE are both set: set one") as error:
+        store_settings(ENV | {f"{name}_FILE": str(tmp_path / "any")})
+    assert ENV[name] not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, r"cannot be read \(No such file or directory\)"),
+        (b"", "holds no credential: put the value in it, one line and nothing else"),
+        (b" \n", "holds no credential"),
+        (b"very secret", "holds no credential"),
+        (b"very\nsecret", "holds no credential"),
+        (b"\xff\xfe", "holds no credential"),
+        (b"x" * 5000, "holds no credential"),
+    ],
+)
+@pytest.mark.parametrize("name", FILES)
+def test_file_that_holds_no_credential_is_named(
+    name: str, content: bytes | None, problem: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    env = {key: value for key, value in ENV.items() if key != name} | {f"{name}_FILE": str(path)}
+    with pytest.raises(ConfigError, match=f"{name}_FILE is {path}, which {problem}") as caught:
+        store_settings(env)
+    assert "secret" not in str(caught.value).replace(str(path), "")
+
+
+def test_file_of_a_credential_that_is_a_folder_is_named(tmp_path: Path) -> None:
+    env = {key: value for key, value in ENV.items() if "SECRET" not in key}
+    with pytest.raises(ConfigError, match="Is a directory"):
+        store_settings(env | {"ACCRETE_S3_SECRET_KEY_FILE": str(tmp_path)})
+
+
+def test_child_process_with_files_of_its_own_gets_the_given_store(tmp_path: Path) -> None:
+    given = make_settings("http://host")
+    inherited = {f"{name}_FILE": str(tmp_path / "other") for name in FILES}
+    inherited |= {"ACCRETE_S3_CA_BUNDLE": "/of/another/store"}
+    assert store_settings(inherited | given.as_environment()) == given
+
+
+def test_credential_file_outside_of_a_pod_that_others_can_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("k")
+    for mode, who in ((0o600, None), (0o400, None), (0o640, "its group"), (0o644, "every user")):
+        path.chmod(mode)
+        assert exposed_to(path) == who
+    assert exposed_to(tmp_path / "nothing") is None
 
 
 def test_store_settings_come_from_the_environment() -> None:
