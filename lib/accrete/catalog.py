@@ -3,12 +3,12 @@
 Knows what manifests name; the store below it knows keys and bytes only.
 """
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from accrete import keys
+from accrete.checks import is_sha256
 from accrete.digest import canonical_json
 from accrete.errors import IntegrityError, ObjectMissingError
 from accrete.manifests import (
@@ -22,6 +22,7 @@ from accrete.manifests import (
     load_stage,
 )
 from accrete.store import ObjectRef, ObjectStore
+from accrete.strict_json import MAX_VALUES, decode_json
 
 
 class Catalog:
@@ -34,10 +35,11 @@ class Catalog:
     def prepared_dataset(self, fingerprint: str) -> DatasetManifest | None:
         """Return the data set that a source became, if it and all its shards are stored."""
         note = self._read_json(keys.prepared_key(fingerprint))
-        if not isinstance(note, dict) or "dataset" not in note:
+        digest = note.get("dataset") if isinstance(note, dict) else None
+        if not isinstance(digest, str) or not is_sha256(digest):
             return None
         try:
-            manifest = self.dataset(str(note["dataset"]))
+            manifest = self.dataset(digest)
         except ObjectMissingError:
             return None
         return manifest if self.missing_object(dataset_objects(manifest)) is None else None
@@ -108,15 +110,15 @@ class Catalog:
         return None if data is None else parse_json(data, self.store.uri(key))
 
 
-def parse_json(data: bytes, place: str) -> Any:
-    """Return decoded JSON.
+def parse_json(data: bytes, place: str, *, max_values: int | None = MAX_VALUES) -> Any:
+    """Return decoded JSON, of at most so many values.
 
     Raises:
         IntegrityError: it is none.
     """
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return decode_json(data, max_values=max_values)
+    except ValueError as error:
         raise IntegrityError(
             f"{place} is not JSON ({error}): it was changed; delete it and run again"
         ) from error

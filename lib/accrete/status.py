@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from accrete import keys
+from accrete.config import check_run_name
 from accrete.errors import RunNotFoundError
 from accrete.journal import duration, progress_line
 from accrete.runs import find_record, run_names, step_documents
@@ -43,7 +44,8 @@ def run_states(store: ObjectStore, name: str | None) -> list[RunState]:
     Raises:
         RunNotFoundError: no run has this name.
     """
-    return [_run_state(store, each) for each in ([name] if name else run_names(store))]
+    names = run_names(store) if name is None else [check_run_name(name)]
+    return [_run_state(store, each) for each in names]
 
 
 def _run_state(store: ObjectStore, name: str) -> RunState:
@@ -115,7 +117,7 @@ def log_texts(store: ObjectStore, name: str, step: str | None) -> list[tuple[str
     Raises:
         RunNotFoundError: no such run, or no such step of it.
     """
-    prefix = keys.log_prefix(name) + (f"{step}/" if step else "")
+    prefix = keys.log_prefix(check_run_name(name)) + (f"{step}/" if step else "")
     found = store.list_keys(prefix)
     if not found:
         what = f"step {step!r} of run {name!r}" if step else f"run {name!r}"

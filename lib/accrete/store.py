@@ -21,6 +21,7 @@ from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from accrete import keys
+from accrete.checks import check_sha256
 from accrete.errors import (
     BucketMissingError,
     IntegrityError,
@@ -56,6 +57,9 @@ class ObjectRef:
     """64 hex digits; also its key."""
     num_bytes: int
     """Its size."""
+
+    def __post_init__(self) -> None:
+        check_sha256("an object's SHA-256", self.sha256)
 
 
 class ObjectStore:

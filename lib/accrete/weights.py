@@ -5,7 +5,6 @@ torchvision network, as safetensors or as the pickle that torch.save makes. A pi
 torch's restricted loader only, and only after its SHA-256 was found to be the one given.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from accrete.catalog import Catalog, object_ref
@@ -25,6 +23,8 @@ from accrete.errors import CheckpointMismatchError, ConfigError, InputError, Int
 from accrete.image_format import ImageFormat, Normalization
 from accrete.manifests import FORMAT, FileRef
 from accrete.model import Classifier, build_model, head_name
+from accrete.strict_json import decode_json
+from accrete.tensor_file import read_tensors
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """What torchvision's own weights were trained with (torchvision.transforms._presets)."""
@@ -140,11 +140,9 @@ def _check_sha256(path: Path, expected: str) -> None:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            said = (file.metadata() or {}).get("accrete")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = None if said is None else json.loads(said)
-    except (SafetensorError, ValueError, OSError) as error:
+        state, notes = read_tensors(path)
+        metadata = decode_json(notes["accrete"].encode()) if "accrete" in notes else None
+    except ValueError as error:
         raise InputError(f"weights {path} are no safetensors file ({error})") from error
     return state, metadata
 

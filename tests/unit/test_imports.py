@@ -42,6 +42,10 @@ PURE = (
         "instruments",
         "stage_observer",
         "traffic",
+        "strict_json",
+        "pickles",
+        "class_names",
+        "step_document",
     ),
 )
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp")

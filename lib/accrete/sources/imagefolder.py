@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from accrete.config import SourceConfig
 from accrete.digest import sha256_of_json
 from accrete.errors import LabelError, SourceError
-from accrete.sources.base import Counts, Item, check_no_class_is_empty
+from accrete.sources.base import Counts, Item, check_classes
 from accrete.sources.files import open_files, tags
 from accrete.sources.splits import SPLIT_NAMES, normalized_splits
 
@@ -63,7 +63,7 @@ class ImageFolderSource:
                 )
             of_split = counts.setdefault(split, dict.fromkeys(train_classes, 0))
             of_split[class_name] += 1
-        check_no_class_is_empty(counts.get("train", {}), self._files.root)
+        check_classes(counts.get("train", {}), self._files.root)
         return counts
 
     def _train_classes(self) -> list[str]:
