@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from accrete.errors import ConfigError
 
-
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -31,7 +31,7 @@ def check_class_names(names: Iterable[str], place: str) -> None:
             raise LabelError(f"{place} names class {name!r} twice: name each class once")
         raise LabelError(
             f"{place} has two classes {name!r} that differ in their Unicode form only "
-            f"({ascii(other)} and {ascii(name)}): merge or rename them"
+            f"({other!a} and {name!a}): merge or rename them"
         )
 
 
@@ -45,6 +45,6 @@ def _check_name(name: str, place: str) -> None:
         )
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
         raise LabelError(
-            f"{place} has class {ascii(name)}, with a control character or text that is no "
+            f"{place} has class {name!a}, with a control character or text that is no "
             "UTF-8 in its name: rename it"
         )

@@ -12,7 +12,7 @@ import click
 
 from accrete import __version__, keys
 from accrete.counting import counts_of_number
-from accrete.errors import AccreteError
+from accrete.errors import AccreteError, one_line
 from accrete.model_commands import export, predict
 from accrete.options import class_options, cost_options, plan_options, source_options
 from accrete.pipeline_file import load_pipeline_file, shipped_pipeline
@@ -201,7 +201,7 @@ def _interrupt(_signum: int, _frame: object) -> None:
 
 
 def _fail(message: str, exit_code: int) -> None:
-    click.echo(f"accrete: error: {' '.join(message.split())}", err=True)
+    click.echo(f"accrete: error: {one_line(message)}", err=True)
     sys.exit(exit_code)
 
 

@@ -27,13 +27,24 @@ DECODING_BYTES = 8
 _EIGHT_BIT_GREY = ("1", "L")
 
 
-def _ignore(num_bytes: int) -> None:
+def ignore(num_bytes: int) -> None:
     """Take no notice of what an image is about to cost."""
 
 
-def decode_image(
-    data: bytes, place: str, admit: Callable[[int], None] = _ignore
-) -> Pixels:
+def check_file_size(num_bytes: int, place: str) -> None:
+    """Refuse an image file that is too large, before it is read.
+
+    Raises:
+        BadImageError: over 256 MiB; names the place.
+    """
+    if num_bytes > MAX_FILE_BYTES:
+        raise BadImageError(
+            f"{place} is a file of {num_bytes:,} bytes, over the limit of {MAX_FILE_BYTES:,}: "
+            "scale the image down or skip such images with --on-bad-image skip"
+        )
+
+
+def decode_image(data: bytes, place: str, admit: Callable[[int], None] = ignore) -> Pixels:
     """Return an image file's pixels, upright as its EXIF says; grey stays one channel.
 
     Args:
@@ -44,6 +55,7 @@ def decode_image(
     Raises:
         BadImageError: not an image, cut short, or over 64 megapixels; names the place.
     """
+    check_file_size(len(data), place)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -7,7 +7,7 @@ import re
 
 from accrete.checks import check_sha256
 
-_SNAPSHOT = re.compile(r"([0-9]{10})-([0-9]{1,15})-([0-9a-f]{64})\.safetensors")
+_SNAPSHOT = re.compile(r"([0-9]{10})-(0|[1-9][0-9]{0,14})-([0-9a-f]{64})\.safetensors")
 
 
 def object_key(sha256: str) -> str:

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from accrete.image_format import Normalization
 from accrete.images import Pixels, with_channels
 
-
 _PIXELS_AT_ONCE = 1 << 20
 """Of an image; each takes 48 bytes as numbers."""
 

@@ -123,4 +123,12 @@ def log_texts(store: ObjectStore, name: str, step: str | None) -> list[tuple[str
         what = f"step {step!r} of run {name!r}" if step else f"run {name!r}"
         raise RunNotFoundError(f"no log of {what} in {store.address}: see `accrete status`")
     texts = [(key, store.read_note(key)) for key in sorted(found)]
-    return [(key, data.decode(errors="replace")) for key, data in texts if data is not None]
+    return [(key, _shown(data)) for key, data in texts if data is not None]
+
+
+def _shown(log: bytes) -> str:
+    """Return a log as a terminal may have it: without what would move its cursor."""
+    text = log.decode(errors="replace")
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

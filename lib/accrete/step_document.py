@@ -8,7 +8,7 @@ from typing import Any
 from accrete.errors import IntegrityError
 
 _TEXTS = ("step", "attempt", "state", "started_at", "updated_at")
-_PROGRESS = {
+_PROGRESS: dict[str, Any] = {
     "title": str,
     "done": (int, float),
     "total": (int, float),
@@ -38,30 +38,28 @@ def checked_document(data: Any, place: str) -> dict[str, Any]:
 def _what_is_wrong(data: Any) -> str | None:
     if not isinstance(data, Mapping):
         return "it is no object"
-    for name in _TEXTS:
-        if not isinstance(data.get(name), str):
-            return f"{name} is no text"
-    if not all(_is_time(data[name]) for name in ("started_at", "updated_at")):
-        return "a time is none"
-    results = data.get("results")
-    if not isinstance(results, list) or not all(_is_result(result) for result in results):
-        return "results are no list of texts"
-    if not isinstance(data.get("error", 0), str | None):
-        return "error is no text"
-    if not isinstance(data.get("exit_code"), int):
-        return "exit_code is no number"
-    progress = data.get("progress", 0)
-    return None if progress is None or _is_progress(progress) else "progress is none"
+    is_right = {
+        **{name: isinstance(data.get(name), str) for name in _TEXTS},
+        "started_at": _is_time(data.get("started_at")),
+        "updated_at": _is_time(data.get("updated_at")),
+        "results": _are_results(data.get("results")),
+        "error": isinstance(data.get("error", 0), str | None),
+        "exit_code": isinstance(data.get("exit_code"), int),
+        "progress": data.get("progress", 0) is None or _is_progress(data.get("progress")),
+    }
+    return next((f"{name} is missing or wrong" for name, ok in is_right.items() if not ok), None)
 
 
-def _is_result(data: Any) -> bool:
-    return isinstance(data, Mapping) and isinstance(data.get("text"), str)
+def _are_results(data: Any) -> bool:
+    return isinstance(data, list) and all(
+        isinstance(result, Mapping) and isinstance(result.get("text"), str) for result in data
+    )
 
 
-def _is_time(text: str) -> bool:
+def _is_time(text: Any) -> bool:
     try:
         return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
+    except (TypeError, ValueError):
         return False
 
 

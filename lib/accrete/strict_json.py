@@ -31,7 +31,7 @@ def decode_json(data: bytes, *, max_values: int | None = MAX_VALUES) -> Any:
         canonical_json(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    except UnicodeError as error:
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise ValueError(f"not UTF-8 ({error.reason})") from None
     return value
 

@@ -176,7 +176,8 @@ def _exported(
     names = metadata.get("class_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"weights {place} name no classes: export them again")
-    image = {"encoding": "", **dict(metadata.get("image") or {})}
+    said = metadata.get("image")
+    image = {"encoding": "", **said} if isinstance(said, dict) else said
     model = from_json(ModelConfig, metadata.get("model"), f"{place}: model")
     form = from_json(ImageFormat, image, f"{place}: image")
     return Weights(
@@ -241,9 +242,10 @@ def _network(
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"weights {place} have class {twice!r} twice: name each class once")
     rows = state.get("head.weight")
-    if rows is not None and len(rows) != len(names):
+    num_outputs = rows.shape[0] if rows is not None and rows.ndim else 0
+    if rows is not None and rows.shape[:1] != (len(names),):
         raise CheckpointMismatchError(
-            f"weights {place} have {len(rows)} outputs, but {len(names)} classes are named: "
+            f"weights {place} have {num_outputs} outputs, but {len(names)} classes are named: "
             "name one class an output"
         )
     network = build_model(model, channels=channels, num_classes=len(names), seed=0)

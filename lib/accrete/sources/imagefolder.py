@@ -23,7 +23,7 @@ class ImageFolderSource:
         Raises:
             SourceError: no such folder, or no image in class folders.
         """
-        self._files = open_files(config.location or "")
+        self._files = open_files(config.location or "", EXTENSIONS)
         names = [n for n in self._files.names() if PurePosixPath(n).suffix.lower() in EXTENSIONS]
         # A class may be called "train": only train/<class>/<image> makes it a split.
         self._has_splits = any(_is_training_file(PurePosixPath(name).parts) for name in names)

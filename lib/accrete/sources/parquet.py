@@ -37,7 +37,7 @@ class ParquetSource:
         Raises:
             SourceError: no Parquet file, or no usable columns.
         """
-        self._files = open_files(config.location or "")
+        self._files = open_files(config.location or "", (".parquet",))
         names = [name for name in self._files.names() if name.endswith(".parquet")]
         if not names:
             raise SourceError(f"--data {config.location} holds no .parquet file")
