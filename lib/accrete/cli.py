@@ -159,7 +159,7 @@ def doctor(store: bool) -> None:
 
 def run_pipeline_file(path: Path, arguments: list[str]) -> None:
     """Run a pipeline file's `run` command, as `kfp run FILE.py` does."""
-    _run_guarded(
+    run_guarded(
         lambda: load_pipeline_file(path).run.main(
             arguments, prog_name=f"kfp run {path}", standalone_mode=False
         )
@@ -168,10 +168,10 @@ def run_pipeline_file(path: Path, arguments: list[str]) -> None:
 
 def main() -> None:
     """Run the `accrete` command."""
-    _run_guarded(lambda: accrete.main(prog_name="accrete", standalone_mode=False))
+    run_guarded(lambda: accrete.main(prog_name="accrete", standalone_mode=False))
 
 
-def _run_guarded(command: Any) -> None:
+def run_guarded(command: Any) -> None:
     """Run a command; turn what can go wrong into one line and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:

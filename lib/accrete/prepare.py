@@ -32,7 +32,7 @@ from accrete.sources.allotment import Allotment, split_policy, training_counts
 _CHUNK_ITEMS = 8
 """Images that a thread decodes at a time; a chunk always fits, so it is kept small."""
 
-_WINDOW_ITEMS = 512
+_WINDOW_ITEMS = 256
 """Images that are handed to the threads at once."""
 
 Meter = Callable[[int], Callable[[int], None]]
@@ -89,7 +89,9 @@ def prepare(
         intake = Intake(Path(folder), list(counts["train"]), config, base)
         allotment = Allotment(counts, policy)
         report = meter(total)
-        for done, decoded in enumerate(_decoded(source, config, base), start=1):
+        for done, decoded in enumerate(
+            decoded_items(source, config, base, DecodingBudget()), start=1
+        ):
             intake.add(decoded, allotment.split_of(decoded.item))
             report(done)
         manifest = intake.publish(policy, catalog)
@@ -113,19 +115,19 @@ def _fingerprint(config: SourceConfig, source: Source, extension: Extension | No
     )
 
 
-def _decoded(source: Source, config: SourceConfig, base: BaseModel | None) -> Iterator[Decoded]:
+def decoded_items(
+    source: Source, config: SourceConfig, base: BaseModel | None, budget: DecodingBudget
+) -> Iterator[Decoded]:
     """Yield all images decoded, in order; as many at a time as their memory allows, in threads."""
     items = source.items()
-    budget = DecodingBudget()
     turns = count()
     pool = ThreadPoolExecutor()
     try:
         while window := list(islice(items, _WINDOW_ITEMS)):
             chunks = [window[i : i + _CHUNK_ITEMS] for i in range(0, len(window), _CHUNK_ITEMS)]
             decode = partial(_decode_chunk, config=config, base=base, budget=budget)
-            futures = [
-                (turn, pool.submit(decode, turn, c)) for turn, c in zip(turns, chunks, strict=False)
-            ]
+            pairs = zip(chunks, turns, strict=False)
+            futures = [(turn, pool.submit(decode, turn, chunk)) for chunk, turn in pairs]
             while futures:
                 turn, future = futures.pop(0)
                 yield from future.result()

@@ -1,9 +1,13 @@
 """Changes that keep an input's form: bytes turned at random rarely stay JSON."""
 
+import io
 import json
 import random
 from collections.abc import Callable
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 Mutate = Callable[[bytes, int], bytes]
 """An input and the size that it may have, to another one."""
@@ -58,7 +62,54 @@ def mutate_safetensors(data: bytes, max_size: int, random_bytes: Mutate, seed: i
     return (len(header).to_bytes(8, "little") + header + body)[:max_size]
 
 
+def mutate_parquet(data: bytes, max_size: int, random_bytes: Mutate, seed: int) -> bytes:
+    """Return a Parquet file: another table in half of the cases, for bytes turned leave none."""
+    rng = random.Random(seed)
+    if rng.random() < 0.5:
+        return random_bytes(data, max_size)
+    num_rows = rng.choice((0, 1, 3, 40))
+    columns = {
+        rng.choice(_COLUMN_NAMES): _column(num_rows, rng) for _ in range(rng.randrange(1, 4))
+    }
+    names = rng.choice((["a", "b"], ["a", "a"], [], "ab", [1], ["x" * 300], None, {"a": 1}))
+    features = {"label": {"_type": "ClassLabel", "names": names}}
+    note = mutate_json(json.dumps({"info": {"features": features}}).encode(), 4000, _same, seed)
+    buffer = io.BytesIO()
+    table = pa.table(columns).replace_schema_metadata({"huggingface": note})
+    codec = rng.choice(("none", "snappy", "gzip", "zstd"))
+    try:
+        pq.write_table(table, buffer, compression=codec, use_dictionary=rng.random() < 0.5)
+    except pa.ArrowException:  # not every type can be written
+        return random_bytes(data, max_size)
+    written = buffer.getvalue()
+    if rng.random() < 0.3:
+        return random_bytes(written, max_size)
+    return written if len(written) <= max_size else data
+
+
+def _same(data: bytes, max_size: int) -> bytes:
+    return data[:max_size]
+
+
+_COLUMN_NAMES = ("image", "img", "label", "labels", "x", "")
+_CELLS: tuple[tuple[Any, ...], ...] = (
+    *((0, 1), (0, -1), (0, None), (2**62, 0), (0.5, float("nan")), (True, False)),
+    *(("a", "b"), ("", "a"), ("a", None), ("e\u0301", "\u00e9"), ("x" * 300, "a\nb"), (None, None)),
+    *((b"", b"\x80\x04}"), (b"BM", None), ([1], []), ({"bytes": b"x"}, None)),
+    *(({"bytes": 1}, {"bytes": None}), ({"bytes": "text", "path": None}, {"path": "x"})),
+)
+
+
+def _column(num_rows: int, rng: random.Random) -> Any:
+    cells = rng.choice(_CELLS)
+    array = pa.array([rng.choice(cells) for _ in range(num_rows)])
+    if rng.random() < 0.2 and not pa.types.is_nested(array.type):
+        return array.dictionary_encode()
+    return array
+
+
 MUTATORS = {
+    "parquet": mutate_parquet,
     **dict.fromkeys(("dataset", "stage", "record"), mutate_json),
     "tensors": mutate_safetensors,
     "journal": mutate_second_line,

@@ -50,14 +50,16 @@ class OpenTable:
         self._stream = files.open(name)
         try:
             self._check_head()
-            self._file = self._explained(
-                lambda: pq.ParquetFile(self._stream, read_dictionary=[label] if label else None)
-            )
+            self._file = self._explained(lambda: pq.ParquetFile(self._stream))
             self._check_rows()
             if image is not None:
                 self._check_column(image, is_image, "bytes")
             if label is not None:
                 self._check_column(label, is_label, "whole numbers or text")
+                known = self._file.metadata
+                self._file = self._explained(
+                    lambda: pq.ParquetFile(self._stream, metadata=known, read_dictionary=[label])
+                )
         except BaseException:
             self._stream.close()
             raise
