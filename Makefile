@@ -12,6 +12,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 ARGS ?=
 NAME ?=
 WORKERS ?= auto
+export TARGET FUZZ_SECONDS
 
 .PHONY: help
 help: ## List the targets
@@ -47,8 +48,9 @@ types: $(STAMP) ## mypy, strict, on lib/
 check: lint types test ## What CI runs: lint, types, tests, golden files
 
 .PHONY: golden
-golden: $(STAMP) ## Write the compiled pipelines' golden files anew; review the diff
-	$(BIN)/python -m pytest tests/unit/test_golden.py tests/unit/test_golden_pipelines.py --golden
+golden: $(STAMP) ## Write the golden files and the table of bad input anew; review the diff
+	$(BIN)/python -m pytest tests/unit/test_golden.py tests/unit/test_golden_pipelines.py \
+	  tests/fuzz/test_bad_input.py --golden
 
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
@@ -58,6 +60,11 @@ $(BENCH_STAMP): $(STAMP)
 bench: $(BENCH_STAMP) ## Run a script of benchmarks/: NAME=throughput ARGS='--help' says what it does
 	[ -n "$(NAME)" ] || { echo "say which: make bench NAME=throughput" >&2; exit 2; }
 	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(STAMP) ## Fuzz the readers: TARGET=shard for one, FUZZ_SECONDS=600 each
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,fuzz]'
+	tests/fuzz/run.sh $(BIN)/python
 
 .PHONY: lock
 lock: $(STAMP) ## Write the image's lock anew, with hashes, from pyproject.toml and constraints.txt

@@ -3,12 +3,12 @@
 Knows what manifests name; the store below it knows keys and bytes only.
 """
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from accrete import keys
+from accrete.checks import is_sha256
 from accrete.digest import canonical_json
 from accrete.errors import IntegrityError, ObjectMissingError
 from accrete.manifests import (
@@ -22,6 +22,7 @@ from accrete.manifests import (
     load_stage,
 )
 from accrete.store import ObjectRef, ObjectStore
+from accrete.strict_json import MAX_VALUES, decode_json
 
 
 class Catalog:
@@ -34,10 +35,11 @@ class Catalog:
     def prepared_dataset(self, fingerprint: str) -> DatasetManifest | None:
         """Return the data set that a source became, if it and all its shards are stored."""
         note = self._read_json(keys.prepared_key(fingerprint))
-        if not _is_prepared_note(note):
+        digest = _prepared_digest(note)
+        if digest is None:
             return None
         try:
-            manifest = self.dataset(str(note["dataset"]))
+            manifest = self.dataset(digest)
         except ObjectMissingError:
             return None
         return manifest if self.missing_object(dataset_objects(manifest)) is None else None
@@ -54,7 +56,7 @@ class Catalog:
             except IntegrityError:
                 note = None
             fingerprint = key.removeprefix(keys.prepared_prefix()).removesuffix(".json")
-            found[fingerprint] = str(note["dataset"]) if _is_prepared_note(note) else None
+            found[fingerprint] = _prepared_digest(note)
         return found
 
     def dataset(self, digest: str) -> DatasetManifest:
@@ -132,19 +134,21 @@ class Catalog:
         return None if data is None else parse_json(data, self.store.uri(key))
 
 
-def _is_prepared_note(note: Any) -> bool:
-    return isinstance(note, dict) and isinstance(note.get("dataset"), str)
+def _prepared_digest(note: Any) -> str | None:
+    """Return the data set that a note leads to, None where it was damaged."""
+    digest = note.get("dataset") if isinstance(note, dict) else None
+    return digest if isinstance(digest, str) and is_sha256(digest) else None
 
 
-def parse_json(data: bytes, place: str) -> Any:
-    """Return decoded JSON.
+def parse_json(data: bytes, place: str, *, max_values: int | None = MAX_VALUES) -> Any:
+    """Return decoded JSON, of at most so many values.
 
     Raises:
         IntegrityError: it is none.
     """
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return decode_json(data, max_values=max_values)
+    except ValueError as error:
         raise IntegrityError(
             f"{place} is not JSON ({error}): it was changed; delete it and run again"
         ) from error

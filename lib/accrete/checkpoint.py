@@ -1,21 +1,22 @@
 """Checkpoints: weights and momentum as safetensors, with what is needed to use them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from accrete.checks import check_distinct, check_sha256
 from accrete.codec import from_json, to_json
 from accrete.config import ModelConfig
 from accrete.digest import canonical_json
-from accrete.errors import CheckpointMismatchError, IntegrityError
-from accrete.image_format import ImageFormat, Normalization
+from accrete.errors import CheckpointMismatchError, InputError, IntegrityError
+from accrete.image_format import ImageFormat, Normalization, check_scaling
 from accrete.manifests import FORMAT
+from accrete.strict_json import decode_json
+from accrete.tensor_file import read_tensors
 from accrete.train import TrainState
 
 _MODEL, _MOMENTUM = "model.", "momentum."
@@ -39,6 +40,10 @@ class CheckpointInfo:
     normalization: Normalization
     """How its input is scaled."""
 
+    def __post_init__(self) -> None:
+        check_distinct("classes", self.class_names)
+        check_scaling(self.image, self.normalization)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotInfo:
@@ -50,6 +55,9 @@ class SnapshotInfo:
     """Identity of the stage."""
     state: TrainState
     """How far it is."""
+
+    def __post_init__(self) -> None:
+        check_sha256("stage", self.stage)
 
 
 Info = TypeVar("Info", CheckpointInfo, SnapshotInfo)
@@ -108,16 +116,19 @@ def load_snapshot(path: Path) -> Checkpoint[SnapshotInfo]:
 
 def _load(path: Path, info_type: type[Info]) -> Checkpoint[Info]:
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata: Any = json.loads((file.metadata() or {})[_METADATA_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        tensors, notes = read_tensors(path)
+        metadata: Any = decode_json(notes[_METADATA_KEY].encode())
+    except (KeyError, ValueError) as error:
         raise IntegrityError(f"{path} is not an accrete checkpoint ({error})") from error
     version = metadata.get("format") if isinstance(metadata, dict) else None
     if version != FORMAT:
         raise IntegrityError(f"{path} has format {version}, this accrete reads {FORMAT}")
+    try:
+        info = from_json(info_type, metadata, str(path))
+    except InputError as error:
+        raise IntegrityError(f"{error}: it is not a checkpoint that accrete wrote") from error
     return Checkpoint(
-        info=from_json(info_type, metadata, str(path)),
+        info=info,
         weights=_below(_MODEL, tensors),
         momentum=_below(_MOMENTUM, tensors),
     )

@@ -1,8 +1,11 @@
 """Checks that configuration values share."""
 
+import re
 from collections.abc import Sequence
 
 from accrete.errors import ConfigError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
@@ -23,3 +26,33 @@ def check_range(what: str, value: float, low: float, high: float) -> None:
     """
     if not low <= value <= high:
         raise ConfigError(f"{what} is {value}: it must lie between {low} and {high}")
+
+
+def is_sha256(value: str) -> bool:
+    """Return whether a text is a SHA-256 in hex digits."""
+    return _SHA256.fullmatch(value) is not None
+
+
+def check_sha256(what: str, value: str) -> None:
+    """Refuse what is no SHA-256: it becomes part of paths and keys.
+
+    Raises:
+        ConfigError: it is not 64 of 0-9 and a-f.
+    """
+    if not is_sha256(value):
+        raise ConfigError(f"{what} is {value[:80]!r}: it must be 64 hex digits")
+
+
+def check_distinct(what: str, names: Sequence[str]) -> None:
+    """Refuse names of which one is there twice.
+
+    Raises:
+        ConfigError: names it.
+    """
+    if len(set(names)) == len(names):
+        return
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ConfigError(f"{what} have {name[:80]!r} twice: name each once")
+        seen.add(name)

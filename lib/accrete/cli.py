@@ -12,7 +12,7 @@ import click
 
 from accrete import __version__, keys
 from accrete.counting import counts_of_number
-from accrete.errors import AccreteError
+from accrete.errors import AccreteError, one_line
 from accrete.model_commands import export, predict
 from accrete.options import class_options, cost_options, plan_options, source_options
 from accrete.pipeline_file import load_pipeline_file, shipped_pipeline
@@ -160,7 +160,7 @@ def doctor(store: bool) -> None:
 
 def run_pipeline_file(path: Path, arguments: list[str]) -> None:
     """Run a pipeline file's `run` command, as `kfp run FILE.py` does."""
-    _run_guarded(
+    run_guarded(
         lambda: load_pipeline_file(path).run.main(
             arguments, prog_name=f"kfp run {path}", standalone_mode=False
         )
@@ -169,10 +169,10 @@ def run_pipeline_file(path: Path, arguments: list[str]) -> None:
 
 def main() -> None:
     """Run the `accrete` command."""
-    _run_guarded(lambda: accrete.main(prog_name="accrete", standalone_mode=False))
+    run_guarded(lambda: accrete.main(prog_name="accrete", standalone_mode=False))
 
 
-def _run_guarded(command: Any) -> None:
+def run_guarded(command: Any) -> None:
     """Run a command; turn what can go wrong into one line and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -202,7 +202,7 @@ def _interrupt(_signum: int, _frame: object) -> None:
 
 
 def _fail(message: str, exit_code: int) -> None:
-    click.echo(f"accrete: error: {' '.join(message.split())}", err=True)
+    click.echo(f"accrete: error: {one_line(message)}", err=True)
     sys.exit(exit_code)
 
 

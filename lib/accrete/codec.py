@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from accrete.errors import ConfigError
+from accrete.errors import ConfigError, InputError
 
 T = TypeVar("T")
 
@@ -40,6 +40,7 @@ def from_json(cls: type[T], data: Any, place: str) -> T:
 
     Raises:
         ConfigError: a field is missing, unknown or of another type.
+        InputError: as the dataclass itself refuses its values; the place is put before.
     """
     if not isinstance(data, Mapping):
         raise ConfigError(f"{place} is {_shown(data)}: it must be an object")
@@ -54,7 +55,10 @@ def from_json(cls: type[T], data: Any, place: str) -> T:
             values[name] = _convert(hints[name], data[name], f"{place}.{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{place} lacks the field {name!r}")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except InputError as error:
+        raise type(error)(f"{place}: {error}") from error
 
 
 def _convert(hint: Any, value: Any, place: str) -> Any:

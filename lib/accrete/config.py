@@ -144,13 +144,18 @@ def check_seed(seed: int, what: str) -> None:
     check_range(what, seed, 0, 2**31 - 1)
 
 
+def is_run_name(name: str) -> bool:
+    """Return whether a text can name a run."""
+    return _RUN_NAME.fullmatch(name) is not None
+
+
 def check_run_name(name: str) -> str:
     """Return a run name if it can name a Kubernetes object and an object key.
 
     Raises:
         ConfigError: other characters than a-z, 0-9 and inner dashes, or over 63 of them.
     """
-    if not _RUN_NAME.fullmatch(name):
+    if not is_run_name(name):
         raise ConfigError(
             f"run name is {name[:80]!r}: use at most 63 of a-z, 0-9 and -, with no - at an end"
         )

@@ -12,7 +12,6 @@ what the formula says there. That is an assumption, and every result says so.
 numpy only. D_{j-1} is `old`, d_j is `new`, both in images.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from numpy.typing import NDArray
 
 from accrete.codec import from_json
 from accrete.errors import ConfigError
+from accrete.small_file import read_small_file
+from accrete.strict_json import decode_json
 
 Costs = NDArray[np.float64]
 
@@ -182,8 +183,8 @@ def read_measurements(path: Path) -> list[Measurement]:
         ConfigError: it cannot be read, or is not of that form.
     """
     try:
-        rows = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        rows = decode_json(read_small_file(path))
+    except ValueError as error:
         raise ConfigError(f"measured costs {path} cannot be read ({error})") from error
     if not isinstance(rows, list):
         raise ConfigError(f"measured costs {path} hold no list: give what `accrete study` wrote")

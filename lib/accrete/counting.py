@@ -1,11 +1,14 @@
 """Class counts for planning: from a number, a JSON file, a stored data set, or the source."""
 
-import json
 from pathlib import Path
 
+from accrete.class_names import check_class_names
 from accrete.config import SourceConfig
 from accrete.errors import SourceError
+from accrete.manifests import MAX_COUNT
 from accrete.plan import even_counts
+from accrete.small_file import read_small_file
+from accrete.strict_json import decode_json
 
 
 def counts_of_number(num_classes: int, images_per_class: int) -> dict[str, int]:
@@ -26,9 +29,11 @@ def counts_of_file(path: Path) -> dict[str, int]:
         SourceError: the file is not there or is something else.
     """
     try:
-        data = json.loads(path.read_text())
-    except OSError as error:
-        raise SourceError(f"counts file {path} cannot be read ({error.strerror})") from error
+        text = read_small_file(path)
+    except ValueError as error:
+        raise SourceError(f"counts file {path} cannot be read ({error})") from error
+    try:
+        data = decode_json(text)
     except ValueError as error:
         raise SourceError(f"counts file {path} is not JSON ({error})") from error
     if not isinstance(data, dict) or not data:
@@ -36,6 +41,12 @@ def counts_of_file(path: Path) -> dict[str, int]:
     for name, count in data.items():
         if isinstance(count, bool) or not isinstance(count, int):
             raise SourceError(f"counts file {path}: class {name!r} has {count!r}, not a number")
+        if not 0 <= count <= MAX_COUNT:
+            raise SourceError(
+                f"counts file {path}: class {name!r} has {str(count)[:40]} images: "
+                f"give a number from 1 to {MAX_COUNT}"
+            )
+    check_class_names(data, f"counts file {path}")
     return data
 
 

@@ -124,3 +124,14 @@ class StepFailedError(AccreteError):
         """Carry a step's message and exit code."""
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def one_line(message: str) -> str:
+    """Return a message as one line that any terminal can show.
+
+    Names of files and classes come from others: what would move the cursor, or is no UTF-8, is
+    written as an escape.
+    """
+    words = " ".join(message.split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return shown.encode(errors="backslashreplace").decode()

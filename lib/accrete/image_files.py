@@ -1,7 +1,7 @@
 """Image files that a user names, and their pixels as a model takes them."""
 
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,16 @@ from PIL import Image
 
 from accrete.errors import BadImageError, SourceError
 from accrete.image_format import ImageFormat
-from accrete.images import Pixels, decode_image, resize_crop, with_channels
+from accrete.images import (
+    Pixels,
+    check_file_size,
+    decode_image,
+    ignore,
+    resize_crop,
+    with_channels,
+)
 from accrete.sources.imagefolder import EXTENSIONS
+from accrete.sources.tree import scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +58,9 @@ def find_images(paths: Sequence[Path]) -> FoundImages:
         if not _is_folder(path):
             files.append(path)
             continue
-        inside = sorted(each for each in path.rglob("*") if each.is_file())
-        images = [each for each in inside if each.suffix.lower() in EXTENSIONS]
-        files += images
-        num_skipped += len(inside) - len(images)
+        inside = scan(path, EXTENSIONS)
+        files += sorted(path / name for name in inside.names)
+        num_skipped += inside.num_others
     if not files:
         where = ", ".join(str(path) for path in paths)
         raise SourceError(
@@ -64,28 +71,39 @@ def find_images(paths: Sequence[Path]) -> FoundImages:
 
 def _is_folder(path: Path) -> bool:
     try:
-        return stat.S_ISDIR(path.stat().st_mode)
+        mode = path.stat().st_mode
     except FileNotFoundError as error:
         raise SourceError(f"{path} does not exist: give image files or folders of them") from error
     except (OSError, ValueError) as error:
         detail = getattr(error, "strerror", None) or error
         raise SourceError(f"{path} cannot be read ({detail})") from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise SourceError(f"{path} is no regular file (a pipe or a device): give image files")
+    return stat.S_ISDIR(mode)
 
 
-def read_image(path: Path, image: ImageFormat) -> FittedImage:
+def read_image(
+    path: Path, image: ImageFormat, admit: Callable[[int], None] = ignore
+) -> FittedImage:
     """Return a file's image as a model takes it: scaled to cover its size, cropped to the centre.
+
+    Args:
+        path: the file.
+        image: what the model takes.
+        admit: as for `decode_image`.
 
     Raises:
         BadImageError: it cannot be read or decoded.
     """
     try:
+        check_file_size(path.stat().st_size, str(path))
         data = path.read_bytes()
     except OSError as error:
         raise BadImageError(
             f"{path} cannot be read ({error.strerror}): "
             "mend it, or skip such images with --on-bad-image skip"
         ) from error
-    pixels = decode_image(data, str(path))
+    pixels = decode_image(data, str(path), admit)
     height, width, channels = pixels.shape
     fitted = resize_crop(
         to_grey(pixels) if channels > image.channels else pixels, image.height, image.width

@@ -2,44 +2,89 @@
 
 import io
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from accrete.errors import BadImageError
+from accrete.image_format import MAX_PIXELS
+from accrete.pickles import HEAD_BYTES, pickle_kind
 
 Pixels = NDArray[np.uint8]
 """(height, width, channels), channels 1 or 3."""
 
-MAX_PIXELS = 64_000_000
-"""A larger image is refused before it is decoded: 64 megapixels are 192 MB of RGB."""
+KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that are decoded. Pillow knows more, one of which runs another program (EPS)."""
+
+MAX_FILE_BYTES = 256 << 20
+"""A larger image file is refused before it is read; raw, 64 megapixels of RGB are 192 MB."""
+
+DECODING_BYTES = 8
+"""Memory that decoding takes for each pixel, about: the decoder's pixels and their RGB."""
 
 _EIGHT_BIT_GREY = ("1", "L")
 
 
-def decode_image(data: bytes, place: str) -> Pixels:
+def ignore(num_bytes: int) -> None:
+    """Take no notice of what an image is about to cost."""
+
+
+def check_file_size(num_bytes: int, place: str) -> None:
+    """Refuse an image file that is too large, before it is read.
+
+    Raises:
+        BadImageError: over 256 MiB; names the place.
+    """
+    if num_bytes > MAX_FILE_BYTES:
+        raise BadImageError(
+            f"{place} is a file of {num_bytes:,} bytes, over the limit of {MAX_FILE_BYTES:,}: "
+            "scale the image down or skip such images with --on-bad-image skip"
+        )
+
+
+def decode_image(data: bytes, place: str, admit: Callable[[int], None] = ignore) -> Pixels:
     """Return an image file's pixels, upright as its EXIF says; grey stays one channel.
+
+    Args:
+        data: the file's bytes.
+        place: file or row, for errors.
+        admit: told, before any pixel is decoded, how many bytes that will take; may wait.
 
     Raises:
         BadImageError: not an image, cut short, or over 64 megapixels; names the place.
     """
+    check_file_size(len(data), place)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=KINDS) as image:
                 _check_size(image, place)
+                admit(DECODING_BYTES * image.width * image.height)
                 image.load()
                 pixels = _eight_bit(ImageOps.exif_transpose(image), place)
     except BadImageError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on bad bytes
-        detail = "it is empty" if not data else str(error).splitlines()[0] if str(error) else "?"
+        detail = _what_is_wrong(data, error)
         raise BadImageError(
             f"{place} cannot be decoded ({detail}): mend or remove it, "
             "or skip such images with --on-bad-image skip"
         ) from error
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _what_is_wrong(data: bytes, error: Exception) -> str:
+    """Return why an image could not be decoded, in a few words."""
+    if not data:
+        return "it is empty"
+    kind = pickle_kind(data[:HEAD_BYTES])
+    if kind is not None:
+        return f"it is {kind}, which is never loaded"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file"
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _eight_bit(image: Image.Image, place: str) -> Pixels:
@@ -49,8 +94,11 @@ def _eight_bit(image: Image.Image, place: str) -> Pixels:
         BadImageError: its pixels are floating-point numbers, whose range nothing tells.
     """
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip at 255
-        levels = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return (levels // 257).astype(np.uint8)
+        levels = np.asarray(image)
+        pixels = np.empty(levels.shape, np.uint8)
+        for row, of_row in enumerate(levels):  # whole, they would take eight times the memory
+            pixels[row] = np.clip(of_row.astype(np.int64), 0, 65535) // 257
+        return pixels
     if image.mode == "F":
         raise BadImageError(f"{place} has floating-point pixels: convert it to 8 bits")
     return np.asarray(image.convert("L" if image.mode in _EIGHT_BIT_GREY else "RGB"))

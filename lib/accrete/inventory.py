@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from accrete import keys
 from accrete.catalog import Catalog
+from accrete.checks import is_sha256
 from accrete.errors import AccreteError, ObjectMissingError, StoreError
 from accrete.manifests import DatasetManifest, StageManifest
 from accrete.references import References, follow
@@ -85,4 +86,5 @@ def _read_all(
 
 
 def _names_below(catalog: Catalog, prefix: str) -> list[str]:
-    return sorted({key.split("/")[1] for key in catalog.store.list_keys(prefix)})
+    """Return the digests below a prefix; what is called otherwise is none of ours."""
+    return sorted(filter(is_sha256, {key.split("/")[1] for key in catalog.store.list_keys(prefix)}))

@@ -18,7 +18,7 @@ from threading import Event, Lock, Thread
 from typing import Any, Protocol
 
 from accrete import keys
-from accrete.errors import AccreteError
+from accrete.errors import AccreteError, one_line
 from accrete.store import ObjectStore
 
 
@@ -134,7 +134,7 @@ class Journal:
 
     def fail(self, error: str, exit_code: int) -> None:
         """Say why the attempt failed."""
-        self.say(f"error: {error}")
+        self.say(f"error: {one_line(error)}")
         self._end(state="failed", error=error, exit_code=exit_code)
 
     def _end(self, **facts: Any) -> None:

@@ -1,13 +1,19 @@
-"""Object keys: the one place where they are built."""
+"""Object keys: the one place where they are built.
+
+A digest that is none is refused: text of others must not lead to another key, or out of a prefix.
+"""
 
 import re
 
+from accrete.checks import check_sha256
+
 _OBJECT = re.compile(r"objects/[0-9a-f]{2}/([0-9a-f]{64})")
-_SNAPSHOT = re.compile(r"(\d{10})-(\d{1,15})-([0-9a-f]{64})\.safetensors")
+_SNAPSHOT = re.compile(r"([0-9]{10})-(0|[1-9][0-9]{0,14})-([0-9a-f]{64})\.safetensors")
 
 
 def object_key(sha256: str) -> str:
     """Key of an immutable object, by its content."""
+    check_sha256("an object's key", sha256)
     return f"objects/{sha256[:2]}/{sha256}"
 
 
@@ -29,6 +35,7 @@ def dataset_prefix() -> str:
 
 def dataset_key(digest: str) -> str:
     """Key of a dataset manifest."""
+    check_sha256("the data set's digest", digest)
     return f"datasets/{digest}/manifest.json"
 
 
@@ -42,19 +49,23 @@ def prepared_key(fingerprint: str) -> str:
     return f"prepared/{fingerprint}.json"
 
 
-def stage_prefix() -> str:
-    """Prefix of all stage manifests."""
-    return "stages/"
+def stage_prefix(digits: str = "") -> str:
+    """Prefix of the manifests of the stages whose identity begins so."""
+    return f"stages/{digits}"
 
 
 def stage_key(digest: str) -> str:
     """Key of a stage manifest."""
+    check_sha256("the stage's identity", digest)
     return f"stages/{digest}/manifest.json"
 
 
 def snapshot_prefix(stage: str | None = None) -> str:
     """Prefix of the snapshots of a stage that is being trained; None: of all stages."""
-    return f"snapshots/{stage}/" if stage else "snapshots/"
+    if stage is None:
+        return "snapshots/"
+    check_sha256("the stage's identity", stage)
+    return f"snapshots/{stage}/"
 
 
 def collection_key() -> str:
@@ -64,7 +75,7 @@ def collection_key() -> str:
 
 def snapshot_key(stage: str, position: int, sha256: str, num_bytes: int) -> str:
     """Key of a snapshot after some steps; it names its own size and content, so none else does."""
-    return f"snapshots/{stage}/{position:010d}-{num_bytes}-{sha256}.safetensors"
+    return f"{snapshot_prefix(stage)}{position:010d}-{num_bytes}-{sha256}.safetensors"
 
 
 def parse_snapshot_key(key: str) -> tuple[int, int, str] | None:

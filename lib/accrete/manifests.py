@@ -3,17 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
+from accrete.checks import check_distinct, check_range, check_sha256
 from accrete.codec import from_json, to_json
 from accrete.config import ModelConfig
 from accrete.digest import canonical_json, sha256_of_json
 from accrete.errors import IntegrityError
-from accrete.image_format import ImageFormat, Normalization
+from accrete.image_format import ImageFormat, Normalization, check_scaling
 from accrete.recipe import StageSchedule
 
 SPLITS = ("train", "validation", "test")
 
 FORMAT = 3
 """Version of all stored formats; part of every identity."""
+
+MAX_COUNT = 2**53 - 1
+"""Of bytes or images: the largest whole number that a double holds exactly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +30,11 @@ class ShardRef:
     """Size of the file."""
     num_images: int
     """Rows in it."""
+
+    def __post_init__(self) -> None:
+        check_sha256("a shard's SHA-256", self.sha256)
+        check_range("a shard's size", self.num_bytes, 0, MAX_COUNT)
+        check_range("a shard's number of images", self.num_images, 0, MAX_COUNT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +110,12 @@ class DatasetManifest:
     extends: str | None = None
     """Digest of the data set whose classes it took over; `split` is of the others' images."""
 
+    def __post_init__(self) -> None:
+        check_distinct("classes", [entry.name for entry in self.classes])
+        check_scaling(self.image, self.normalization)
+        if self.extends is not None:
+            check_sha256("extends", self.extends)
+
     @property
     def digest(self) -> str:
         """64 hex digits."""
@@ -138,6 +153,10 @@ class FileRef:
     """64 hex digits; also its key."""
     num_bytes: int
     """Its size."""
+
+    def __post_init__(self) -> None:
+        check_sha256("a file's SHA-256", self.sha256)
+        check_range("a file's size", self.num_bytes, 0, MAX_COUNT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +255,14 @@ class StageManifest:
     """accrete, torch and Python versions."""
     created_at: str
     """UTC, ISO 8601."""
+
+    def __post_init__(self) -> None:
+        for what, digest in (("parent", self.parent), ("dataset", self.dataset)):
+            if digest is not None:
+                check_sha256(what, digest)
+        check_distinct("classes", self.class_names)
+        check_range("number of old classes", self.num_old_classes, 0, len(self.class_names))
+        check_scaling(self.image, self.normalization)
 
 
 def dump_dataset(manifest: DatasetManifest) -> bytes:

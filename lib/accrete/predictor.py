@@ -6,6 +6,8 @@ Shape suffixes: B batch, H height, W width, C channels, K classes.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import count, repeat
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from accrete.augmentation import normalize
 from accrete.checks import check_range
+from accrete.decoding_budget import DecodingBudget
 from accrete.errors import BadImageError, ConfigError, OutOfMemoryError
 from accrete.image_files import FittedImage, read_image
 from accrete.image_format import ImageFormat
@@ -117,10 +120,11 @@ def predict_files(
         BadImageError: an image cannot be read or decoded, and is not to be skipped.
     """
     notes = _Notes(predictor.image, tell)
+    budget = DecodingBudget()
     with ThreadPoolExecutor(available_cpus()) as pool:
         for start in range(0, len(files), predictor.batch_size):
             batch = files[start : start + predictor.batch_size]
-            read = list(pool.map(lambda path: _read(path, predictor.image), batch))
+            read = list(pool.map(_read, count(), batch, repeat(predictor.image), repeat(budget)))
             fitted = list(_usable(batch, read, notes, skip_bad=skip_bad))
             if fitted:
                 stacked = np.stack([image.pixels for _, image in fitted])
@@ -129,11 +133,15 @@ def predict_files(
     notes.tell_left_out()
 
 
-def _read(path: Path, image: ImageFormat) -> FittedImage | BadImageError:
+def _read(
+    turn: int, path: Path, image: ImageFormat, budget: DecodingBudget
+) -> FittedImage | BadImageError:
     try:
-        return read_image(path, image)
+        return read_image(path, image, partial(budget.admit, turn))
     except BadImageError as error:
         return error
+    finally:
+        budget.release(turn)
 
 
 def _usable(

@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
 
 from accrete.catalog import Catalog
 from accrete.codec import to_json
 from accrete.config import BaseModel, SourceConfig
+from accrete.decoding_budget import DecodingBudget
 from accrete.digest import sha256_of_json
 from accrete.errors import BadImageError
 from accrete.extension import Extension
@@ -27,7 +29,11 @@ from accrete.plan import Plan, check_counts_match
 from accrete.sources import Item, Source, open_source
 from accrete.sources.allotment import Allotment, split_policy, training_counts
 
-_CHUNK_ITEMS = 64
+_CHUNK_ITEMS = 8
+"""Images that a thread decodes at a time; a chunk always fits, so it is kept small."""
+
+_WINDOW_ITEMS = 256
+"""Images that are handed to the threads at once."""
 
 Meter = Callable[[int], Callable[[int], None]]
 """Given the images in all, returns what is called with the images done."""
@@ -83,7 +89,9 @@ def prepare(
         intake = Intake(Path(folder), list(counts["train"]), config, base)
         allotment = Allotment(counts, policy)
         report = meter(total)
-        for done, decoded in enumerate(_decoded(source, config, base), start=1):
+        for done, decoded in enumerate(
+            decoded_items(source, config, base, DecodingBudget()), start=1
+        ):
             intake.add(decoded, allotment.split_of(decoded.item))
             report(done)
         manifest = intake.publish(policy, catalog)
@@ -107,29 +115,47 @@ def _fingerprint(config: SourceConfig, source: Source, extension: Extension | No
     )
 
 
-def _decoded(source: Source, config: SourceConfig, base: BaseModel | None) -> Iterator[Decoded]:
-    """Yield all images decoded, in order; a few chunks at a time, in threads."""
+def decoded_items(
+    source: Source, config: SourceConfig, base: BaseModel | None, budget: DecodingBudget
+) -> Iterator[Decoded]:
+    """Yield all images decoded, in order; as many at a time as their memory allows, in threads."""
     items = source.items()
-    with ThreadPoolExecutor() as pool:
-        window: list[Item] = list(islice(items, _CHUNK_ITEMS * 8))
-        while window:
-            chunks = [window[i : i + _CHUNK_ITEMS] for i in range(0, len(window), _CHUNK_ITEMS)]
-            futures = [pool.submit(_decode_chunk, chunk, config, base) for chunk in chunks]
-            window = list(islice(items, _CHUNK_ITEMS * 8))
-            for future in futures:
-                yield from future.result()
-
-
-def _decode_chunk(items: list[Item], config: SourceConfig, base: BaseModel | None) -> list[Decoded]:
-    return [_decode(item, config, base) for item in items]
-
-
-def _decode(item: Item, config: SourceConfig, base: BaseModel | None) -> Decoded:
-    loaded = item.load()
-    if not isinstance(loaded, bytes):
-        return Decoded(item, _sized(loaded, config), None)
+    turns = count()
+    pool = ThreadPoolExecutor()
     try:
-        pixels = decode_image(loaded, item.place)
+        while window := list(islice(items, _WINDOW_ITEMS)):
+            chunks = [window[i : i + _CHUNK_ITEMS] for i in range(0, len(window), _CHUNK_ITEMS)]
+            decode = partial(_decode_chunk, config=config, base=base, budget=budget)
+            pairs = zip(chunks, turns, strict=False)
+            futures = [(turn, pool.submit(decode, turn, chunk)) for chunk, turn in pairs]
+            while futures:
+                turn, future = futures.pop(0)
+                yield from future.result()
+                del future  # or it would keep the pixels of its chunk
+                budget.release(turn)
+    finally:
+        budget.lift()
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode_chunk(
+    turn: int,
+    items: list[Item],
+    config: SourceConfig,
+    base: BaseModel | None,
+    budget: DecodingBudget,
+) -> list[Decoded]:
+    return [_decode(item, config, base, partial(budget.admit, turn)) for item in items]
+
+
+def _decode(
+    item: Item, config: SourceConfig, base: BaseModel | None, admit: Callable[[int], None]
+) -> Decoded:
+    try:
+        loaded = item.load()
+        if not isinstance(loaded, bytes):
+            return Decoded(item, _sized(loaded, config), None)
+        pixels = decode_image(loaded, item.place, admit)
     except BadImageError:
         if config.on_bad_image == "skip":
             return Decoded(item, None, None)

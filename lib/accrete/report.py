@@ -1,13 +1,14 @@
 """A run's report as data: walk the chain of stage manifests, add what their metrics hold."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from accrete import __version__
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog, object_ref, parse_json
 from accrete.codec import to_json
-from accrete.errors import ObjectMissingError, RunNotFoundError
+from accrete.errors import IntegrityError, ObjectMissingError, RunNotFoundError
 from accrete.manifests import DatasetManifest, StageManifest
 from accrete.recipe import assumptions
 from accrete.runs import RunRecord, step_documents
@@ -77,9 +78,21 @@ def finished_stage(catalog: Catalog, digest: str, name: str) -> StageManifest:
 def metrics_of(manifests: Sequence[StageManifest], cache: NodeCache) -> dict[str, dict[str, Any]]:
     """Return each stage's metrics object, by SHA-256."""
     pulled = cache.fetch(object_ref(manifest.metrics) for manifest in manifests)
-    return {
-        sha256: parse_json(path.read_bytes(), str(path)) for sha256, path in pulled.paths.items()
-    }
+    return {sha256: _parsed(path) for sha256, path in pulled.paths.items()}
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """Return a metrics object; its confusion matrix has as many values as it has.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    metrics: Any = parse_json(path.read_bytes(), str(path), max_values=None)
+    confusion = metrics.get("confusion") if isinstance(metrics, dict) else None
+    if not isinstance(confusion, dict) or not isinstance(metrics.get("history"), list):
+        raise IntegrityError(f"{path} holds no stage's metrics: delete the stage and run again")
+    found: dict[str, Any] = metrics | {"confusion": {"test": None} | confusion}
+    return found
 
 
 def _reused(record: RunRecord, catalog: Catalog) -> set[int]:

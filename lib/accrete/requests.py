@@ -26,6 +26,7 @@ from accrete.plan import (
 )
 from accrete.recipe import Recipe, recipe_named, resolve
 from accrete.settings import default_store_uri, parse_bytes
+from accrete.small_file import read_small_file
 
 if TYPE_CHECKING:
     from accrete.cost import CostModel
@@ -106,8 +107,8 @@ def read_names(path: Path | None, what: str) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_small_file(path).decode("utf-8-sig")
+    except ValueError as error:
         raise PlanError(f"{what} {path} cannot be read ({error})") from error
     return parse_order(text, str(path))
 

@@ -7,11 +7,13 @@ from typing import Any
 from accrete import keys
 from accrete.catalog import parse_json
 from accrete.chain import StageSpec, stage_chain
+from accrete.checks import check_sha256
 from accrete.codec import from_json, to_json
-from accrete.config import RunConfig
+from accrete.config import RunConfig, check_run_name, is_run_name
 from accrete.digest import canonical_json
-from accrete.errors import RunNameTakenError, RunNotFoundError
+from accrete.errors import ConfigError, RunNameTakenError, RunNotFoundError
 from accrete.manifests import FORMAT, DatasetManifest, check_format
+from accrete.step_document import checked_document
 from accrete.store import ObjectStore
 from accrete.sweep import Sweep
 
@@ -32,6 +34,25 @@ class RunRecord:
     """Digest of the data set."""
     stages: tuple[str, ...]
     """Identity of each stage, in order."""
+
+    def __post_init__(self) -> None:
+        check_run_name(self.name)
+        check_sha256("data set", self.dataset)
+        check_stages(self.stages, self.config)
+
+
+def check_stages(stages: Sequence[str], config: RunConfig) -> None:
+    """Refuse identities that are none, or of another number of stages than a run has.
+
+    Raises:
+        ConfigError: names the first, or both numbers.
+    """
+    for stage in stages:
+        check_sha256("stage", stage)
+    if len(stages) != len(config.plan.stage_sizes):
+        raise ConfigError(
+            f"there are {len(stages)} stages, but the plan has {len(config.plan.stage_sizes)}"
+        )
 
 
 def make_record(
@@ -123,6 +144,14 @@ class SweepRecord:
     """Digest of the data set."""
     cells: tuple[CellRecord, ...]
     """In the sweep's order."""
+
+    def __post_init__(self) -> None:
+        check_run_name(self.name)
+        check_sha256("data set", self.dataset)
+        if [cell.name for cell in self.cells] != [cell.name for cell in self.sweep.cells]:
+            raise ConfigError("its cells are not those of its sweep")
+        for record, cell in zip(self.cells, self.sweep.cells, strict=True):
+            check_stages(record.stages, self.sweep.run_config(cell))
 
     def run(self, cell: str) -> RunRecord:
         """Return a cell as a run of its own.
@@ -225,9 +254,19 @@ def stages_of(store: ObjectStore, name: str) -> tuple[str, ...]:
 
 
 def run_names(store: ObjectStore) -> list[str]:
-    """Return the names of all runs, sorted."""
+    """Return the names of all runs, sorted; what is no run's name is passed over."""
     found = store.list_keys(keys.run_prefix())
-    return sorted({key.removeprefix(keys.run_prefix()).split("/")[0] for key in found})
+    names = {key.removeprefix(keys.run_prefix()).split("/")[0] for key in found}
+    return sorted(name for name in names if is_run_name(name))
+
+
+def parse_document(data: bytes, place: str) -> dict[str, Any]:
+    """Return a step's document from its stored bytes.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    return checked_document(parse_json(data, place), place)
 
 
 def step_documents(store: ObjectStore, name: str) -> list[dict[str, Any]]:
@@ -242,4 +281,4 @@ def step_documents(store: ObjectStore, name: str) -> list[dict[str, Any]]:
             f"no run {name!r} in {store.address}: `accrete status` lists the runs"
         )
     notes = [(key, store.read_note(key)) for key in sorted(found)]
-    return [parse_json(data, store.uri(key)) for key, data in notes if data is not None]
+    return [parse_document(data, store.uri(key)) for key, data in notes if data is not None]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from accrete.errors import IntegrityError
 from accrete.image_format import ImageFormat
 from accrete.images import Pixels, decode_image, resize_crop, with_channels
+from accrete.shard_layout import image_columns
 
 _MAX_OPEN_FILES = 256
 
@@ -104,12 +105,11 @@ class ShardReader:
         try:
             with pa.memory_map(str(path)) as source:
                 whole = source.read_buffer()
-                reader = pa.ipc.open_file(source)
-                batches = [reader.get_batch(n) for n in range(reader.num_record_batches)]
-                columns = [batch.column("image") for batch in batches]
+                columns = image_columns(source)
                 return [self._rows_of(path, column, whole) for column in columns]
-        except (pa.ArrowInvalid, KeyError, OSError, ValueError) as error:
-            raise IntegrityError(f"{path} is not a class shard ({error})") from error
+        except (pa.ArrowException, KeyError, OSError, ValueError) as error:
+            detail = str(error).strip().partition("\n")[0]
+            raise IntegrityError(f"{path} is not a class shard ({detail})") from error
 
     def _rows_of(self, path: Path, column: pa.Array, whole: pa.Buffer) -> _Rows:
         kind = column.type
@@ -122,12 +122,14 @@ class ShardReader:
             data, ends = column.buffers()[1], None
         elif pa.types.is_large_binary(kind):
             _, offsets, data = column.buffers()
+            if offsets is None:
+                raise IntegrityError(f"{path} is not a class shard (its rows have no ends)")
             ends = np.frombuffer(offsets, np.int64, count=len(column) + 1).copy()
             if ends[0] < 0 or (np.diff(ends) < 0).any():
                 raise IntegrityError(f"{path} is not a class shard (its rows overlap)")
         else:
             raise IntegrityError(f"{path} holds {kind}, its manifest names encoded images")
-        start = data.address - whole.address if len(column) else 0
+        start = data.address - whole.address if len(column) and data is not None else 0
         size = len(column) * self.image_bytes if ends is None else int(ends[-1])
         if column.null_count or column.offset or not 0 <= start <= start + size <= whole.size:
             raise IntegrityError(f"{path} is not a class shard (it holds no plain rows)")

@@ -181,14 +181,16 @@ def newest_snapshot(
     for key, _ in sorted(_listed(store, stage), key=lambda found: found[1], reverse=True):
         parsed = keys.parse_snapshot_key(key)
         assert parsed is not None
-        _, num_bytes, sha256 = parsed
+        position, num_bytes, sha256 = parsed
         with TemporaryDirectory(dir=work_path, prefix="snapshot-") as folder:
             path = Path(folder) / "snapshot.safetensors"
             try:
                 store.pull_file(ObjectRef(sha256=sha256, num_bytes=num_bytes), path, key)
-                return load_snapshot(path)
+                snapshot = load_snapshot(path)
             except (IntegrityError, ObjectMissingError):
                 continue  # damaged, or another attempt has just deleted it
+            if (snapshot.info.stage, snapshot.info.state.position) == (stage, position):
+                return snapshot
     return None
 
 

@@ -77,8 +77,8 @@ def _last_finished(catalog: Catalog, record: RunRecord, before: int) -> int | No
 
 def _by_digest(catalog: Catalog, digits: str) -> StageManifest | None:
     """Return the one stage whose digest begins so, None where there is none."""
-    folder = keys.stage_key(digits).rpartition("/")[0]
-    digests = sorted({key.split("/")[1] for key in catalog.store.list_keys(folder)})
+    listed = catalog.store.list_keys(keys.stage_prefix(digits))
+    digests = sorted({key.split("/")[1] for key in listed})
     if len(digests) > 1:
         shown = ", ".join(digest[: len(digits) + 8] for digest in digests)
         raise InputError(f"stage {digits!r} may be any of {shown}: give more digits")

@@ -1,9 +1,13 @@
 """Per-channel mean and standard deviation, exact whatever the order of images."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accrete.image_format import Normalization
 from accrete.images import Pixels, with_channels
+
+_PIXELS_AT_ONCE = 1 << 20
+"""Of an image; each takes 48 bytes as numbers."""
 
 
 class PixelStatistics:
@@ -17,7 +21,11 @@ class PixelStatistics:
 
     def add(self, pixels: Pixels) -> None:
         """Count an image (height, width, channels)."""
-        values = with_channels(pixels, 3).astype(np.int64)
+        rows = max(1, _PIXELS_AT_ONCE // pixels.shape[1])
+        for first in range(0, len(pixels), rows):
+            self._add(with_channels(pixels[first : first + rows], 3).astype(np.int64))
+
+    def _add(self, values: NDArray[np.int64]) -> None:
         self._count += values.shape[0] * values.shape[1]
         self._sums += values.sum(axis=(0, 1))
         self._squares += np.square(values).sum(axis=(0, 1))

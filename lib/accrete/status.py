@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from accrete import keys
+from accrete.config import check_run_name
 from accrete.errors import RunNotFoundError
 from accrete.journal import duration, progress_line
 from accrete.runs import find_record, run_names, step_documents
@@ -43,7 +44,8 @@ def run_states(store: ObjectStore, name: str | None) -> list[RunState]:
     Raises:
         RunNotFoundError: no run has this name.
     """
-    return [_run_state(store, each) for each in ([name] if name else run_names(store))]
+    names = run_names(store) if name is None else [check_run_name(name)]
+    return [_run_state(store, each) for each in names]
 
 
 def _run_state(store: ObjectStore, name: str) -> RunState:
@@ -115,10 +117,18 @@ def log_texts(store: ObjectStore, name: str, step: str | None) -> list[tuple[str
     Raises:
         RunNotFoundError: no such run, or no such step of it.
     """
-    prefix = keys.log_prefix(name) + (f"{step}/" if step else "")
+    prefix = keys.log_prefix(check_run_name(name)) + (f"{step}/" if step else "")
     found = store.list_keys(prefix)
     if not found:
         what = f"step {step!r} of run {name!r}" if step else f"run {name!r}"
         raise RunNotFoundError(f"no log of {what} in {store.address}: see `accrete status`")
     texts = [(key, store.read_note(key)) for key in sorted(found)]
-    return [(key, data.decode(errors="replace")) for key, data in texts if data is not None]
+    return [(key, _shown(data)) for key, data in texts if data is not None]
+
+
+def _shown(log: bytes) -> str:
+    """Return a log as a terminal may have it: without what would move its cursor."""
+    text = log.decode(errors="replace")
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

@@ -11,7 +11,7 @@ from typing import TypeVar
 from accrete import keys
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog
-from accrete.errors import AccreteError, PreemptedError
+from accrete.errors import AccreteError, PreemptedError, one_line
 from accrete.journal import Journal, MuteJournal
 from accrete.metrics import StepMetrics
 from accrete.outlets import Outlets
@@ -42,7 +42,7 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except AccreteError as error:
-        print(f"accrete: error: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"accrete: error: {one_line(str(error))}", file=sys.stderr, flush=True)  # noqa: T201
         sys.exit(error.exit_code)
 
 

@@ -22,6 +22,7 @@ from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
 from accrete import keys
+from accrete.checks import check_sha256
 from accrete.errors import (
     BucketMissingError,
     IntegrityError,
@@ -60,6 +61,9 @@ class ObjectRef:
     """64 hex digits; also its key."""
     num_bytes: int
     """Its size."""
+
+    def __post_init__(self) -> None:
+        check_sha256("an object's SHA-256", self.sha256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,9 @@ from accrete.recipe import Recipe, resolve
 
 PURPOSES = ("comparison", "convergence", "increments")
 
+MAX_CELLS = 1000
+"""Each is a whole plan over all classes; a pipeline holds far fewer."""
+
 _CELL_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
@@ -70,6 +73,8 @@ class Sweep:
         names = [cell.name for cell in self.cells]
         if not names:
             raise ConfigError("the sweep has no cell: give at least one")
+        if len(names) > MAX_CELLS:
+            raise ConfigError(f"the sweep has {len(names):,} cells: give at most {MAX_CELLS}")
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ConfigError(f"cell {twice!r} is in the sweep twice: name each value once")

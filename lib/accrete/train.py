@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from accrete.batches import TrainingBatches
+from accrete.checks import check_range
 from accrete.convergence import reason_to_stop
 from accrete.errors import TrainingDivergedError
 from accrete.optimizer import gradient_norm
@@ -52,6 +53,11 @@ class TrainState:
     """Parts that each batch is computed in, for want of memory."""
     stopped: str | None = None
     """Why the stage ended before its budget; None: it did not."""
+
+    def __post_init__(self) -> None:
+        check_range("position", self.position, 0, 2**53)
+        check_range("number of summed steps", self.num_summed, 0, 2**53)
+        check_range("number of parts", self.num_parts, 1, 1 << 20)
 
 
 class Watcher(Protocol):

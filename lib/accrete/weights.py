@@ -5,7 +5,6 @@ torchvision network, as safetensors or as the pickle that torch.save makes. A pi
 torch's restricted loader only, and only after its SHA-256 was found to be the one given.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from accrete.catalog import Catalog, object_ref
@@ -25,6 +23,8 @@ from accrete.errors import CheckpointMismatchError, ConfigError, InputError, Int
 from accrete.image_format import ImageFormat, Normalization
 from accrete.manifests import FORMAT, FileRef
 from accrete.model import Classifier, build_model, head_name
+from accrete.strict_json import decode_json
+from accrete.tensor_file import read_tensors
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """What torchvision's own weights were trained with (torchvision.transforms._presets)."""
@@ -140,11 +140,9 @@ def _check_sha256(path: Path, expected: str) -> None:
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            said = (file.metadata() or {}).get("accrete")
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = None if said is None else json.loads(said)
-    except (SafetensorError, ValueError, OSError) as error:
+        state, notes = read_tensors(path)
+        metadata = decode_json(notes["accrete"].encode()) if "accrete" in notes else None
+    except ValueError as error:
         raise InputError(f"weights {path} are no safetensors file ({error})") from error
     return state, metadata
 
@@ -178,7 +176,8 @@ def _exported(
     names = metadata.get("class_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"weights {place} name no classes: export them again")
-    image = {"encoding": "", **dict(metadata.get("image") or {})}
+    said = metadata.get("image")
+    image = {"encoding": "", **said} if isinstance(said, dict) else said
     model = from_json(ModelConfig, metadata.get("model"), f"{place}: model")
     form = from_json(ImageFormat, image, f"{place}: image")
     return Weights(
@@ -243,9 +242,10 @@ def _network(
         twice = next(name for name in names if names.count(name) > 1)
         raise ConfigError(f"weights {place} have class {twice!r} twice: name each class once")
     rows = state.get("head.weight")
-    if rows is not None and len(rows) != len(names):
+    num_outputs = rows.shape[0] if rows is not None and rows.ndim else 0
+    if rows is not None and rows.shape[:1] != (len(names),):
         raise CheckpointMismatchError(
-            f"weights {place} have {len(rows)} outputs, but {len(names)} classes are named: "
+            f"weights {place} have {num_outputs} outputs, but {len(names)} classes are named: "
             "name one class an output"
         )
     network = build_model(model, channels=channels, num_classes=len(names), seed=0)

@@ -124,7 +124,9 @@ def test_a_damaged_record_ends_it_before_anything_goes(run: Run, catalog: Catalo
     forget(catalog.store, "gone")
     catalog.store.write_note(keys.run_key("damaged"), b"{}")
     before = remains(catalog)
-    with pytest.raises(IntegrityError, match=r"nothing was removed, since .*runs/damaged/run\.json"):
+    with pytest.raises(
+        IntegrityError, match=r"nothing was removed, since .*runs/damaged/run\.json"
+    ):
         collect_soon(catalog)
     assert remains(catalog) == before
     run("after")  # waits for no collector: the one that failed has taken its mark away

@@ -46,6 +46,10 @@ PURE = (
         "instruments",
         "stage_observer",
         "traffic",
+        "strict_json",
+        "pickles",
+        "class_names",
+        "step_document",
     ),
 )
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp", "kubernetes")

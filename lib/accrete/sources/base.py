@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from accrete.class_names import check_class_names
 from accrete.errors import EmptyClassError
 from accrete.images import Pixels
 
@@ -47,12 +48,14 @@ class Source(Protocol):
         ...
 
 
-def check_no_class_is_empty(train_counts: Mapping[str, int], place: str) -> None:
-    """Refuse a class without training images.
+def check_classes(train_counts: Mapping[str, int], place: str) -> None:
+    """Refuse a class without training images, and names that cannot name one.
 
     Raises:
         EmptyClassError: names the first.
+        LabelError: the same.
     """
+    check_class_names(train_counts, place)
     for name, count in train_counts.items():
         if count == 0:
             raise EmptyClassError(

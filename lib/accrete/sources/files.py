@@ -1,15 +1,18 @@
 """Files below a local path or an s3:// prefix, behind one small interface."""
 
 import io
-import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
 from accrete.digest import sha256_of_file
 from accrete.errors import SourceError, StoreError
+from accrete.images import check_file_size
 from accrete.settings import parse_store_uri, require_store_settings
+from accrete.sources.tree import scan
 
 _S3_BUFFER_BYTES = 1 << 20
 
@@ -41,13 +44,19 @@ class Files(Protocol):
         ...
 
 
-def open_files(location: str) -> Files:
+def open_files(location: str, suffixes: Collection[str]) -> Files:
     """Return the files at a location.
+
+    Args:
+        location: a local path or `s3://bucket/prefix`.
+        suffixes: of the files that matter, in lower case, with their dot; there may be others.
 
     Raises:
         SourceError: there is no such path, or nothing below the prefix.
     """
-    return S3Files(location) if location.startswith("s3://") else LocalFiles(location)
+    if location.startswith("s3://"):
+        return S3Files(location)
+    return LocalFiles(location, suffixes)
 
 
 def tags(files: Files, names: Sequence[str]) -> list[str]:
@@ -59,14 +68,16 @@ def tags(files: Files, names: Sequence[str]) -> list[str]:
 class LocalFiles:
     """A folder, or a single file."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, suffixes: Collection[str]) -> None:
         """List a folder."""
         self.root = location
-        path = Path(location).expanduser()
-        if not path.exists():
-            raise SourceError(f"--data {location} does not exist: give the folder of the images")
-        self._base = path.parent if path.is_file() else path
-        self._names = [path.name] if path.is_file() else sorted(_walk(path))
+        path, mode = _looked_up(location)
+        is_file = stat.S_ISREG(mode)
+        if not is_file and not stat.S_ISDIR(mode):
+            raise SourceError(f"--data {location} is neither a folder nor a regular file")
+        self._base = path.parent if is_file else path
+        self._tree = None if is_file else scan(path, suffixes)
+        self._names = (path.name,) if self._tree is None else self._tree.names
 
     def names(self) -> Sequence[str]:
         """Return all names, sorted."""
@@ -74,26 +85,46 @@ class LocalFiles:
 
     def folders(self) -> Sequence[str]:
         """Return all folders, empty ones too, sorted."""
-        found = (path for path in self._base.rglob("*") if path.is_dir())
-        return sorted(path.relative_to(self._base).as_posix() for path in found)
+        return () if self._tree is None else self._tree.folders
 
     def read(self, name: str) -> bytes:
         """Return a file's content."""
-        return (self._base / name).read_bytes()
+        with self._explained(name):
+            check_file_size((self._base / name).stat().st_size, f"{self.root}/{name}")
+            return (self._base / name).read_bytes()
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file."""
-        return (self._base / name).open("rb")
+        with self._explained(name):
+            return (self._base / name).open("rb")
 
     def tag(self, name: str) -> str:
         """Return the SHA-256 of the content."""
-        return sha256_of_file(self._base / name)
+        with self._explained(name):
+            return sha256_of_file(self._base / name)
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SourceError(
+                f"{self.root}/{name} cannot be read ({error.strerror}): mend or remove it"
+            ) from error
 
 
-def _walk(path: Path) -> Iterator[str]:
-    for folder, _, filenames in os.walk(path):
-        for filename in filenames:
-            yield Path(folder, filename).relative_to(path).as_posix()
+def _looked_up(location: str) -> tuple[Path, int]:
+    """Return a local path, and the mode of what is there."""
+    try:
+        path = Path(location).expanduser()
+        return path, path.stat().st_mode
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"--data {location} does not exist: give the folder of the images"
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~nobody
+        detail = getattr(error, "strerror", None) or error
+        raise SourceError(f"--data {location[:200]} cannot be read ({detail})") from error
 
 
 class S3Files:
@@ -126,6 +157,7 @@ class S3Files:
 
     def read(self, name: str) -> bytes:
         """Return an object's content."""
+        check_file_size(self._sizes[name], f"{self.root}/{name}")
         return self._store.read_range(name, 0, self._sizes[name])
 
     def open(self, name: str) -> IO[bytes]:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from accrete.config import SourceConfig
 from accrete.digest import sha256_of_json
 from accrete.errors import LabelError, SourceError
-from accrete.sources.base import Counts, Item, check_no_class_is_empty
+from accrete.sources.base import Counts, Item, check_classes
 from accrete.sources.files import open_files, tags
 from accrete.sources.splits import SPLIT_NAMES, normalized_splits
 
@@ -23,7 +23,7 @@ class ImageFolderSource:
         Raises:
             SourceError: no such folder, or no image in class folders.
         """
-        self._files = open_files(config.location or "")
+        self._files = open_files(config.location or "", EXTENSIONS)
         names = [n for n in self._files.names() if PurePosixPath(n).suffix.lower() in EXTENSIONS]
         # A class may be called "train": only train/<class>/<image> makes it a split.
         self._has_splits = any(_is_training_file(PurePosixPath(name).parts) for name in names)
@@ -63,7 +63,7 @@ class ImageFolderSource:
                 )
             of_split = counts.setdefault(split, dict.fromkeys(train_classes, 0))
             of_split[class_name] += 1
-        check_no_class_is_empty(counts.get("train", {}), self._files.root)
+        check_classes(counts.get("train", {}), self._files.root)
         return counts
 
     def _train_classes(self) -> list[str]:

@@ -1,25 +1,23 @@
 """Parquet files in the Hugging Face image layout: encoded images and labels in columns."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from accrete.class_names import check_class_names
 from accrete.config import SourceConfig
 from accrete.digest import sha256_of_json
 from accrete.errors import LabelError, SourceError
-from accrete.sources.base import Counts, Item, check_no_class_is_empty
+from accrete.sources.base import Counts, Item, check_classes
 from accrete.sources.files import open_files, tags
 from accrete.sources.splits import SPLIT_NAMES, normalized_splits
+from accrete.sources.table import OpenTable, is_image, is_label
+from accrete.strict_json import decode_json
 
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("label", "labels", "fine_label", "class", "target")
-_BATCH_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class ParquetSource:
         Raises:
             SourceError: no Parquet file, or no usable columns.
         """
-        self._files = open_files(config.location or "")
+        self._files = open_files(config.location or "", (".parquet",))
         names = [name for name in self._files.names() if name.endswith(".parquet")]
         if not names:
             raise SourceError(f"--data {config.location} holds no .parquet file")
@@ -53,32 +51,19 @@ class ParquetSource:
     def _place(self) -> str:
         return self._files.root
 
-    def _open(self, name: str, *columns: str) -> Any:
-        """Open a file that must have some columns."""
-        try:
-            file = pq.ParquetFile(self._files.open(name))
-        except (pa.ArrowInvalid, OSError) as error:
-            detail = str(error).splitlines()[0]
-            raise SourceError(f"{self._place}/{name} is no Parquet file ({detail})") from error
-        for column in columns:
-            if column not in file.schema_arrow.names:
-                raise SourceError(
-                    f"{self._place}/{name} has no column {column!r}, other files of the set have"
-                )
-        return file
-
     def _find_columns(self, config: SourceConfig) -> _Columns:
-        schema: Any = self._open(self._entries[0][1]).schema_arrow
-        features = _features(schema)
+        with OpenTable(self._files, self._entries[0][1]) as table:
+            schema: Any = table.schema
         image = _pick(
             config.image_column,
-            [field.name for field in schema if _is_image(field.type)],
+            [field.name for field in schema if is_image(field.type)],
             _IMAGE_NAMES,
             "image column (--image-column)",
             self._place,
         )
-        labels = [f.name for f in schema if f.name != image and _is_label(f.type)]
-        class_labels = [n for n in labels if features.get(n, {}).get("_type") == "ClassLabel"]
+        class_names = _class_label_names(schema)
+        labels = [f.name for f in schema if f.name != image and is_label(f.type)]
+        class_labels = [name for name in labels if name in class_names]
         label = _pick(
             config.label_column,
             labels if config.label_column else class_labels or labels,
@@ -86,8 +71,10 @@ class ParquetSource:
             "label column (--label-column)",
             self._place,
         )
-        names = features.get(label, {}).get("names")
-        return _Columns(image, label, tuple(names) if names else None)
+        names = class_names.get(label)
+        if names:
+            check_class_names(names, self._place)
+        return _Columns(image, label, names or None)
 
     @cached_property
     def _labels(self) -> dict[str, list[str]]:
@@ -95,13 +82,16 @@ class ParquetSource:
         return {name: self._read_labels(name) for _, name in self._entries}
 
     def _read_labels(self, file_name: str) -> list[str]:
-        column = self._open(file_name, self._columns.label).read([self._columns.label]).column(0)
-        values = column.to_pylist()
         names = self._columns.names
-        return [
-            _class_name(value, names, f"{self._place}/{file_name} row {row}")
-            for row, value in enumerate(values)
-        ]
+        known: dict[Any, str] = {}  # a class's name is kept once, not once a row
+        found: list[str] = []
+        with OpenTable(self._files, file_name, label=self._columns.label) as table:
+            for row, value in enumerate(table.labels(self._columns.label)):
+                if value not in known:
+                    place = f"{self._place}/{file_name} row {row}"
+                    known[value] = _class_name(value, names, place)
+                found.append(known[value])
+        return found
 
     def _class_order(self) -> list[str]:
         if self._columns.names:
@@ -117,7 +107,7 @@ class ParquetSource:
             of_split = counts.setdefault(split, dict.fromkeys(order, 0))
             for name in self._labels[file_name]:
                 of_split[name] += 1
-        check_no_class_is_empty(counts["train"], self._place)
+        check_classes(counts["train"], self._place)
         return counts
 
     def fingerprint(self) -> str:
@@ -131,14 +121,10 @@ class ParquetSource:
         for split, file_name in self._entries:
             labels = self._labels[file_name]
             row = 0
-            batches = self._open(file_name, self._columns.image).iter_batches(
-                batch_size=_BATCH_ROWS, columns=[self._columns.image]
-            )
-            for batch in batches:
-                for value in batch.column(0):
-                    place = f"{self._place}/{file_name} row {row}"
+            with OpenTable(self._files, file_name, image=self._columns.image) as table:
+                for value in table.images(self._columns.image):
                     yield Item(
-                        place=place,
+                        place=f"{self._place}/{file_name} row {row}",
                         class_name=labels[row],
                         split=split,
                         load=partial(_image_bytes, value),
@@ -156,29 +142,19 @@ def _split_of(name: str) -> str:
     return "train"
 
 
-def _features(schema: Any) -> dict[str, dict[str, Any]]:
-    """Return the Hugging Face features of a schema, none where it has none."""
-    metadata = schema.metadata or {}
+def _class_label_names(schema: Any) -> dict[str, tuple[str, ...]]:
+    """Return the class names of each ClassLabel in the Hugging Face metadata of a schema."""
     try:
-        info = json.loads(metadata.get(b"huggingface", b"{}"))
-        features = info.get("info", {}).get("features", {})
-        return features if isinstance(features, dict) else {}
-    except (ValueError, AttributeError):
+        info = decode_json((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = info["info"]["features"].items()
+        said = {n: f["names"] for n, f in features if f.get("_type") == "ClassLabel"}
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _is_image(kind: Any) -> bool:
-    if pa.types.is_struct(kind):
-        return any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_label(kind: Any) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(
-        pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    )
+    return {
+        column: tuple(names)
+        for column, names in said.items()
+        if isinstance(names, list) and all(isinstance(name, str) for name in names)
+    }
 
 
 def _pick(
@@ -211,7 +187,8 @@ def _class_name(value: Any, names: tuple[str, ...] | None, place: str) -> str:
         raise LabelError(f"{place} has no label: give it one or remove the row")
     if isinstance(value, str):
         if names is not None and value not in names:
-            raise LabelError(f"{place} has label {value!r}, which is no class of the set")
+            raise LabelError(f"{place} has label {value[:80]!r}, which is no class of the set")
+        check_class_names([value], place)
         return value
     if value < 0 or (names is not None and value >= len(names)):
         limit = f"0..{len(names) - 1}" if names else "0 or more"
@@ -222,5 +199,5 @@ def _class_name(value: Any, names: tuple[str, ...] | None, place: str) -> str:
 def _image_bytes(value: Any) -> bytes:
     """Return the encoded image of a cell; nothing where it is null."""
     cell = value.as_py()
-    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    data: bytes | None = cell.get("bytes") if isinstance(cell, dict) else cell
     return data or b""

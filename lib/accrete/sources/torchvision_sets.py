@@ -80,9 +80,18 @@ class TorchvisionSource:
             dataset = make(self._root, train=split == "train", download=False)
         except RuntimeError:
             dataset = self._download(make, split)
+        except Exception as error:  # its readers raise nearly anything on bad bytes
+            raise self._damaged(error) from error
         if tuple(dataset.classes) != CLASSES[self._kind]:
             raise SourceError(f"{self._root} holds other classes than {self._kind} has")
         return dataset
+
+    def _damaged(self, error: Exception) -> SourceError:
+        detail = str(error).strip().partition("\n")[0] or type(error).__name__
+        return SourceError(
+            f"{self._kind} below {self._root} cannot be read ({detail}): its files are damaged; "
+            "remove them and download the set again"
+        )
 
     def _download(self, make: Any, split: str) -> Any:
         try:

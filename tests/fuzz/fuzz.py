@@ -1,0 +1,42 @@
+"""Fuzz one reader by coverage: `python tests/fuzz/fuzz.py TARGET [libFuzzer options] [CORPUS…]`.
+
+Atheris counts the branches of our and Pillow's Python. The C and C++ below (Arrow, image decoders,
+safetensors, torch) is not instrumented: it is fed, and must not crash, but nothing steers towards
+its branches.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["accrete", "PIL"]):
+    sys.path.insert(0, str(Path(__file__).parent))
+    import mutators
+    import targets
+
+
+def mutator_of(name: str) -> Callable[[bytes, int, int], bytes]:
+    """Return what changes an input of a target, as atheris calls it."""
+    mutate = mutators.MUTATORS[name]
+    return lambda data, max_size, seed: mutate(data, max_size, atheris.Mutate, seed)
+
+
+def main() -> None:
+    """Hand the process to libFuzzer."""
+    names = [word for word in sys.argv[1:] if word in targets.TARGETS]
+    if len(names) != 1:
+        sys.exit(f"name one target: {', '.join(targets.TARGETS)}")
+    (name,) = names
+    arguments = [word for word in sys.argv if word != name]
+    atheris.Setup(
+        arguments,
+        lambda data: targets.run_target(name, data),
+        **({"custom_mutator": mutator_of(name)} if name in mutators.MUTATORS else {}),
+    )
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
