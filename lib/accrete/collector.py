@@ -8,7 +8,7 @@ from accrete import keys
 from accrete.catalog import Catalog
 from accrete.collection import Collection, collection_of
 from accrete.collection_mark import DEAD_AFTER_S, CollectionMark
-from accrete.errors import IntegrityError
+from accrete.errors import InputError, IntegrityError
 from accrete.inventory import Inventory, read_inventory
 from accrete.journal import UPLOAD_INTERVAL_S
 from accrete.runs import step_documents
@@ -17,6 +17,9 @@ from accrete.store import Listed, ObjectStore
 _PARALLEL = 8
 _BATCH = 64
 _LIVING_WITHIN = timedelta(seconds=30 * UPLOAD_INTERVAL_S)
+MIN_KEEP = timedelta(hours=1)
+"""What is younger may be on its way into a manifest of a run that is under way."""
+
 _CLOCK_ERROR = timedelta(hours=1)
 
 
@@ -42,6 +45,26 @@ def find_collection(catalog: Catalog, keep: timedelta) -> Collection:
         )
     older_than = min([store.clock() - keep, *_begun_at(store, inventory, listed)])
     return collection_of(listed, inventory, catalog.prepared_datasets(), older_than)
+
+
+def check_keep(store: ObjectStore, keep: timedelta) -> None:
+    """Refuse to take what is young from runs that are under way and have not named it yet.
+
+    Raises:
+        InputError: a step runs that may have stored what is to be kept for less than an hour.
+    """
+    if keep >= MIN_KEEP:
+        return
+    heard_since = store.clock() - _LIVING_WITHIN
+    for item in store.list_objects(keys.run_prefix()):
+        if item.modified_at < heard_since or not keys.is_step_key(item.key):
+            continue
+        name = item.key.split("/")[1]
+        if any(document["state"] == "running" for document in step_documents(store, name)):
+            raise InputError(
+                f"--keep is under an hour, and run {name!r} wrote to the store minutes ago: it may "
+                "have stored what it names later; give at least 1h, or wait until nothing runs"
+            )
 
 
 def collect(

@@ -114,6 +114,11 @@ def step_key(name: str, step: str) -> str:
     return f"runs/{name}/steps/{step}.json"
 
 
+def is_step_key(key: str) -> bool:
+    """Return whether a key is that of a step's journal."""
+    return re.fullmatch(r"runs/[^/]+/steps/[^/]+\.json", key) is not None
+
+
 def log_key(name: str, step: str, attempt: str) -> str:
     """Key of the log of one attempt at a step."""
     return f"runs/{name}/logs/{step}/{attempt}.log"

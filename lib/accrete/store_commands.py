@@ -1,4 +1,7 @@
-"""The commands that look after a store: ls, show, verify, gc, forget."""
+"""The commands that look after a store: ls, show, verify, gc, forget.
+
+No option of theirs comes from the environment, as others' do: one that deletes must be typed.
+"""
 
 import json
 import sys
@@ -7,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from accrete.run_command import ENV_PREFIX
 from accrete.settings import cache_path, parse_duration
 
 if TYPE_CHECKING:
@@ -19,11 +21,10 @@ _STORE = click.option(
     "--store", metavar="URI", help="s3://bucket[/prefix]. [default: s3://accrete]"
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-_CONTEXT = {"auto_envvar_prefix": ENV_PREFIX}
 _DAMAGED = 4
 
 
-@click.command(context_settings=_CONTEXT)
+@click.command()
 @click.argument("what", type=click.Choice(["runs", "stages", "datasets"]), default="runs")
 @_STORE
 @_JSON
@@ -56,7 +57,7 @@ def _tell_damaged(inventory: "Inventory") -> None:
         click.echo(f"note: {key} is left out: {reason}", err=True)
 
 
-@click.command(context_settings=_CONTEXT)
+@click.command()
 @click.argument("name")
 @_STORE
 @_JSON
@@ -84,7 +85,7 @@ def show(name: str, store: str | None, *, as_json: bool) -> None:
     _tell_damaged(inventory)
 
 
-@click.command(context_settings=_CONTEXT)
+@click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--sizes-only", is_flag=True, help="Compare sizes and read nothing: quick.")
 @click.option(
@@ -157,7 +158,7 @@ def _deletable(found: "Verification") -> list[str]:
     return list(dict.fromkeys(key for damage in found.damages for key in damage.delete))
 
 
-@click.command(context_settings=_CONTEXT)
+@click.command()
 @click.option(
     "--keep",
     default="24h",
@@ -181,12 +182,14 @@ def gc(keep: str, store: str | None, *, delete: bool, cache: bool, as_json: bool
         return
     from accrete.catalog import Catalog
     from accrete.codec import to_json
-    from accrete.collector import collect, find_collection
+    from accrete.collector import check_keep, collect, find_collection
     from accrete.local_store import opened_store
     from accrete.store_text import collection_text
 
     with opened_store(store) as objects:
         catalog = Catalog(objects)
+        if delete:
+            check_keep(objects, kept_time)
         found = collect(catalog, kept_time) if delete else find_collection(catalog, kept_time)
     if as_json:
         facts = {"removed": delete, "num_bytes": found.num_bytes}
@@ -219,7 +222,7 @@ def _collect_cache(keep: timedelta, store: str | None, *, delete: bool, as_json:
         click.echo("nothing was removed: --delete does it")
 
 
-@click.command(context_settings=_CONTEXT)
+@click.command()
 @click.argument("name")
 @click.option("--delete", is_flag=True, help="Remove it; without this, only tell.")
 @_STORE
