@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ from accrete.errors import (
 )
 from accrete.settings import StoreAddress, StoreSettings
 from accrete.traffic import Traffic
+from accrete.whole_answers import only_whole_answers
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ MAX_NOTE_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 20
 _READ_TRIES = 5
 _ACCESS_CODES = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+_CLOCK_CODES = {"RequestTimeTooSkewed", "RequestExpired", "RequestNotReadyYet"}
 _MISSING_CODES = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
 _BROKEN_TRANSFER = (
     urllib3.exceptions.ProtocolError,
@@ -314,6 +316,12 @@ class ObjectStore:
     def _translated(self, error: S3Error, key: str) -> StoreError:
         if error.code in _ACCESS_CODES:
             return self._no_access(key)
+        if error.code in _CLOCK_CODES:
+            return StoreAccessError(
+                f"the object store at {self.settings.endpoint} refuses {self.uri(key)}, since this "
+                f"machine's clock, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, is not the store's: "
+                "set it right"
+            )
         if error.code == "NoSuchBucket":
             return self._bucket_missing()
         if error.code in _MISSING_CODES:
@@ -323,7 +331,8 @@ class ObjectStore:
     def _no_access(self, key: str) -> StoreAccessError:
         return StoreAccessError(
             f"the object store at {self.settings.endpoint} refuses access to "
-            f"{self.uri(key)} with access key {self.settings.access_key!r}: check the credentials"
+            f"{self.uri(key)} with access key {self.settings.access_key!r}: check the credentials, "
+            "and this machine's clock"
         )
 
     def _bucket_missing(self) -> BucketMissingError:
@@ -339,13 +348,14 @@ _WRITE_RETRIES = urllib3.Retry(
 
 
 def _http_pool(settings: StoreSettings) -> urllib3.PoolManager:
-    return urllib3.PoolManager(
+    pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=5, read=60),
         maxsize=16,
         cert_reqs="CERT_REQUIRED",
         ca_certs=settings.ca_bundle,
         retries=urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)),
     )
+    return only_whole_answers(pool)
 
 
 @contextmanager

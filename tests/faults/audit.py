@@ -85,7 +85,7 @@ class Audit:
                 for ref in entry[split]:
                     self._named(key, ref)
 
-    def _check_prepared(self, key: str, names: list[str], data: bytes) -> None:
+    def _check_prepared(self, key: str, _names: list[str], data: bytes) -> None:
         dataset = self._json(key, data).get("dataset")
         if f"datasets/{dataset}/manifest.json" not in self.objects:
             self.wrong.append(f"{key} names a data set that is not stored")

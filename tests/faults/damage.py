@@ -73,7 +73,7 @@ def damaged_cache(trial: Trial) -> None:
 
 
 def _is_checkpoint(trial: Trial, key: str) -> bool:
-    return len(trial.reference.parent[key]) > 1_000_000
+    return len(trial.reference.parent[key]) > 50_000
 
 
 def _damage(trial: Trial, matches: Callable[[str], bool]) -> None:

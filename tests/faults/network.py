@@ -58,7 +58,7 @@ def bad_network(trial: Trial) -> None:
 
 
 def credentials_stop(trial: Trial) -> None:
-    """From some request on the store refuses, in preparing or in training; then it accepts again."""
+    """From some request on the store refuses, in preparing or training; then it accepts again."""
     last = trial.rng.randint(1, 40)
     expired = trial.rng.random() < 0.5
 

@@ -1,5 +1,6 @@
 """Scenarios: a full disk, a store that is started again, a clock that jumps."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Self
 
 from network import CAUSES
@@ -41,13 +43,13 @@ class OwnStore:
 
     def kill(self, signum: int) -> None:
         """End the server, from which its keeper goes too."""
-        keeper = int(EmbeddedPaths(self._home).server.read_text().split('"pid": ')[1].split(",")[0])
+        state = EmbeddedPaths(self._home).server
+        keeper = json.loads(state.read_text())["pid"]
         for task in Path(f"/proc/{keeper}/task").iterdir():
             for child in (task / "children").read_text().split():
                 with suppress(ProcessLookupError):
                     os.kill(int(child), signum)
-        deadline = time.monotonic() + 30
-        while Path(f"/proc/{keeper}").exists() and time.monotonic() < deadline:
+        while state.exists():  # the keeper removes it first of all
             time.sleep(0.02)
 
     def start(self) -> None:
@@ -60,13 +62,20 @@ def store_restarts(trial: Trial, store: OwnStore) -> None:
     """The server is ended at some request, by SIGTERM or SIGKILL, and started again."""
     trial.settings = store.settings
     trial.put(trial.reference.parent)
-    at_request, signum = trial.rng.randint(1, 45), trial.rng.choice([signal.SIGTERM, signal.SIGKILL])
+    at_request, signum = trial.rng.randint(1, 45), signal.SIGKILL
+    if trial.rng.random() < 0.2:  # it takes its time to end: 20 s and more
+        signum = signal.SIGTERM
+    down = Event()
+
+    def end() -> None:
+        store.kill(signum)
+        down.set()
 
     def plan(request: Request) -> Fault | None:
         if request.number != at_request:
             return None
         reached = int(trial.rng.random() * request.num_bytes)
-        return Fault(body_bytes=reached, then=lambda: store.kill(signum))
+        return Fault(body_bytes=reached, then=end)
 
     with trial.proxy(plan) as proxy:
         attempt = trial.train(proxy)
@@ -74,6 +83,7 @@ def store_restarts(trial: Trial, store: OwnStore) -> None:
             attempt.process.wait(0.02)
         trial.verdict.struck = proxy.num_faults > 0
         if trial.verdict.struck:
+            down.wait()
             store.start()
             trial.settings = store.settings
             proxy.upstream = store.settings.endpoint
@@ -91,7 +101,7 @@ def store_is_full(trial: Trial, store: OwnStore, volume: "Volume") -> None:
     prepares = trial.rng.random() < 0.3
     if not prepares:
         trial.put(trial.reference.parent)
-    at_request, slack = trial.rng.randint(1, 40), trial.rng.randint(0, 4 * _MIB)
+    at_request, slack = trial.rng.randint(1, 40), int(10 ** trial.rng.uniform(3, 6.3))
 
     def plan(request: Request) -> Fault | None:
         if request.number == at_request:
@@ -107,7 +117,7 @@ def store_is_full(trial: Trial, store: OwnStore, volume: "Volume") -> None:
     volume.grow()
     if not is_done:
         # A volume that met a full disk stays read-only until the server starts again.
-        store.kill(signal.SIGTERM)
+        store.kill(signal.SIGKILL)
         store.start()
         trial.settings = store.settings
         last = start()
@@ -121,7 +131,7 @@ def cache_is_full(trial: Trial) -> None:
     prepares = trial.rng.random() < 0.3
     if not prepares:
         trial.put(trial.reference.parent)
-    size = trial.rng.randint(1, 40) * 4096 if prepares else trial.rng.randint(8, 1400) * 4096
+    size = 4096 * (trial.rng.randint(1, 40) if prepares else trial.rng.randint(4, 160))
     with Volume(trial.folder / "disk", size) as volume:
         cache = volume.path / "cache"
         start = trial.prepare if prepares else trial.train
@@ -136,7 +146,7 @@ def cache_is_full(trial: Trial) -> None:
 
 
 def clock_jumps(trial: Trial, warm: WarmProcesses, clock: "Clock") -> None:
-    """The clock of the step's machine jumps at some request, by seconds or years, and comes back."""
+    """The clock of the step's machine jumps at a request, by seconds or years, and comes back."""
     prepares = trial.rng.random() < 0.4
     if not prepares:
         trial.put(trial.reference.parent)
@@ -169,7 +179,7 @@ def clock_jumps(trial: Trial, warm: WarmProcesses, clock: "Clock") -> None:
 class Volume:
     """A small disk in memory; needs root."""
 
-    def __init__(self, path: Path, size: int, *, large: int = 2048 * _MIB) -> None:
+    def __init__(self, path: Path, size: int, *, large: int = 65536 * _MIB) -> None:
         """Mount at a path while the block runs, with so many bytes."""
         self.path, self._size, self._large = path, size, large
 
@@ -225,7 +235,7 @@ class Clock:
 @contextmanager
 def own_volume_store(folder: Path) -> Iterator[tuple[OwnStore, Volume]]:
     """Run a store on a volume of its own."""
-    with Volume(folder / "volume", 2048 * _MIB) as volume, OwnStore(volume.path / "home") as store:
+    with Volume(folder / "volume", 65536 * _MIB) as volume, OwnStore(volume.path / "home") as store:
         yield store, volume
 
 
@@ -247,6 +257,6 @@ def why_no_mounts() -> str | None:
 
 def why_no_clock() -> str | None:
     """Return why no clock can be made to jump here, None where one can."""
-    return None if LIBFAKETIME.exists() else "libfaketime is not installed: apt-get install faketime"
-
-
+    return (
+        None if LIBFAKETIME.exists() else "libfaketime is not installed: apt-get install faketime"
+    )

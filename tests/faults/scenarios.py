@@ -2,6 +2,7 @@
 
 import shutil
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ class Workshop:
         )
         try:
             scenario.run(trial, self)
+        except Exception:  # the bench's own failure is not the product's, but hides what it did
+            trial.verdict.wrong.append(f"the bench failed: {traceback.format_exc()}")
         finally:
             for attempt in trial.attempts:
                 attempt.process.kill()

@@ -32,7 +32,7 @@ from accrete.sources import open_source
 from accrete.sources.allotment import training_counts
 
 BUCKET, RUN = "accrete", "faults"
-INTERVAL_S = 0.15
+INTERVAL_S = 0.08
 """Between snapshots, so that a kill meets them in every phase."""
 TIMEOUT_S = 90.0
 """After which an attempt counts as hung."""
@@ -40,7 +40,7 @@ _ERROR = re.compile(r"^accrete: error: (.+)$", re.MULTILINE)
 
 
 def small_run() -> RunConfig:
-    """Two stages of two classes each; the second has about a second of steps."""
+    """Two stages of two classes each; the second has 45 steps, about half a second."""
     source = SourceConfig(kind="digits", only_classes=("0", "1", "2", "3"))
     counts = training_counts(open_source(source).counts(), source)
     plan = StagePlan(
@@ -49,8 +49,10 @@ def small_run() -> RunConfig:
         class_images=tuple(counts.values()),
         stage_sizes=(2, 2),
     )
-    recipe = Recipe(flip="none", epochs=(2.0, 24.0))
-    return RunConfig(source=source, plan=plan, model=ModelConfig(name="small"), recipe=recipe)
+    recipe = Recipe(flip="none", epochs=(2.0, 10.0))
+    return RunConfig(
+        source=source, plan=plan, model=ModelConfig(name="small", width=0.25), recipe=recipe
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +166,9 @@ class Trial:
     def stored(self) -> dict[str, bytes]:
         """Return all objects of this try, by key; what steps say of themselves left out."""
         found = read_all(self.client, BUCKET, self.prefix)
-        return {key: data for key, data in found.items() if "/steps/" not in key and "/logs/" not in key}
+        return {
+            key: data for key, data in found.items() if "/steps/" not in key and "/logs/" not in key
+        }
 
     def delete(self, key: str) -> None:
         """Delete an object."""
@@ -187,7 +191,12 @@ class Trial:
         return self._start("prepare", arguments, proxy, **options)
 
     def train(
-        self, proxy: Proxy | None = None, *, stage: int = 2, artifacts: Path | None = None, **options: Any
+        self,
+        proxy: Proxy | None = None,
+        *,
+        stage: int = 2,
+        artifacts: Path | None = None,
+        **options: Any,
     ) -> Attempt:
         """Start the step that trains a stage, by default the second."""
         files = artifacts or self.reference.artifacts
@@ -266,10 +275,12 @@ class Trial:
         self.ended(attempt)
         found = _ERROR.findall(attempt.process.printed())
         line = found[-1] if found else ""
-        self.verdict.errors.append(line.replace(self.prefix, "").replace(str(self.folder), "…"))
+        # The names that the bench gives are no explanation.
+        said = line.replace(self.prefix, "").replace(str(self.folder), "…")
+        self.verdict.errors.append(said)
         if len(found) != 1 or attempt.process.code not in (1, 2, 3, 4, 75):
             self.verdict.wrong.append(f"exit code {attempt.process.code} with {len(found)} errors")
-        if not any(re.search(cause, line) for cause in causes):
+        if not any(re.search(cause, said) for cause in causes):
             self.verdict.wrong.append(f"an error that names no cause: {line!r}")
         return line
 
@@ -317,6 +328,8 @@ class Trial:
                 self.verdict.wrong += wrong_in_cache(cache)
         expected = self.reference.whole if trained else self.reference.prepared
         for key, data in expected.items():
+            if injured and key.startswith("runs/"):
+                continue
             found = objects.get(key)
             if found is None:
                 self.verdict.lost.append(f"{key} is not stored")
