@@ -11,7 +11,7 @@ from accrete.errors import DiskFullError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Libraries that are not Python's own put the number into the text (safetensors, Arrow).
-_IN_TEXT = re.compile(rf"\b(?:os error|errno) ({'|'.join(map(str, _FULL))})\b")
+_IN_TEXT = re.compile(r"\b(?:os error|errno) (\d+)\b")
 
 
 @contextmanager

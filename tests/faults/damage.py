@@ -17,7 +17,7 @@ _MOST_ROUNDS = 6
 
 def damaged_shard(trial: Trial) -> None:
     """A shard in the store."""
-    _damage(trial, lambda key: key.startswith("objects/") and not _is_checkpoint(trial, key))
+    _damage(trial, lambda key: key.startswith("objects/") and key in trial.reference.prepared)
     _repair(trial)
 
 
