@@ -35,6 +35,10 @@ run: $(STAMP) ## Train digits in four stages on this machine; ARGS='--alpha 0.5'
 test: $(STAMP) ## All tests that need no GPU, cluster or Docker; WORKERS=0 for one process
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
+.PHONY: test-faults
+test-faults: $(STAMP) ## Kill steps and harm store, disk, network and clock, TRIES=50 times each; resumable
+	$(BIN)/python tests/faults/bench.py --tries $(or $(TRIES),50) $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP) ## ruff: style and likely bugs
 	$(BIN)/ruff format --check .

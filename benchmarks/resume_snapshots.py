@@ -60,7 +60,7 @@ class Stages:
         self.num_images = plan.stages[-1].num_images
         dataset = prepare(self._source, plan, catalog, folder, lambda _: lambda _: None).manifest
         self._dataset = without_tests(dataset)
-        self._place = Workplace(
+        self.place = Workplace(
             catalog=catalog,
             cache=NodeCache(folder / "cache", catalog.store),
             memory=DataMemory(num_bytes=4 << 30, num_workers=available_cpus()),
@@ -72,7 +72,7 @@ class Stages:
         """Train a stage that was not trained before: each one has another seed."""
         config = one_stage(self._source, self._model, budget_epochs=budget_epochs)
         (spec,) = stage_chain(replace(config, seed=next(self._seeds)), self._dataset)
-        place = replace(self._place, snapshot_interval_s=interval_s)
+        place = replace(self.place, snapshot_interval_s=interval_s)
         started_s = time.process_time()
         with stalls_timed() as stalls_s:
             manifest = run_stage(spec, self._dataset, place).manifest

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from accrete.digest import sha256_of_file
+from accrete.disk import disk_full_named
 from accrete.errors import AccreteError
 from accrete.store import ObjectRef, ObjectStore
 
@@ -51,9 +52,10 @@ class NodeCache:
         Raises:
             IntegrityError: the store's bytes are not those the manifest names.
             ObjectMissingError: the store lacks an object.
+            DiskFullError: the cache's disk has no room for it.
         """
         unique = list({ref.sha256: ref for ref in refs}.values())
-        with ThreadPoolExecutor(PARALLEL_PULLS) as pool:
+        with disk_full_named(self._root), ThreadPoolExecutor(PARALLEL_PULLS) as pool:
             was_here = list(pool.map(self._fetch_one, unique))
         return Pulled(
             paths={ref.sha256: self._path(ref) for ref in unique},

@@ -83,6 +83,10 @@ class CheckpointMismatchError(AccreteError):
     exit_code = 4
 
 
+class DiskFullError(AccreteError):
+    """A local disk has no room for what a step must write."""
+
+
 class HeadShrinkError(AccreteError):
     """A classifier head was asked to lose classes."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from accrete import keys
 from accrete.catalog import parse_json
@@ -11,12 +11,19 @@ from accrete.checks import check_sha256
 from accrete.codec import from_json, to_json
 from accrete.config import RunConfig, check_run_name, is_run_name
 from accrete.digest import canonical_json
-from accrete.errors import ConfigError, RunNameTakenError, RunNotFoundError
+from accrete.errors import (
+    ConfigError,
+    InputError,
+    IntegrityError,
+    RunNameTakenError,
+    RunNotFoundError,
+)
 from accrete.manifests import FORMAT, DatasetManifest, check_format
 from accrete.step_document import checked_document
 from accrete.store import ObjectStore
 from accrete.sweep import Sweep
 
+T = TypeVar("T", "RunRecord", "SweepRecord")
 _OTHER_IMAGES = "run {!r} was made from other images or by another version: choose another --name"
 
 
@@ -72,11 +79,9 @@ def parse_record(data: bytes, place: str) -> RunRecord:
     """Return a run record from its stored bytes.
 
     Raises:
-        ConfigError, IntegrityError: it is none.
+        IntegrityError: it is none.
     """
-    record = from_json(RunRecord, parse_json(data, place), place)
-    check_format(record.format, place)
-    return record
+    return _decoded(RunRecord, data, place)
 
 
 def dump_record(record: RunRecord) -> bytes:
@@ -189,9 +194,19 @@ def parse_sweep_record(data: bytes, place: str) -> SweepRecord:
     """Return a sweep's record from its stored bytes.
 
     Raises:
-        ConfigError, IntegrityError: it is none.
+        IntegrityError: it is none.
     """
-    record = from_json(SweepRecord, parse_json(data, place), place)
+    return _decoded(SweepRecord, data, place)
+
+
+def _decoded(kind: type[T], data: bytes, place: str) -> T:
+    """Return a record; nobody wrote its fields by hand, so that a wrong one means damage."""
+    try:
+        record = from_json(kind, parse_json(data, place), place)
+    except InputError as error:
+        raise IntegrityError(
+            f"{error}: it was changed, or is another version's; delete {place} and run again"
+        ) from error
     check_format(record.format, place)
     return record
 

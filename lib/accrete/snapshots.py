@@ -20,6 +20,7 @@ from torch import Tensor
 from accrete import keys
 from accrete.checkpoint import Checkpoint, SnapshotInfo, load_snapshot, save_checkpoint
 from accrete.digest import sha256_of_file
+from accrete.disk import disk_full_named
 from accrete.errors import AccreteError, IntegrityError, ObjectMissingError, PreemptedError
 from accrete.manifests import FORMAT
 from accrete.model import Classifier
@@ -126,19 +127,26 @@ class SnapshotWatcher:
     def _save(
         self, weights: dict[str, Tensor], momentum: dict[str, Tensor], info: SnapshotInfo
     ) -> None:
-        """Store a snapshot, then delete those before it; a store that fails costs no training."""
+        """Store a snapshot, then delete those before it; a store that fails costs no training.
+
+        Nor does a disk without room for it.
+        """
         started = time.monotonic()
         position = info.state.position
-        with TemporaryDirectory(dir=self._work_path, prefix="snapshot-") as folder:
-            path = Path(folder) / "snapshot.safetensors"
-            save_checkpoint(path, weights, momentum, info)
-            num_bytes = path.stat().st_size
-            key = keys.snapshot_key(self._stage, position, sha256_of_file(path), num_bytes)
-            try:
+        try:
+            with (
+                disk_full_named(self._work_path),
+                TemporaryDirectory(dir=self._work_path, prefix="snapshot-") as folder,
+            ):
+                path = Path(folder) / "snapshot.safetensors"
+                save_checkpoint(path, weights, momentum, info)
+                num_bytes = path.stat().st_size
+                key = keys.snapshot_key(self._stage, position, sha256_of_file(path), num_bytes)
                 self._store.upload(key, path)
-            except AccreteError:
-                self._observer.snapshot_failed()
-                return
+        except AccreteError as error:
+            self._observer.snapshot_failed()
+            self.notice(f"the snapshot after step {position:,} was not stored: {error}")
+            return
         self._saved_position = position
         self._observer.snapshot_stored(num_bytes, time.monotonic() - started)
         with suppress(AccreteError):

@@ -11,6 +11,7 @@ from typing import TypeVar
 from accrete import keys
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog
+from accrete.disk import disk_full_named
 from accrete.errors import AccreteError, PreemptedError, one_line
 from accrete.journal import Journal, MuteJournal
 from accrete.metrics import StepMetrics
@@ -74,7 +75,8 @@ def attempt(run_name: str, step: str, store_uri: str, work: Callable[[StepContex
                 metrics.set("accrete_step_attempts", _count_attempts(store, journal))
                 cache = NodeCache(cache_path(), store)
                 metrics.watch(cache)
-                result = work(StepContext(journal, Catalog(store), cache, metrics))
+                with disk_full_named(cache.work_path):
+                    result = work(StepContext(journal, Catalog(store), cache, metrics))
         except BaseException as error:
             message, code = f"{type(error).__name__}: {error}", 1
             if isinstance(error, AccreteError):

@@ -45,6 +45,7 @@ _READ_TRIES = 5
 _LIST, _GET, _PUT, _DELETE = "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
 _READ = f"{_GET} and {_LIST}"  # without the latter a missing object looks like a forbidden one
 _ACCESS_CODES = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+_CLOCK_CODES = {"RequestTimeTooSkewed", "RequestExpired", "RequestNotReadyYet"}
 _MISSING_CODES = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
 _BROKEN_TRANSFER = (
     urllib3.exceptions.ProtocolError,
@@ -405,6 +406,12 @@ class ObjectStore:
     def _translated(self, error: S3Error, key: str, right: str) -> StoreError:
         if error.code in _ACCESS_CODES:
             return self._no_access(key, right)
+        if error.code in _CLOCK_CODES:
+            return StoreAccessError(
+                f"the object store at {self.settings.endpoint} refuses {self.uri(key)}, since this "
+                f"machine's clock, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, is not the store's: "
+                "set it right"
+            )
         if error.code == "NoSuchBucket":
             return self._bucket_missing()
         if error.code in _MISSING_CODES:
@@ -416,8 +423,8 @@ class ObjectStore:
     def _no_access(self, key: str, right: str) -> StoreAccessError:
         return StoreAccessError(
             f"the object store at {self.settings.endpoint} refuses access to {self.uri(key)} with "
-            f"access key {self.settings.shown_access_key}: check the credentials, and that they "
-            f"have the right {right} there"
+            f"access key {self.settings.shown_access_key}: check the credentials, this "
+            f"machine's clock, and that they have the right {right} there"
         )
 
     @property

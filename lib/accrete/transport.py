@@ -12,6 +12,7 @@ from minio.signer import sign_v4_s3
 
 from accrete.errors import ConfigError
 from accrete.settings import ENV_CA_BUNDLE, StoreSettings
+from accrete.whole_answers import only_whole_answers
 
 _TRANSIENT = (500, 502, 503, 504)
 _EXPIRED, _NOT_YET_VALID = 10, 9
@@ -58,12 +59,13 @@ def http_pool(settings: StoreSettings) -> urllib3.PoolManager:
     context = None
     if urlsplit(settings.endpoint).scheme == "https":
         context = _trusting(settings.ca_bundle)
-    return urllib3.PoolManager(
+    pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=5, read=60),
         maxsize=16,
         ssl_context=context,
         retries=retries(),
     )
+    return only_whole_answers(pool)
 
 
 def _trusting(ca_bundle: str | None) -> ssl.SSLContext:

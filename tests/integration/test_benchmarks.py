@@ -144,3 +144,21 @@ def test_samples_to_accuracy_compares_at_equal_accuracy(tmp_path: Path) -> None:
     assert row["top1"] == pytest.approx(sum(staged) / 2)
     assert row["images_ratio"]["top1"] == row["top1"]  # a ratio always has its accuracy beside it
     assert row["images_ratio"]["ratio"] == pytest.approx(row["gflop_ratio"]["ratio"], rel=0.2)
+
+
+def test_goodput_agrees_with_real_kills_and_draws_both_nodes(tmp_path: Path) -> None:
+    figure = tmp_path / "goodput.svg"
+    short = ("--rounds", "1", "--steps", "60", "--restarts", "1", "--kills", "8")
+    options = (*short, "--points", "0.2:2", "--figure", str(figure))
+    results = benchmark("goodput", tmp_path, *options, OMP_NUM_THREADS="1")["results"]
+    for kind in ("measured", "assumed"):
+        for line in results[kind]["by_mtbf"].values():
+            best = max(line["goodput"].values())
+            assert 0 < best < 1
+            assert line["at_young_daly"] > best - 0.02  # the formula's interval is about the best
+    (point,) = results["real_kills"]
+    assert point["kills"] == 8
+    assert 0 < point["goodput"] < 1
+    # Loose: the machine may be busier in one part than in the other.
+    assert point["goodput"] == pytest.approx(point["modelled"], abs=0.25)
+    assert "<svg" in figure.read_text()
