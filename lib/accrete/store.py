@@ -19,21 +19,18 @@ from urllib.parse import urlsplit, urlunsplit
 
 import urllib3
 from minio import Minio
-from minio.error import InvalidResponseError, S3Error, ServerError
 
 from accrete import keys
 from accrete.checks import check_sha256
 from accrete.errors import (
-    BucketMissingError,
     IntegrityError,
     ObjectMissingError,
-    StoreAccessError,
     StoreError,
-    StoreUnreachableError,
 )
 from accrete.settings import StoreAddress, StoreSettings
+from accrete.store_errors import StoreErrors
 from accrete.traffic import Traffic
-from accrete.transport import http_pool, retries, signed_headers, tls_failure
+from accrete.transport import http_pool, retries, signed_headers
 
 T = TypeVar("T")
 
@@ -44,9 +41,6 @@ _CHUNK_BYTES = 1 << 20
 _READ_TRIES = 5
 _LIST, _GET, _PUT, _DELETE = "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
 _READ = f"{_GET} and {_LIST}"  # without the latter a missing object looks like a forbidden one
-_ACCESS_CODES = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
-_CLOCK_CODES = {"RequestTimeTooSkewed", "RequestExpired", "RequestNotReadyYet"}
-_MISSING_CODES = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
 _BROKEN_TRANSFER = (
     urllib3.exceptions.ProtocolError,
     urllib3.exceptions.ReadTimeoutError,
@@ -89,6 +83,7 @@ class ObjectStore:
         self.settings = settings
         self.address = address
         self.traffic = Traffic()
+        self._errors = StoreErrors(settings, address.bucket, self.uri)
         url = urlsplit(settings.endpoint)
         self._http = http_pool(settings)
         self._client = Minio(
@@ -108,7 +103,7 @@ class ObjectStore:
         """
         with self._explained("", _LIST):
             if not self._client.bucket_exists(self.address.bucket):
-                raise self._bucket_missing()
+                raise self._errors.bucket_missing()
 
     def create_bucket(self) -> None:
         """Create the bucket where it does not exist; for the stores that we start ourselves."""
@@ -177,9 +172,9 @@ class ObjectStore:
                 retries=retries(allowed_methods=None),
             )
             if response.status == 403:
-                raise self._no_access(key, _PUT)
-            if response.status == 400 and not self._has_tls:
-                raise self._wants_tls()
+                raise self._errors.no_access(key, _PUT)
+            if response.status == 400 and not self._errors.has_tls:
+                raise self._errors.wants_tls()
             if response.status not in (200, 409, 412):
                 raise StoreError(
                     f"{self.uri(key)} could not be created: the store answered {response.status}"
@@ -364,84 +359,13 @@ class ObjectStore:
     ) -> Iterator[None]:
         """Turn the client library's errors into ours, and count them."""
         try:
-            with self._translating(key, right, passing):
+            with self._errors.translating(key, right, passing):
                 yield
         except ObjectMissingError:
             raise  # an answer: whether something exists is asked all the time
         except StoreError:
             self.traffic.add_error()
             raise
-
-    @contextmanager
-    def _translating(
-        self, key: str, right: str, passing: tuple[type[Exception], ...]
-    ) -> Iterator[None]:
-        try:
-            yield
-        except passing:
-            raise
-        except S3Error as error:
-            raise self._translated(error, key, right) from error
-        except (InvalidResponseError, ServerError, ValueError) as error:
-            if "HTTPS" in str(error) and not self._has_tls:
-                raise self._wants_tls() from error
-            raise StoreError(f"{self.uri(key)}: the store answered with {error}") from error
-        except urllib3.exceptions.HTTPError as error:
-            reason = getattr(error, "reason", None) or error
-            if isinstance(reason, urllib3.exceptions.ResponseError):
-                raise StoreError(
-                    f"the object store at {self.settings.endpoint} keeps failing ({reason}): "
-                    "look at its log"
-                ) from error
-            failure = tls_failure(reason, self.settings)
-            if failure is not None:
-                raise StoreUnreachableError(
-                    f"the object store at {self.settings.endpoint} cannot be reached: {failure}"
-                ) from error
-            raise StoreUnreachableError(
-                f"the object store at {self.settings.endpoint} cannot be reached "
-                f"({type(reason).__name__}): check the endpoint and that the store runs"
-            ) from error
-
-    def _translated(self, error: S3Error, key: str, right: str) -> StoreError:
-        if error.code in _ACCESS_CODES:
-            return self._no_access(key, right)
-        if error.code in _CLOCK_CODES:
-            return StoreAccessError(
-                f"the object store at {self.settings.endpoint} refuses {self.uri(key)}, since this "
-                f"machine's clock, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, is not the store's: "
-                "set it right"
-            )
-        if error.code == "NoSuchBucket":
-            return self._bucket_missing()
-        if error.code in _MISSING_CODES:
-            return ObjectMissingError(f"{self.uri(key)} does not exist")
-        if error.code == "BadRequest" and not self._has_tls:
-            return self._wants_tls()
-        return StoreError(f"{self.uri(key)}: the store answered {error.code}: {error.message}")
-
-    def _no_access(self, key: str, right: str) -> StoreAccessError:
-        return StoreAccessError(
-            f"the object store at {self.settings.endpoint} refuses access to {self.uri(key)} with "
-            f"access key {self.settings.shown_access_key}: check the credentials, this "
-            f"machine's clock, and that they have the right {right} there"
-        )
-
-    @property
-    def _has_tls(self) -> bool:
-        return self.settings.endpoint.startswith("https://")
-
-    def _wants_tls(self) -> StoreError:
-        return StoreError(
-            f"the object store at {self.settings.endpoint} does not understand plain HTTP (400): "
-            "give https:// if that is its port for TLS"
-        )
-
-    def _bucket_missing(self) -> BucketMissingError:
-        return BucketMissingError(
-            f"bucket {self.address.bucket!r} does not exist at {self.settings.endpoint}: "
-            "create it or name another with --store"
-        )
 
 
 @contextmanager

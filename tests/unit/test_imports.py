@@ -58,7 +58,7 @@ COMPUTE = (
     *("residence", "peers", "model", "evaluate", "compilation"),
 )
 STORAGE = (
-    *("store", "transport", "cache", "catalog", "prefetch", "inventory", "lineage"),
+    *("store", "store_errors", "transport", "cache", "catalog", "prefetch", "inventory", "lineage"),
     *("verification", "collector", "collection_mark", "cache_collection", "forgetting"),
 )
 # The one place that reads the environment, and the modules that start child processes with it.
