@@ -41,6 +41,5 @@ def test_what_is_no_snapshot_is_passed_over(store: ObjectStore, tmp_path: Path) 
     path.write_bytes(b"\x80\x04 a pickle")
     key = keys.snapshot_key(STAGE, 3, sha256_of_file(path), path.stat().st_size)
     store.upload(key, path)
-    store.write_note(f"{keys.snapshot_prefix(STAGE)}../x.safetensors", b"")
     store.write_note(f"{keys.snapshot_prefix(STAGE)}notes.txt", b"")
     assert newest_snapshot(STAGE, store, tmp_path) is None
