@@ -24,9 +24,11 @@ def check_class_names(names: Iterable[str], place: str) -> None:
     seen: dict[str, str] = {}
     for name in names:
         _check_name(name, place)
-        other = seen.setdefault(unicodedata.normalize("NFC", name), name)
-        if other is name:
+        form = unicodedata.normalize("NFC", name)
+        if form not in seen:
+            seen[form] = name
             continue
+        other = seen[form]
         if other == name:
             raise LabelError(f"{place} names class {name!r} twice: name each class once")
         raise LabelError(

@@ -58,6 +58,8 @@ def decode_image(data: bytes, place: str, admit: Callable[[int], None] = ignore)
     check_file_size(len(data), place)
     try:
         with warnings.catch_warnings():
+            # What is odd but can be decoded, such as damaged EXIF, would be lines among ours.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=KINDS) as image:
                 _check_size(image, place)

@@ -5,6 +5,7 @@ torchvision network, as safetensors or as the pickle that torch.save makes. A pi
 torch's restricted loader only, and only after its SHA-256 was found to be the one given.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | N
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle's version, several lines
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises nearly anything on bad bytes
         detail = str(error).partition("\n")[0]
         raise InputError(f"weights {path} are no torch state file ({detail})") from error

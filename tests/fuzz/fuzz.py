@@ -1,4 +1,5 @@
-"""Fuzz one reader by coverage: `python tests/fuzz/fuzz.py TARGET [libFuzzer options] [CORPUS…]`.
+#!/usr/bin/env python3
+"""Fuzz one reader by coverage: `python tests/fuzz/fuzz.py --target=NAME [-OPTION=…] [CORPUS…]`.
 
 Atheris counts the branches of our and Pillow's Python. The C and C++ below (Arrow, image decoders,
 safetensors, torch) is not instrumented: it is fed, and must not crash, but nothing steers towards
@@ -16,6 +17,9 @@ with atheris.instrument_imports(include=["accrete", "PIL"]):
     import mutators
     import targets
 
+_OPTION = "--target="
+"""libFuzzer passes over what begins with two dashes, and hands it to the processes it starts."""
+
 
 def mutator_of(name: str) -> Callable[[bytes, int, int], bytes]:
     """Return what changes an input of a target, as atheris calls it."""
@@ -25,13 +29,12 @@ def mutator_of(name: str) -> Callable[[bytes, int, int], bytes]:
 
 def main() -> None:
     """Hand the process to libFuzzer."""
-    names = [word for word in sys.argv[1:] if word in targets.TARGETS]
-    if len(names) != 1:
-        sys.exit(f"name one target: {', '.join(targets.TARGETS)}")
-    (name,) = names
-    arguments = [word for word in sys.argv if word != name]
+    given = [word.removeprefix(_OPTION) for word in sys.argv if word.startswith(_OPTION)]
+    if len(given) != 1 or given[0] not in targets.TARGETS:
+        sys.exit(f"give {_OPTION}NAME: {', '.join(targets.TARGETS)}")
+    (name,) = given
     atheris.Setup(
-        arguments,
+        sys.argv,
         lambda data: targets.run_target(name, data),
         **({"custom_mutator": mutator_of(name)} if name in mutators.MUTATORS else {}),
     )

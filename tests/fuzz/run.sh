@@ -13,7 +13,7 @@ for path in tests/fuzz/corpus/*/; do
   mkdir -p "build/fuzz/$name"
   printf '\n=== %s, %s s\n' "$name" "$seconds"
   # Importing torch takes 600 MB; what an input may add is bounded by the rest.
-  "$python" tests/fuzz/fuzz.py "$name" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 \
+  "$python" tests/fuzz/fuzz.py --target="$name" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 \
     -max_len=16384 -print_final_stats=1 -artifact_prefix="build/fuzz/$name-" \
     "build/fuzz/$name" "$path"
 done

@@ -3,9 +3,11 @@
 import hashlib
 import io
 import json
+import pickle
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -653,3 +655,36 @@ def test_a_torchvision_set_that_is_not_there_and_cannot_be_downloaded_is_told(
     assert sum(source.counts()["train"].values()) == 50_000
     with pytest.raises(SourceError, match=r"cifar10 is not below .* cannot be downloaded"):
         source.fingerprint()
+
+
+def test_damaged_files_of_a_published_set_are_refused_by_name(tmp_path: Path) -> None:
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for split in ("train", "t10k"):
+        for part in ("images-idx3", "labels-idx1"):
+            (raw / f"{split}-{part}-ubyte").write_bytes(b"\0\0\x08\x03 cut short")
+    source = open_source(SourceConfig(kind="fashion-mnist", location=str(tmp_path)))
+    with pytest.raises(SourceError, match=rf"fashion-mnist below {tmp_path} cannot be read"):
+        next(iter(source.items()))
+
+
+def test_a_parquet_source_runs_no_code_of_an_extension_type(tmp_path: Path) -> None:
+    # The name under which pyarrow kept pickled types, and once loaded them (CVE-2023-47248).
+    mark = tmp_path / "mark"
+    note = {b"ARROW:extension:name": b"arrow.py_extension_type"}
+    note[b"ARROW:extension:metadata"] = pickle.dumps(_Touch(mark))
+    fields = [pa.field("image", pa.binary()), pa.field("label", pa.int64(), metadata=note)]
+    table = pa.table([[png(1)] * 5, [0] * 5], schema=pa.schema(fields))
+    (tmp_path / "in").mkdir()
+    pq.write_table(table, tmp_path / "in" / "x.parquet")
+    with suppress(SourceError):
+        read_all(open_parquet(tmp_path / "in"))
+    assert not mark.exists()
+
+
+class _Touch:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
