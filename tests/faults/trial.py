@@ -336,6 +336,8 @@ class Trial:
             elif not key.startswith("stages/") and found != data:
                 self.verdict.wrong.append(f"{key} is not the undisturbed run's")
         extra = {key for key in objects if key.startswith(("objects/", "stages/", "datasets/"))}
+        if trained:  # once a stage stands, its snapshots are only in the way
+            extra |= {key for key in objects if key.startswith("snapshots/")}
         for key in sorted(extra - set(self.reference.whole)):
             self.verdict.wrong.append(f"{key} is nothing that the undisturbed run stored")
 
