@@ -2,7 +2,7 @@
 
     make bench NAME=goodput
 
-Measured: what a snapshot costs (a stage of digits with one every tenth of a second and without, in
+Measured: what a snapshot costs (a stage of digits with one every fifth of a second and without, in
 turns), and the seconds from a start to the first step. From that a simulation gives effective
 training time over total time, for kills at exponential times without warning; beside it the
 interval of Young and Daly, √(2·C·M). A second table is for a GPU node, with inputs that are

@@ -1,24 +1,26 @@
 """`goodput.py`, what is measured: costs of snapshots and starts, and real kills of a real stage."""
 
 import argparse
+import os
 import random
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import resume_restart
 from goodput_model import Costs, kept_s_of
 from record import summarize
-from resume_kills import NEVER_S, Victim
+from resume_kills import NEVER_S, Attempt, Victim, run_attempt
 from resume_snapshots import Stages, stalls_timed
 
 from accrete.settings import StoreSettings
 from accrete.stage_observer import StageObserver
 
-CALIBRATION_S = 0.1
+CALIBRATION_S = 0.2
 """Between the snapshots that are measured."""
-_STARTS = 5
 
 
 class _WriteTimes(StageObserver):
@@ -80,55 +82,95 @@ def costs_of(snapshots: dict[str, Any], start_s: float, away_s: float) -> Costs:
     )
 
 
+def run_noted(attempt: Attempt, notes: str) -> None:
+    """Run an attempt that leaves the moment of each step in a file, which outlives a kill."""
+    from accrete import snapshots
+
+    file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    watcher: Any = snapshots.SnapshotWatcher
+    wants_state = watcher.wants_state
+
+    def noted(self: Any) -> bool:
+        # A step that a snapshot slowed down says nothing of the step's own speed.
+        is_free = self._upload is None or not self._upload.is_alive()
+        os.write(file, f"{time.monotonic()} {int(is_free)}\n".encode())
+        return bool(wants_state(self))
+
+    watcher.wants_state = noted
+    run_attempt(attempt)
+
+
 def real_kills(
     options: argparse.Namespace, settings: StoreSettings, folder: Path, snapshots: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Kill a stage at exponential times, and compare what it kept with what the model says.
 
-    The model gets the very lives that the processes had, so that chance does not come in.
+    The model gets the very lives that the processes had, and the speed and starts that they
+    themselves had, so that chance and the machine's neighbours do not come in.
     """
-    start_s = _start_s(settings, folder, snapshots)
-    costs = costs_of(snapshots, start_s["median"], 0.0)
     points = []
-    for interval_s, mtbf_s in options.points:
-        rng = random.Random(0)
-        name = f"kills-{interval_s:g}-{mtbf_s:g}"
-        victim = Victim(name, options.kill_epochs, settings, folder)
-        lives_s = []
-        for _ in range(options.kills):
-            process, began = victim.start(interval_s), time.monotonic()
-            process.join(rng.expovariate(1 / mtbf_s))
+    for number, (interval_s, mtbf_s) in enumerate(options.points):
+        rng = random.Random(number)
+        victim = Victim(f"kills-{number}", options.kill_epochs, settings, folder)
+        lives = []
+        for kill in range(-1, options.kills):
+            notes = folder / f"notes-{number}-{kill}"
+            known, began = victim.position(), time.monotonic()
+            process = victim.start(interval_s, run_noted, str(notes))
+            if kill < 0:  # the first one imports what the others are forked with
+                victim.wait_beyond(known, process)
+                first_s = 0.0
+            else:
+                first_s = rng.expovariate(1 / mtbf_s)
+            process.join(first_s)
             process.kill()
             process.join()
-            lives_s.append(time.monotonic() - began)
-        kept_s = victim.position() * snapshots["step_s"]["median"]
-        modelled_s = sum(kept_s_of(costs, interval_s, life - costs.start_s) for life in lives_s)
+            ended = time.monotonic()
+            if kill < 0:
+                before = victim.position()
+            else:
+                lives.append(_Life(began, ended, notes))
+        starts = [life.start_s for life in lives if life.start_s is not None]
+        start_s = summarize(starts)
+        step_s, slow_step_s = (
+            fmean(seconds for life in lives for seconds in life.steps_s[is_free])
+            for is_free in (True, False)
+        )
+        costs = replace(
+            costs_of(snapshots, start_s["median"], 0.0),
+            slowdown=max(0.0, 1 - step_s / slow_step_s),
+        )
+        total_s = sum(life.seconds for life in lives)
+        kept = victim.position() - before
+        modelled_s = sum(
+            kept_s_of(costs, interval_s, life.seconds - costs.start_s) for life in lives
+        )
         points.append(
             {
                 "interval_s": interval_s,
                 "mtbf_s": mtbf_s,
                 "kills": options.kills,
-                "steps": victim.position(),
-                "total_s": sum(lives_s),
+                "kept_steps": kept,
+                "total_s": total_s,
                 "start_s": start_s,
-                "goodput": kept_s / sum(lives_s),
-                "modelled": modelled_s / sum(lives_s),
+                "step_s": step_s,
+                "step_beside_a_snapshot_s": slow_step_s,
+                "goodput": kept * step_s / total_s,
+                "modelled": modelled_s / total_s,
             }
         )
     return points
 
 
-def _start_s(settings: StoreSettings, folder: Path, snapshots: dict[str, Any]) -> dict[str, Any]:
-    """Return the seconds of a start as `real_kills` makes it, forked from a warm process."""
-    seconds = []
-    victim = Victim("starts", 1e4, settings, folder)
-    after_start_s = sum(snapshots[part]["median"] for part in ("step_s", "stall_s", "write_s"))
-    for _ in range(_STARTS + 1):
-        known = victim.position()
-        began = time.monotonic()
-        process = victim.start(0.0)
-        victim.wait_beyond(known, process)
-        seconds.append(max(0.0, time.monotonic() - began - after_start_s))
-        process.kill()
-        process.join()
-    return summarize(seconds[1:])  # the first one imports what the others are forked with
+class _Life:
+    """A process from its start to its kill."""
+
+    def __init__(self, began: float, ended: float, notes: Path) -> None:
+        lines = notes.read_text().splitlines() if notes.exists() else []
+        moments = [float(line.split()[0]) for line in lines]
+        is_free = [line.endswith(" 1") for line in lines]
+        self.seconds = ended - began
+        self.steps_s: dict[bool, list[float]] = {True: [], False: []}
+        for (before, after), free in zip(pairwise(moments), is_free[1:], strict=True):
+            self.steps_s[free].append(after - before)
+        self.start_s = moments[0] - began if moments else None

@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -94,8 +95,16 @@ class Victim:
         ).manifest
         self._stage = only_stage(self._dataset, budget_epochs).digest
 
-    def start(self, interval_s: float) -> BaseProcess:
-        """Start an attempt, forked from a process that has torch imported already."""
+    def start(
+        self, interval_s: float, run: Callable[..., None] = run_attempt, *more: Any
+    ) -> BaseProcess:
+        """Start an attempt, forked from a process that has torch imported already.
+
+        Args:
+            interval_s: between snapshots.
+            run: what the process does; called with an `Attempt` and what else is given.
+            more: picklable.
+        """
         context = multiprocessing.get_context("forkserver")
         # An optimizer imports torch._dynamo when it is made, most of an attempt otherwise.
         context.set_forkserver_preload(["accrete.stage", "torch._dynamo", "sklearn.datasets"])
@@ -107,7 +116,7 @@ class Victim:
             budget_epochs=self._budget_epochs,
             interval_s=interval_s,
         )
-        process = context.Process(target=run_attempt, args=(attempt,))
+        process = context.Process(target=run, args=(attempt, *more))
         process.start()
         return process
 

@@ -146,4 +146,4 @@ def go_on(trial: Trial, before: Attempt, cache: Path | None = None) -> None:
     if trial.reference.stage in known and trial.done(attempt).first is not None:
         trial.verdict.lost.append("the stage was published, and trained again")
     trial.compare_attempts(before, attempt)
-    trial.conclude()
+    trial.conclude(tidy=True)

@@ -314,12 +314,13 @@ class Trial:
                 f"trained {earlier.unsaved_s:.2f} s with a snapshot due and none on its way"
             )
 
-    def conclude(self, *, trained: bool = True, injured: bool = False) -> None:
+    def conclude(self, *, trained: bool = True, injured: bool = False, tidy: bool = False) -> None:
         """Check the store, the caches, and that the result is the undisturbed run's.
 
         Args:
             trained: whether the second stage must exist; otherwise only the data set.
             injured: whether bytes were damaged on purpose in a way that may stay where it is.
+            tidy: whether the last attempt could delete the snapshots, so that none may be left.
         """
         objects = self.stored()
         if not injured:
@@ -336,6 +337,8 @@ class Trial:
             elif not key.startswith("stages/") and found != data:
                 self.verdict.wrong.append(f"{key} is not the undisturbed run's")
         extra = {key for key in objects if key.startswith(("objects/", "stages/", "datasets/"))}
+        if tidy:
+            extra |= {key for key in objects if key.startswith("snapshots/")}
         for key in sorted(extra - set(self.reference.whole)):
             self.verdict.wrong.append(f"{key} is nothing that the undisturbed run stored")
 
