@@ -122,7 +122,7 @@ def run_stage(
     existing = place.catalog.stage(spec.digest) if place.peers.leads else None
     if place.peers.told(existing is not None):
         if place.peers.leads:  # its attempt may have been killed before it did
-            delete_snapshots(spec.digest, place.catalog.store)
+            delete_snapshots(spec.digest, place.catalog.store, place.notice)
         return StageOutcome(manifest=existing or _published(spec, place), reused=True)
     attempt = _Attempt(spec, dataset, place)
     watch = Stopwatch(place.observer)
