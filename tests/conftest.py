@@ -32,6 +32,7 @@ CIFAR100 = os.environ.get("ACCRETE_TEST_CIFAR100")
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Each worker has a store and a torch of its own; few CPUs and gigabytes feed few of them."""
     return min(4, available_cpus())

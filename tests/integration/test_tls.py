@@ -69,7 +69,7 @@ def store_at(endpoint: str, ca_bundle: Path | None) -> ObjectStore:
 
 
 def wait_for_bucket(store: ObjectStore) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             store.create_bucket()
