@@ -18,8 +18,11 @@ from accrete.processes import available_cpus, share_cpus_well
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 
-# Before any test imports torch: the machine may be busy, if only with the other workers' tests.
-share_cpus_well(among=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+# Before any test imports torch: the machine may be busy, if only with other workers' tests. These
+# inherit what this set in the process that started them, where it did not know of them yet.
+if (num_workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
+    os.environ.pop("OMP_NUM_THREADS", None)
+share_cpus_well(among=int(num_workers or 1))
 # How long an example takes says nothing of the code where the machine is busy.
 hypothesis.settings.register_profile("accrete", deadline=None)
 hypothesis.settings.load_profile("accrete")
