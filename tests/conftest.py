@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import hypothesis
@@ -17,6 +18,9 @@ from accrete.embedded import embedded_store
 from accrete.processes import available_cpus, share_cpus_well
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
+
+if TYPE_CHECKING:
+    from scenarios import Workshop
 
 # Before any test imports torch: the machine may be busy, if only with other workers' tests. These
 # inherit what this set in the process that started them, where it did not know of them yet.
@@ -112,6 +116,17 @@ def cli(cli_env: dict[str, str], tmp_path: Path) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def workshop(
+    store_settings: StoreSettings, tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[Workshop]":
+    """Where faults are tried: with an undisturbed run and warm processes."""
+    from scenarios import Workshop
+
+    with Workshop(store_settings, tmp_path_factory.mktemp("faults")) as made:
+        yield made
 
 
 @pytest.fixture
