@@ -267,6 +267,7 @@ def test_the_options_of_run_are_frozen() -> None:
         carry-momentum image-sides precision compile deterministic stop-gradient stop-patience
         seed name store endpoint runner experiment watch
         image pull-policy pull-secret gpus max-gpus-per-node gpu-resource gpu-kind gpu-label
+            nodes node-wait
         cpu memory shared-memory data-memory node-selector toleration spot cache-claim
         pushgateway retries step-timeout run-ttl store-config store-ca"""
     options = [param for param in incremental.run.params if param.opts]
