@@ -9,12 +9,14 @@ steps of `small` on the CPU through `accrete.stage.run_stage`, from a cold node 
 the budget, so that what is larger is streamed from disk, and once with a budget that holds it all.
 
 What counts: the proportional set size (PSS: private memory, and of shared memory each process's
-part) of the process and of all that it started, every 50 ms while run_stage runs, its greatest sum,
-less the sum before. Before that a tiny streamed stage has loaded libraries and warmed allocators
-up. So the weights, momentum and activations of `small`, a batch being evaluated, worker processes
-and their batches all count; the libraries, the S3 server and the kernel's page cache do not. Worker
-processes are forked and share the libraries' pages until they write to them; started in another way
-(forkserver, Python 3.14's default) each would bring its own.
+part) of the process and of all that it started, without the pages of files, every 50 ms while
+run_stage runs, its greatest sum, less the sum before. The pages of files are left out because other
+processes that load PyTorch share them: where one of those ends, everybody else's part grows. Before
+that a tiny streamed stage has loaded libraries and warmed allocators up. So the weights, momentum
+and activations of `small`, a batch being evaluated, worker processes and their batches all count;
+the libraries, the S3 server and the kernel's page cache do not. Worker processes are forked and
+share the libraries' pages until they write to them; started in another way (forkserver, Python
+3.14's default) each would bring its own.
 
 The budget is for images alone. Labels and the sample order, 8 bytes an image each (a second epoch's
 order as much again), grow with the number of images, not of bytes, and lie on top of it. Images of

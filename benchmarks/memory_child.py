@@ -29,6 +29,7 @@ BATCH_SIZE = 128
 TINY_STEPS = 4
 INTERVAL_S = 0.05
 """Between two looks at the memory."""
+_KINDS = ("Pss_Anon:", "Pss_Shmem:")  # not Pss_File: others that load PyTorch share its pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peak:
-    """What the stage took, proportional set size of all processes."""
+    """What the stage took, proportional set size of all processes, files' pages apart."""
 
     before_bytes: int
     """Before it began."""
@@ -124,12 +125,12 @@ class PeakPss:
 
 
 def tree_pss_bytes() -> int:
-    """Return the proportional set size of this process and all that descend from it."""
+    """Return the PSS, without pages of files, of this process and all that descend from it."""
     total = 0
     for pid in _descendants(os.getpid()):
         with suppress(OSError):  # it ended just now
             fields = Path(f"/proc/{pid}/smaps_rollup").read_text().split()
-            total += int(fields[fields.index("Pss:") + 1]) * 1024
+            total += sum(int(fields[fields.index(kind) + 1]) for kind in _KINDS) * 1024
     return total
 
 

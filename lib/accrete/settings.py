@@ -134,6 +134,10 @@ class StoreAddress:
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
+    def uri(self, key: str) -> str:
+        """Return the s3:// address of a key, for messages."""
+        return f"s3://{self.bucket}/{self.prefix}{key}"
+
 
 def split_address(address: str) -> SplitResult | None:
     """Return an address in its parts, None where host or port is malformed."""

@@ -83,7 +83,7 @@ class ObjectStore:
         self.settings = settings
         self.address = address
         self.traffic = Traffic()
-        self._errors = StoreErrors(settings, address.bucket, self.uri)
+        self._errors = StoreErrors(settings, address)
         url = urlsplit(settings.endpoint)
         self._http = http_pool(settings)
         self._client = Minio(
@@ -309,7 +309,7 @@ class ObjectStore:
 
     def uri(self, key: str) -> str:
         """Return the s3:// address of a key, for messages."""
-        return f"s3://{self.address.bucket}/{self._full(key)}"
+        return self.address.uri(key)
 
     def _full(self, key: str) -> str:
         return self.address.prefix + key

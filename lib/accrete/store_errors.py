@@ -1,6 +1,7 @@
 """What can go wrong with a store, from the client library's terms into one line for the user."""
 
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -14,7 +15,7 @@ from accrete.errors import (
     StoreError,
     StoreUnreachableError,
 )
-from accrete.settings import StoreSettings
+from accrete.settings import StoreAddress, StoreSettings
 from accrete.transport import tls_failure
 
 _ACCESS_CODES = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
@@ -25,15 +26,14 @@ _MISSING_CODES = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
 class StoreErrors:
     """The errors of one store."""
 
-    def __init__(self, settings: StoreSettings, bucket: str, uri: Callable[[str], str]) -> None:
+    def __init__(self, settings: StoreSettings, address: StoreAddress) -> None:
         """Name a store in messages.
 
         Args:
             settings: how it is reached.
-            bucket: the bucket that is used.
-            uri: returns the address of a key.
+            address: the bucket and prefix that are used.
         """
-        self._settings, self._bucket, self._uri = settings, bucket, uri
+        self._settings, self._address = settings, address
 
     @contextmanager
     def translating(
@@ -51,11 +51,16 @@ class StoreErrors:
         except passing:
             raise
         except S3Error as error:
+            # The client's frame that raised it holds it, too: a circle, which would keep the
+            # store's connections open until the garbage collector comes.
+            traceback.clear_frames(error.__traceback__)
             raise self._translated(error, key, right) from error
         except (InvalidResponseError, ServerError, ValueError) as error:
             if "HTTPS" in str(error) and not self.has_tls:
                 raise self.wants_tls() from error
-            raise StoreError(f"{self._uri(key)}: the store answered with {error}") from error
+            raise StoreError(
+                f"{self._address.uri(key)}: the store answered with {error}"
+            ) from error
         except urllib3.exceptions.HTTPError as error:
             reason = getattr(error, "reason", None) or error
             if isinstance(reason, urllib3.exceptions.ResponseError):
@@ -78,24 +83,26 @@ class StoreErrors:
             return self.no_access(key, right)
         if error.code in _CLOCK_CODES:
             return StoreAccessError(
-                f"the object store at {self._settings.endpoint} refuses {self._uri(key)}, since "
-                f"this machine's clock, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, is not the "
+                f"the object store at {self._settings.endpoint} refuses {self._address.uri(key)}, "
+                f"since this machine's clock, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, is not the "
                 "store's: set it right"
             )
         if error.code == "NoSuchBucket":
             return self.bucket_missing()
         if error.code in _MISSING_CODES:
-            return ObjectMissingError(f"{self._uri(key)} does not exist")
+            return ObjectMissingError(f"{self._address.uri(key)} does not exist")
         if error.code == "BadRequest" and not self.has_tls:
             return self.wants_tls()
-        return StoreError(f"{self._uri(key)}: the store answered {error.code}: {error.message}")
+        return StoreError(
+            f"{self._address.uri(key)}: the store answered {error.code}: {error.message}"
+        )
 
     def no_access(self, key: str, right: str) -> StoreAccessError:
         """Return the error of credentials that may not do what was asked."""
         return StoreAccessError(
-            f"the object store at {self._settings.endpoint} refuses access to {self._uri(key)} "
-            f"with access key {self._settings.shown_access_key}: check the credentials, this "
-            f"machine's clock, and that they have the right {right} there"
+            f"the object store at {self._settings.endpoint} refuses access to "
+            f"{self._address.uri(key)} with access key {self._settings.shown_access_key}: check "
+            f"the credentials, this machine's clock, and that they have the right {right} there"
         )
 
     @property
@@ -113,6 +120,6 @@ class StoreErrors:
     def bucket_missing(self) -> BucketMissingError:
         """Return the error of a bucket that does not exist."""
         return BucketMissingError(
-            f"bucket {self._bucket!r} does not exist at {self._settings.endpoint}: "
+            f"bucket {self._address.bucket!r} does not exist at {self._settings.endpoint}: "
             "create it or name another with --store"
         )

@@ -17,6 +17,7 @@ from bad_kinds import DIGEST, Read, kind
 from accrete.catalog import Catalog, parse_json
 from accrete.codec import from_json
 from accrete.config import ModelConfig
+from accrete.digest import sha256_of_json
 from accrete.image_format import ImageFormat
 from accrete.manifests import load_dataset, load_stage
 from accrete.runs import parse_document, parse_record
@@ -24,10 +25,15 @@ from accrete.shard_reader import ShardReader
 from accrete.status import run_states
 
 
-def _dataset_note(change: Callable[[dict[str, Any]], object] | bytes) -> Read:
+def _dataset_note(
+    change: Callable[[dict[str, Any]], object] | bytes, digest: str | None = None
+) -> Read:
+    """Return what reads a manifest, asked for by a digest; None: by its own."""
+
     def read(_folder: Path, _catalog: Catalog) -> None:
         note = change if isinstance(change, bytes) else dataset_note(change)
-        load_dataset(parse_json(note, "manifest.json"), DIGEST, "manifest.json")
+        data = parse_json(note, "manifest.json")
+        load_dataset(data, digest or sha256_of_json(data), "manifest.json")
 
     return read
 
@@ -69,7 +75,7 @@ kind(
     "manifest.json has digest …… instead of 000000000000…: "
     "it was changed; delete it and prepare again",
     4,
-)(_dataset_note(lambda data: data.update(extends=DIGEST)))
+)(_dataset_note(lambda data: data.update(extends=DIGEST), DIGEST))
 kind(
     "a shard's key that leads out of the cache",
     "manifest.json.classes[0].train[0]: a shard's SHA-256 is '../../../../etc/passwd': "
@@ -120,11 +126,15 @@ kind(
 )
 kind(
     "a run's record with a path for a name",
-    "run.json: run name is '../../etc': use at most 63 of a-z, 0-9 and -, with no - at an end",
+    "run.json: run name is '../../etc': use at most 63 of a-z, 0-9 and -, with no - at an end: "
+    "it was changed, or is another version's; delete run.json and run again",
+    4,
 )(lambda _folder, _: parse_record(run_record(name="../../etc"), "run.json"))
 kind(
     "a run's record with more stages than its plan",
-    "run.json: there are 3 stages, but the plan has 2",
+    "run.json: there are 3 stages, but the plan has 2: "
+    "it was changed, or is another version's; delete run.json and run again",
+    4,
 )(lambda _folder, _: parse_record(run_record(stages=[DIGEST] * 3), "run.json"))
 kind(
     "a step's document of another form",

@@ -16,7 +16,10 @@ from typing import Any
 
 import pytest
 
+from accrete.errors import StoreError
 from accrete.ports import free_ports, remove_sockets
+from accrete.settings import StoreSettings, parse_store_uri
+from accrete.store import ObjectStore
 
 ADMIN = ("admin-key-of-this-test", "admin-secret-of-this-test")
 
@@ -80,6 +83,28 @@ def seaweed_server(
         server.send_signal(signal.SIGKILL)  # it takes a quarter of a minute to end by itself
         server.wait()
         remove_sockets(ports)
+
+
+def store_of(server: SeaweedServer, keys: tuple[str, str], prefix: str = "") -> ObjectStore:
+    """Return the server's store for somebody, at s3://accrete or a prefix of it."""
+    settings = StoreSettings(
+        endpoint=f"http://127.0.0.1:{server.port}", access_key=keys[0], secret_key=keys[1]
+    )
+    return ObjectStore(settings, parse_store_uri(f"s3://accrete/{prefix}".rstrip("/")))
+
+
+def make_bucket(store: ObjectStore) -> None:
+    """Make the store's bucket, as soon as its server takes writes."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            store.create_bucket()
+            store.write_note("ready", b"")
+        except StoreError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _wait_until_open(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:

@@ -6,17 +6,14 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from seaweed import ADMIN, SeaweedServer, identity, seaweed_server
+from seaweed import ADMIN, SeaweedServer, identity, make_bucket, seaweed_server, store_of
 
-from accrete.errors import StoreAccessError, StoreError
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectStore
+from accrete.errors import StoreAccessError
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 NEEDED = ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
@@ -55,24 +52,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
     policies = [{"name": n, "content": json.dumps(policy_of(n))} for n in NAMES]
     folder = tmp_path_factory.mktemp("rights")
     with seaweed_server(folder, identities=identities, policies=policies) as running:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                store_of(running, ADMIN).create_bucket()
-                store_of(running, ADMIN).write_note("ready", b"")
-            except StoreError:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            else:
-                break
+        make_bucket(store_of(running, ADMIN))
         yield running
-
-
-def store_of(server: SeaweedServer, keys: tuple[str, str], prefix: str = "") -> ObjectStore:
-    settings = StoreSettings(
-        endpoint=f"http://127.0.0.1:{server.port}", access_key=keys[0], secret_key=keys[1]
-    )
-    return ObjectStore(settings, parse_store_uri(f"s3://accrete/{prefix}"))
 
 
 def accrete(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from seaweed import ADMIN, SeaweedServer, identity, seaweed_server
+from seaweed import ADMIN, SeaweedServer, identity, make_bucket, seaweed_server, store_of
 
 from accrete.embedded import EmbeddedPaths, embedded_store, write_private
 from accrete.errors import StoreError
@@ -43,24 +43,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
     policies = [{"name": "late", "content": json.dumps(policy)}]
     folder = tmp_path_factory.mktemp("secrets")
     with seaweed_server(folder, identities=identities, policies=policies) as running:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                store_of(running, ADMIN).create_bucket()
-                store_of(running, ADMIN).write_note("ready", b"")
-            except StoreError:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            else:
-                break
+        make_bucket(store_of(running, ADMIN))
         yield running
-
-
-def store_of(server: SeaweedServer, keys: tuple[str, str]) -> ObjectStore:
-    settings = StoreSettings(
-        endpoint=f"http://127.0.0.1:{server.port}", access_key=keys[0], secret_key=keys[1]
-    )
-    return ObjectStore(settings, parse_store_uri("s3://accrete"))
 
 
 def run(folder: Path, env: dict[str, str], *options: str) -> tuple[int, dict[str, bytes]]:

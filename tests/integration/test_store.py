@@ -1,5 +1,6 @@
 """The object store client against a real S3 server."""
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +29,10 @@ def push(store: ObjectStore, folder: Path, data: bytes) -> ObjectRef:
     return ref
 
 
+def num_open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 def test_of_eight_racing_creators_exactly_one_wins_and_its_bytes_stay(store: ObjectStore) -> None:
     for attempt in range(5):
         key = f"race/{attempt}.json"
@@ -35,6 +40,26 @@ def test_of_eight_racing_creators_exactly_one_wins_and_its_bytes_stay(store: Obj
             won = list(pool.map(lambda n, key=key: store.create_note(key, b"%d" % n), range(8)))
         assert won.count(True) == 1
         assert store.read_note(key) == b"%d" % won.index(True)
+
+
+def test_a_store_that_nobody_holds_any_more_closes_its_connections(store: ObjectStore) -> None:
+    """By itself: where the collector comes late, a server would run out of open files."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = num_open_files()
+        used = ObjectStore(store.settings, store.address)
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(used.read_note, ["a", "b", "c", "d"])) == [None] * 4
+        used.write_note("a", b"a")
+        assert used.create_note("b", b"b")
+        assert not used.create_note("b", b"b")
+        assert used.list_keys("") == ["a", "b"]
+        assert num_open_files() > before
+        del used
+        assert num_open_files() == before
+    finally:
+        gc.enable()
 
 
 def test_a_note_that_does_not_exist_reads_as_none(store: ObjectStore) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
-from seaweed import ADMIN, seaweed_server
+from seaweed import ADMIN, make_bucket, seaweed_server
 
 from accrete.digest import sha256_of_bytes
 from accrete.embedded import embedded_store
@@ -54,7 +54,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     ):
         place = Place(ca.path, other.path, first.port, second.port, third.port)
         store = store_at(f"https://localhost:{place.port}", ca.path)
-        wait_for_bucket(store)
+        make_bucket(store)
         yield place
 
 
@@ -66,19 +66,6 @@ def store_at(endpoint: str, ca_bundle: Path | None) -> ObjectStore:
         ca_bundle=str(ca_bundle) if ca_bundle else None,
     )
     return ObjectStore(settings, parse_store_uri("s3://accrete/tls"))
-
-
-def wait_for_bucket(store: ObjectStore) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            store.create_bucket()
-            store.write_note("ready", b"")
-        except StoreError:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        else:
-            return
 
 
 def failure_of(endpoint: str, ca_bundle: Path | None) -> str:

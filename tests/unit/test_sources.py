@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import pickle
+import urllib.request
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -649,8 +650,10 @@ def test_torchvision_s_files_are_read_as_torchvision_reads_them(tmp_path: Path) 
 def test_a_torchvision_set_that_is_not_there_and_cannot_be_downloaded_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    # In its own opener, or later tests of this process would be sent to that proxy, too.
+    nowhere = dict.fromkeys(("http", "https"), "http://127.0.0.1:9")
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(nowhere))
+    monkeypatch.setattr(urllib.request, "_opener", opener)
     source = open_source(SourceConfig(kind="cifar10", location=str(tmp_path)))
     assert sum(source.counts()["train"].values()) == 50_000
     with pytest.raises(SourceError, match=r"cifar10 is not below .* cannot be downloaded"):
