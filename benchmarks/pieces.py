@@ -1,0 +1,89 @@
+"""Long work in pieces: each is stored when it is done, and a run ends in time between two of them.
+
+For machines that are lent for minutes. Started again, a benchmark goes on with the first piece that
+its results file lacks, also on another machine: the file is all that it needs.
+
+    pieces = [Piece("batch 512", 20, lambda: rate(512)), ...]
+    done = run_pieces("gpu", pieces, minutes=9, folder=RESULTS)
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from record import machine, versions
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Something to measure that is complete in itself."""
+
+    name: str
+    """Unlike any other piece's; names what is measured, with all that it depends on."""
+    expected_s: float
+    """About how long it takes; what cannot end within the time left is not begun."""
+    measure: Callable[[], Any]
+    """Does it; returns what JSON can hold."""
+
+
+def results_path(name: str, folder: Path) -> Path:
+    """Return where a benchmark's results lie."""
+    return folder / f"{name}.json"
+
+
+def read_pieces(name: str, folder: Path) -> dict[str, Any]:
+    """Return what was measured by the piece's name: `result`, `seconds`, `date`, `machine`,
+    `versions`."""
+    path = results_path(name, folder)
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text())["pieces"]
+    return found
+
+
+def run_pieces(
+    name: str, pieces: Iterable[Piece], *, minutes: float, folder: Path
+) -> dict[str, Any]:
+    """Do the pieces that are missing, in order, and return all results as `read_pieces` does.
+
+    Args:
+        name: the benchmark's.
+        pieces: all that it consists of.
+        minutes: how long this run may take. Its first piece is begun in any case.
+        folder: of the results file, which is written whole after each piece.
+    """
+    started = time.monotonic()
+    done = read_pieces(name, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    left = [piece for piece in pieces if piece.name not in done]
+    for position, piece in enumerate(left):
+        remaining_s = 60 * minutes - (time.monotonic() - started)
+        if position and piece.expected_s > remaining_s:
+            print(f"{len(left) - position} pieces are left: {piece.name} is next", flush=True)
+            break
+        begun = time.monotonic()
+        result = piece.measure()
+        done[piece.name] = {
+            "result": result,
+            "seconds": time.monotonic() - begun,
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "versions": versions(),
+        }
+        print(f"{piece.name}: {done[piece.name]['seconds']:.1f} s, {_short(result)}", flush=True)
+        path = results_path(name, folder)
+        part = path.with_suffix(".part")
+        part.write_text(
+            json.dumps({"benchmark": name, "pieces": done}, indent=1, ensure_ascii=False) + "\n"
+        )
+        part.replace(path)
+    return done
+
+
+def _short(result: Any) -> str:
+    text = json.dumps(result, ensure_ascii=False)
+    return text if len(text) <= 160 else f"{text[:160]}…"
