@@ -94,6 +94,11 @@ class Bench:
             snapshot_interval_s=1e5,
         )
 
+    @property
+    def num_images(self) -> int:
+        """Training images of all classes."""
+        return sum(self._counts.values())
+
     def _plan(self, kind: str, seed: int) -> Plan:
         order = seeded_order(self._counts, seed)
         images = tuple(self._counts[name] for name in order)
@@ -103,8 +108,8 @@ class Bench:
             sizes = sizes_by_alpha(images, initial, parse_alpha(self._options.alpha))
         return Plan(rule=kind, class_order=order, class_images=images, stage_sizes=sizes)
 
-    def _config(self, kind: str, budget: float, seed: int) -> RunConfig:
-        recipe = Recipe(budget_epochs=budget)
+    def _config(self, kind: str, budget: float, seed: int, **changes: Any) -> RunConfig:
+        recipe = Recipe(**{"budget_epochs": budget} | changes)
         if self._source.kind == "digits":
             recipe = replace(recipe, flip="none")
         if kind == "staged" and self._options.image_sides:
@@ -114,11 +119,21 @@ class Bench:
         plan = self._plan(kind, seed)
         return RunConfig(source=self._source, plan=plan, model=model, recipe=recipe, seed=seed)
 
+    def stages(self, kind: str, budget: float, seed: int, **changes: Any) -> list[StageManifest]:
+        """Run a plan, or what is left of it.
+
+        Args:
+            kind: `staged` or `scratch`.
+            budget: images of the whole plan, in epochs over all classes.
+            seed: of class order, weights, sample order and augmentation.
+            changes: to the recipe `fast`.
+        """
+        chain = stage_chain(self._config(kind, budget, seed, **changes), self._dataset)
+        return [run_stage(spec, self._dataset, self._place).manifest for spec in chain]
+
     def cell(self, kind: str, budget: float, seed: int) -> Cell:
-        """Run a plan, or what is left of it."""
-        config = self._config(kind, budget, seed)
-        chain = stage_chain(config, self._dataset)
-        manifests = [run_stage(spec, self._dataset, self._place).manifest for spec in chain]
+        """Run a plan, or what is left of it, and count what it took."""
+        manifests = self.stages(kind, budget, seed)
         top1 = manifests[-1].result.top1
         assert top1 is not None
         return Cell(

@@ -96,8 +96,8 @@ def make_loops(setting: "Setting") -> tuple[list["Loop"], dict[str, str]]:
 
     left_out = {}
     loops: list[Loop] = [
-        Ours("ours", setting, precision="bf16", compiled=False),
-        Ours("ours, fp32", setting, precision="fp32", compiled=False),
+        Ours("ours", setting, precision="bf16"),
+        Ours("ours, fp32", setting, precision="fp32"),
         Plain(setting),
     ]
     if find_spec("avalanche"):
@@ -109,7 +109,7 @@ def make_loops(setting: "Setting") -> tuple[list["Loop"], dict[str, str]]:
     elif shutil.which("cc") is None:
         left_out["ours, compiled"] = "there is no C compiler, which Triton needs"
     else:
-        loops.append(Ours("ours, compiled", setting, precision="bf16", compiled=True))
+        loops.append(Ours("ours, compiled", setting, precision="bf16", compiled="default"))
     return loops, left_out
 
 

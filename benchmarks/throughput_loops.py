@@ -111,12 +111,21 @@ class Loop(Protocol):
 class Ours:
     """`accrete.train.train` on resident images, in a stage of the recipe `fast`."""
 
-    def __init__(self, name: str, setting: Setting, *, precision: str, compiled: bool) -> None:
-        """Set a stage up as `accrete.stage` does."""
+    def __init__(
+        self, name: str, setting: Setting, *, precision: str, compiled: str | None = None
+    ) -> None:
+        """Set a stage up as `accrete.stage` does.
+
+        Args:
+            name: in the table.
+            setting: what it trains, on what.
+            precision: `bf16` or `fp32`.
+            compiled: torch.compile's mode for the trunk, such as `default`; None: not compiled.
+        """
         self.name, self.num_workers = name, None
         self.model = setting.new_model().to(memory_format=torch.channels_last)
-        if compiled:
-            self.model.trunk.compile(dynamic=False)
+        if compiled is not None:
+            self.model.trunk.compile(dynamic=False, mode=compiled)
         self._schedule = _whole_stage(setting, precision)
         self._optimizer = make_optimizer(self.model, self._schedule)
         self._state = TrainState()

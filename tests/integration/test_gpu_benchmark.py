@@ -1,0 +1,115 @@
+"""The GPU benchmark at miniature size, on a CPU: all its parts, and where the next run goes on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+RUN_WITHOUT_KFP = """
+import runpy, sys
+sys.modules["kfp"] = None
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""On the machine that it is for, there is no kfp."""
+
+
+def benchmark(results: Path, home: Path, *options: str) -> tuple[dict[str, Any], str]:
+    """Run it; return the pieces that its file has then, and what it printed."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
+    script = str(ROOT / "benchmarks" / "gpu.py")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", RUN_WITHOUT_KFP, script),
+            *("--miniature", "--results", str(results), *options),
+        ],
+        env=kept | {"ACCRETE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    written = json.loads((results / "gpu_miniature.json").read_text())
+    assert str(results) not in json.dumps(written)  # nothing of this machine's folders
+    pieces: dict[str, Any] = written["pieces"]
+    return pieces, done.stdout
+
+
+def test_it_does_all_of_its_parts_over_two_runs(tmp_path: Path) -> None:
+    parts = ("--parts", "ceilings,search,accuracy")
+    first, printed = benchmark(tmp_path, tmp_path / "home", *parts, "--minutes", "0")
+    assert list(first) == ["ceilings"]
+    assert "search, staged, fast, 2 epochs, seed 100 is next" in printed
+    assert "Images to 70.83 %, staged: not measured." in printed
+    assert "| not measured | not measured |" in printed
+    pieces, printed = benchmark(tmp_path, tmp_path / "home", *parts)
+    assert pieces["ceilings"] == first["ceilings"]
+    assert list(pieces) == [
+        "ceilings",
+        "search, staged, fast, 2 epochs, seed 100",
+        "search, staged, lr=0.1, 2 epochs, seed 100",
+        "staged, fast, 2 epochs, seed 0",
+        "scratch, fast, 1 epochs, seed 0",
+        "scratch, fast, 3 epochs, seed 0",
+    ]
+    staged = pieces["staged, fast, 2 epochs, seed 0"]["result"]
+    assert [stage["classes"] for stage in staged["stages"]] == [2, 4, 8, 10]
+    assert staged["images"] == sum(stage["images"] for stage in staged["stages"])
+    assert staged["top1"] == staged["stages"][-1]["top1"]
+    assert all(stage["push_s"] > 0 for stage in staged["stages"])
+    assert pieces["scratch, fast, 3 epochs, seed 0"]["result"]["top1"] > 0.3
+    assert "from scratch takes" in printed
+    assert "not measured | not measured" in printed  # the rates alone
+    assert "| fast | 2,816 |" in printed
+
+
+def test_rates_profile_and_start_are_of_this_machine(tmp_path: Path) -> None:
+    pieces, printed = benchmark(tmp_path, tmp_path / "home", "--parts", "rates,profile,start")
+    for how in ("eager", "compiled", "graphs"):
+        rate = pieces[f"rate, {how}, batch 8"]["result"]
+        assert "failed" in rate or rate["images_per_s"]["min"] > 0
+    assert pieces["rate, eager, batch 8"]["result"]["images_per_s"]["n"] == 5
+    kernels = pieces["profile, eager, batch 8"]["result"]["kernels"]
+    assert any("conv" in kernel["name"] for kernel in kernels)
+    assert kernels == sorted(kernels, key=lambda kernel: -kernel["us"])
+    assert pieces["start"]["result"]["stage code"]["min"] > 0
+    assert "| 8 | " in printed
+
+
+def test_an_unknown_part_is_told(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--parts", "speed"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(
+        "--parts has speed: choose of tests, ceilings, rates, profile, start, search, accuracy"
+    )
+
+
+@pytest.mark.parametrize("number", range(18))
+def test_every_change_that_the_search_tries_is_a_recipe(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from gpu_chains import CHANGES
+
+    from accrete.plan import Plan
+    from accrete.recipe import Recipe, resolve
+
+    assert len(CHANGES) == 18
+    sizes = (10, 10, 20, 40, 20)
+    names = tuple(map(str, range(100)))
+    plan = Plan(rule="", class_order=names, class_images=(500,) * 100, stage_sizes=sizes)
+    schedules = resolve(Recipe(budget_epochs=16.0, **CHANGES[number]), plan, 32)
+    assert sum(s.num_steps * s.batch_size for s in schedules) == pytest.approx(800_000, rel=0.01)
