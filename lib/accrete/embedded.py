@@ -8,6 +8,7 @@ user ends. Ports and credentials are generated; the server listens on 127.0.0.1 
 import fcntl
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -22,6 +23,12 @@ from accrete.processes import is_running
 from accrete.settings import StoreSettings
 
 START_TIMEOUT_S = 60.0
+VOLUME_MIB = 256
+"""Greatest size of a file of the server's."""
+RESERVE_MIB = 1024
+"""With less room on the disk the server takes no writes."""
+_FIRST_VOLUMES = 7
+"""Files that it wants room for before the first write; with less it refuses that."""
 
 
 class EmbeddedPaths:
@@ -88,7 +95,24 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
+def _check_room(paths: EmbeddedPaths) -> None:
+    """Make sure that the server will take writes, which it would else refuse without a reason.
+
+    Raises:
+        StoreError: the disk has too little room.
+    """
+    is_new = not any(paths.data.iterdir())
+    needed_mib = RESERVE_MIB + (_FIRST_VOLUMES * VOLUME_MIB if is_new else 0)
+    free_mib = shutil.disk_usage(paths.data).free >> 20
+    if free_mib < needed_mib:
+        raise StoreError(
+            f"the disk of {paths.data} has {free_mib:,} MiB free, and the embedded store needs "
+            f"{needed_mib:,}: make room there, or set ACCRETE_HOME to a folder on a larger disk"
+        )
+
+
 def _start_keeper(paths: EmbeddedPaths) -> StoreSettings:
+    _check_room(paths)
     paths.server.unlink(missing_ok=True)
     with open_private(paths.log) as log:
         keeper = subprocess.Popen(

@@ -15,7 +15,13 @@ from typing import IO
 
 import urllib3
 
-from accrete.embedded import START_TIMEOUT_S, EmbeddedPaths, write_private
+from accrete.embedded import (
+    RESERVE_MIB,
+    START_TIMEOUT_S,
+    VOLUME_MIB,
+    EmbeddedPaths,
+    write_private,
+)
 from accrete.errors import StoreError
 from accrete.ports import free_ports, remove_sockets
 from accrete.processes import die_with_parent
@@ -133,10 +139,10 @@ def _command(paths: EmbeddedPaths, ports: list[int]) -> list[str]:
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-volume.max=0",
-        "-master.volumeSizeLimitMB=1024",
+        f"-master.volumeSizeLimitMB={VOLUME_MIB}",
         "-master.volumePreallocate=false",
         "-master.telemetry=false",
-        "-volume.minFreeSpace=1GiB",
+        f"-volume.minFreeSpace={RESERVE_MIB}MiB",
     ]
 
 

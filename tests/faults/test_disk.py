@@ -9,8 +9,11 @@ from resources import Volume, why_no_mounts
 from safetensors.torch import save_file
 
 from accrete.disk import disk_full_named
-from accrete.errors import DiskFullError
+from accrete.embedded import embedded_store
+from accrete.errors import DiskFullError, StoreError
+from accrete.settings import parse_store_uri
 from accrete.shards import write_shard
+from accrete.store import ObjectStore
 
 
 @pytest.fixture
@@ -48,3 +51,21 @@ def test_other_errors_stay_as_they_are(tmp_path: Path) -> None:
         (tmp_path / "none" / "file").write_bytes(b"data")
     with pytest.raises(ValueError, match="28"), disk_full_named(tmp_path):
         raise ValueError("28 is too many")
+
+
+def test_a_disk_too_small_for_the_embedded_store_is_named_at_once(tmp_path: Path) -> None:
+    if reason := why_no_mounts():
+        pytest.skip(reason)
+    expected = (
+        r"the disk of .*/home/store/data has 2,800 MiB free, and the embedded store needs 2,816: "
+        r"make room there, or set ACCRETE_HOME to a folder on a larger disk"
+    )
+    with Volume(tmp_path / "disk", 2800 << 20, large=3000 << 20) as volume:
+        home = volume.path / "home"
+        with pytest.raises(StoreError, match=f"^{expected}$"), embedded_store(home):
+            pass
+        volume.grow()
+        with embedded_store(home) as settings:  # what it asks for is enough
+            store = ObjectStore(settings, parse_store_uri("s3://accrete"))
+            store.write_note("a", b"a" * 1000)
+            assert store.read_note("a") == b"a" * 1000
