@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, Cli
 from PIL import Image
+from processes import children
 
 from accrete import keys
 from accrete.catalog import Catalog
@@ -92,18 +93,6 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
         if text in line:
             return
     raise AssertionError(f"the run ended before it said {text!r}")
-
-
-def children(marker: str) -> list[int]:
-    """Processes whose environment holds a marker."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if marker.encode() in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
 
 
 def wait_until_alone(marker: str) -> None:

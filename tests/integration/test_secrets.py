@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import children, command_line
 from seaweed import ADMIN, SeaweedServer, identity, make_bucket, seaweed_server, store_of
 
 from accrete.embedded import EmbeddedPaths, embedded_store, write_private
@@ -50,7 +51,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
 def run(folder: Path, env: dict[str, str], *options: str) -> tuple[int, dict[str, bytes]]:
     """Run the pipeline with debug logs; return how it ended, and all that it said and wrote.
 
-    Command lines of all processes of this machine are looked at while it runs, ours among them.
+    Command lines are looked at while it runs: those of all processes that know its folder, the
+    embedded store's too, and of no other that this machine may be running.
     """
     (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text(DEBUG_LOGS)
@@ -72,11 +74,7 @@ def run(folder: Path, env: dict[str, str], *options: str) -> tuple[int, dict[str
         (folder / "tmp").mkdir()
         lines: set[bytes] = set()
         while command.poll() is None:
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    lines.add(path.read_bytes())
-                except OSError:
-                    continue  # it has ended
+            lines.update(command_line(pid) for pid in children(str(folder / "home")))
             time.sleep(0.05)
     assert any(b"accrete.local_runner" in line for line in lines)
     assert any(b"kfp" in line or b"executor" in line for line in lines)
@@ -151,6 +149,7 @@ def test_a_run_on_the_embedded_store_writes_no_secret_but_in_its_own_files(tmp_p
     write_private(paths.credentials, json.dumps(made).encode())
     code, written = run(tmp_path, {})
     assert code == 0, ends_with(written, "/stderr").decode()
+    assert b"weed\0" in written["command lines"]
     own = {str(path) for path in (paths.credentials, paths.identities, paths.server)}
     assert {name for name, _ in leaks(written)} <= own
     assert (str(paths.credentials), KEYS[1].encode()) in leaks(written)  # the search finds things
