@@ -26,9 +26,10 @@ import torch
 from record import RESULTS, table, write_results
 from torch.utils.flop_counter import FlopCounterMode
 
+from accrete import keys
 from accrete.augmentation import scaled_size
 from accrete.cache import NodeCache
-from accrete.catalog import Catalog
+from accrete.catalog import Catalog, object_ref
 from accrete.chain import stage_chain
 from accrete.classes import seeded_order
 from accrete.config import ModelConfig, RunConfig, SourceConfig
@@ -74,7 +75,13 @@ class Bench:
     """Runs cells on one data set."""
 
     def __init__(self, options: argparse.Namespace, catalog: Catalog) -> None:
-        """Prepare the data set, or find it prepared."""
+        """Prepare the data set, or find it prepared.
+
+        Args:
+            options: `source`, `data` and `model`; for staged plans `alpha`, `initial` and
+                `image_sides`.
+            catalog: where all of it goes.
+        """
         self._options = options
         self._source = SourceConfig(kind=options.source, location=options.data)
         self._counts = training_counts(open_source(self._source).counts(), self._source)
@@ -102,9 +109,9 @@ class Bench:
     def _plan(self, kind: str, seed: int) -> Plan:
         order = seeded_order(self._counts, seed)
         images = tuple(self._counts[name] for name in order)
-        initial = self._options.initial or default_initial(len(images))
         sizes: tuple[int, ...] = (len(images),)
         if kind == "staged":
+            initial = self._options.initial or default_initial(len(images))
             sizes = sizes_by_alpha(images, initial, parse_alpha(self._options.alpha))
         return Plan(rule=kind, class_order=order, class_images=images, stage_sizes=sizes)
 
@@ -128,7 +135,36 @@ class Bench:
             seed: of class order, weights, sample order and augmentation.
             changes: to the recipe `fast`.
         """
-        chain = stage_chain(self._config(kind, budget, seed, **changes), self._dataset)
+        return self._trained(self._config(kind, budget, seed, **changes))
+
+    def chain(self, sizes: Sequence[int], recipe: Recipe, seed: int) -> list[StageManifest]:
+        """Run a plan of any stages over the first classes of a seed's order, or what is left of it.
+
+        Args:
+            sizes: classes that each stage adds.
+            recipe: how to train.
+            seed: of class order, weights, sample order and augmentation.
+        """
+        if self._source.kind == "digits":
+            recipe = replace(recipe, flip="none")
+        plan = replace(self._plan("scratch", seed), rule="stages", stage_sizes=tuple(sizes))
+        model = ModelConfig(name=self._options.model)
+        return self._trained(
+            RunConfig(source=self._source, plan=plan, model=model, recipe=recipe, seed=seed)
+        )
+
+    def discard(self, manifests: Sequence[StageManifest]) -> None:
+        """Remove stages, last first, with their checkpoints here and in the store; keep shards."""
+        catalog = self._place.catalog
+        for manifest in reversed(manifests):
+            checkpoint = object_ref(manifest.checkpoint)
+            here = self._place.cache.fetch([checkpoint]).paths[checkpoint.sha256]
+            catalog.store.delete(keys.stage_key(manifest.digest))
+            catalog.store.delete(keys.object_key(checkpoint.sha256))
+            here.unlink()
+
+    def _trained(self, config: RunConfig) -> list[StageManifest]:
+        chain = stage_chain(config, self._dataset)
         return [run_stage(spec, self._dataset, self._place).manifest for spec in chain]
 
     def cell(self, kind: str, budget: float, seed: int) -> Cell:

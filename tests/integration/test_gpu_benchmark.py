@@ -1,55 +1,22 @@
 """The GPU benchmark at miniature size, on a CPU: all its parts, and where the next run goes on."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import ROOT
-
-RUN_WITHOUT_KFP = """
-import runpy, sys
-sys.modules["kfp"] = None
-sys.argv = sys.argv[1:]
-sys.path.insert(0, sys.argv[0].rpartition("/")[0])
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-"""On the machine that it is for, there is no kfp."""
-
-
-def benchmark(results: Path, home: Path, *options: str) -> tuple[dict[str, Any], str]:
-    """Run it; return the pieces that its file has then, and what it printed."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
-    script = str(ROOT / "benchmarks" / "gpu.py")
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", RUN_WITHOUT_KFP, script),
-            *("--miniature", "--results", str(results), *options),
-        ],
-        env=kept | {"ACCRETE_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    written = json.loads((results / "gpu_miniature.json").read_text())
-    assert str(results) not in json.dumps(written)  # nothing of this machine's folders
-    pieces: dict[str, Any] = written["pieces"]
-    return pieces, done.stdout
+from pieces_run import run_miniature
 
 
 def test_it_does_all_of_its_parts_over_two_runs(tmp_path: Path) -> None:
     parts = ("--parts", "ceilings,search,accuracy")
-    first, printed = benchmark(tmp_path, tmp_path / "home", *parts, "--minutes", "0")
+    first, printed = run_miniature("gpu", tmp_path, tmp_path / "home", *parts, "--minutes", "0")
     assert list(first) == ["ceilings"]
     assert "search, staged, fast, 2 epochs, seed 100 is next" in printed
     assert "Images to 70.83 %, staged: not measured." in printed
     assert "| not measured | not measured |" in printed
-    pieces, printed = benchmark(tmp_path, tmp_path / "home", *parts)
+    pieces, printed = run_miniature("gpu", tmp_path, tmp_path / "home", *parts)
     assert pieces["ceilings"] == first["ceilings"]
     assert list(pieces) == [
         "ceilings",
@@ -71,7 +38,9 @@ def test_it_does_all_of_its_parts_over_two_runs(tmp_path: Path) -> None:
 
 
 def test_rates_profile_and_start_are_of_this_machine(tmp_path: Path) -> None:
-    pieces, printed = benchmark(tmp_path, tmp_path / "home", "--parts", "rates,profile,start")
+    pieces, printed = run_miniature(
+        "gpu", tmp_path, tmp_path / "home", "--parts", "rates,profile,start"
+    )
     for how in ("eager", "compiled", "graphs"):
         rate = pieces[f"rate, {how}, batch 8"]["result"]
         assert "failed" in rate or rate["images_per_s"]["min"] > 0
