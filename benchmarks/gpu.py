@@ -34,8 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inputs import add_data_option, source_of
-from pieces import Piece, read_pieces, run_pieces
-from record import RESULTS
+from pieces import Piece, parse_piece_options, read_pieces, run_pieces
 
 from accrete.processes import share_cpus_well
 
@@ -52,14 +51,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_data_option(parser)
-    parser.add_argument("--parts", default=",".join(PARTS), help="some of them [default: all]")
-    parser.add_argument("--minutes", type=float, default=9, help="that this run may take")
-    parser.add_argument("--miniature", action="store_true", help="everything, small")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
-    options = parser.parse_args(arguments)
-    options.parts = options.parts.split(",")
-    if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"--parts has {', '.join(sorted(unknown))}: choose of {', '.join(PARTS)}")
+    options = parse_piece_options(parser, arguments, PARTS)
     options.name = "gpu_miniature" if options.miniature else "gpu"
     return options
 

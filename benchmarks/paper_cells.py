@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from accrete.plan import sizes_by_alpha, sizes_by_step
-from accrete.recipe import PAPER, Recipe
+from accrete.plan import Plan, sizes_by_alpha, sizes_by_step
+from accrete.recipe import PAPER, Recipe, resolve, until_converged
 
 PARTS = ("scratch", "staged", "figure2", "rules", "table2", "table1", "spread")
 """In the order in which they are run: what is done at any moment is complete in itself."""
@@ -124,8 +124,20 @@ class Cell:
     """Classes that each stage adds."""
     recipe: Recipe
     """How it is trained."""
-    is_shared: bool = True
-    """Whether other cells begin with its stages, or their number is small."""
+    keeps_stages: bool = True
+    """Whether they stay in the store once it is done: those of long chains would fill the disk."""
+
+
+def num_images_of(cell: Cell, images_per_class: int) -> int:
+    """Return how many training images a cell sees, unless a stage ends early."""
+    names = tuple(map(str, range(sum(cell.sizes))))
+    plan = Plan(
+        rule=cell.name,
+        class_order=names,
+        class_images=(images_per_class,) * len(names),
+        stage_sizes=cell.sizes,
+    )
+    return sum(stage.num_images_seen for stage in resolve(cell.recipe, plan, image_side=32))
 
 
 def scratch_name(num_classes: int, epochs: float) -> str:
@@ -177,7 +189,7 @@ def cells_of(scale: Scale, *, precision: str, stop_gradient: float) -> Iterator[
                 name=run_name(number, spread),
                 sizes=sizes_by_step(scale.num_classes, initial, added),
                 recipe=replace(paper, budget_epochs=scale.epochs, lr_scope=spread),
-                is_shared=False,
+                keeps_stages=False,
             )
 
     yield scratch("scratch", scale.num_classes, scale.epochs)
@@ -197,7 +209,9 @@ def cells_of(scale: Scale, *, precision: str, stop_gradient: float) -> Iterator[
             part="table1",
             name=stage_name(initial, added, stop_gradient),
             sizes=(initial, added),
-            recipe=_fixed_rate(paper, scale, stop_gradient),
+            recipe=until_converged(
+                replace(paper, lr=0.01), most_epochs=scale.most_epochs, stop_gradient=stop_gradient
+            ),
         )
     yield from table2("spread", "plan")
 
@@ -214,16 +228,3 @@ def _with_rule(paper: Recipe, rule: str, scale: Scale) -> Recipe:
         epochs = [*early, left / stage_images[-1]]
     patience = PLATEAU_EPOCHS if rule == "plateau" else None
     return replace(paper, epochs=tuple(epochs), stop_patience=patience)
-
-
-def _fixed_rate(paper: Recipe, scale: Scale, stop_gradient: float) -> Recipe:
-    """Return the recipe of Table I: lr 0.01 all along, until the gradient is small."""
-    return replace(
-        paper,
-        lr=0.01,
-        lr_shape="linear",
-        warmup_fraction=0.0,
-        decay_fraction=0.0,
-        epochs=(scale.most_epochs,) * 2,
-        stop_gradient=stop_gradient,
-    )

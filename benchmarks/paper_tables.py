@@ -5,7 +5,8 @@
     make bench NAME=paper_tables ARGS="--document docs/reproduction.md"
 
 Every cell is a piece (`pieces.py`): a run of `--minutes` does as many as it can, the next one goes
-on; on the same machine a cell that was ended in the middle goes on from its stages. In this order:
+on; on the same machine a cell that was ended in the middle goes on from its last snapshot.
+In this order:
 
 | part | cells |
 | --- | --- |
@@ -29,10 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inputs import DATA_VARIABLE, add_data_option
-from paper_cells import FULL, MINIATURE, PARTS, Cell, Scale, cells_of
+from paper_cells import FULL, MINIATURE, PARTS, Cell, Scale, cells_of, num_images_of
 from paper_text import recorded_figures, report, with_figures
-from pieces import Piece, read_pieces, run_pieces
-from record import RESULTS
+from pieces import Piece, parse_piece_options, read_pieces, run_pieces
 
 from accrete.processes import share_cpus_well
 
@@ -40,25 +40,21 @@ if TYPE_CHECKING:  # torch is imported once the CPUs are shared
     from samples_to_accuracy import Bench
 
 STAGE_OVERHEAD_S = 5.0
-"""Pull, growth, evaluation and push of a stage, until it is known."""
+"""Pull, growth, evaluation and push of a stage, about."""
+
+SNAPSHOT_INTERVAL_S = 30.0
+"""300 epochs are one stage, which may be longer than a machine is lent for at a time."""
 
 
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add_data_option(parser)
-    parser.add_argument("--parts", default=",".join(PARTS), help="some of them [default: all]")
-    parser.add_argument("--minutes", type=float, default=9, help="that this run may take")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--stop-gradient", type=float, default=0.1, help="for Table I")
-    parser.add_argument("--miniature", action="store_true", help="everything, small")
     parser.add_argument("--document", type=Path, help="put the tables here, train nothing")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
-    options = parser.parse_args(arguments)
-    options.parts = options.parts.split(",")
-    if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"--parts has {', '.join(sorted(unknown))}: choose of {', '.join(PARTS)}")
+    options = parse_piece_options(parser, arguments, PARTS)
     if options.seeds < 1:
         parser.error(f"--seeds is {options.seeds}: give at least 1")
     if not (options.miniature or options.document or options.data):
@@ -82,7 +78,8 @@ def pieces_of(
         for seed in range(options.seeds):
             for cell in cells:
                 if cell.part == part:
-                    expected_s = _images(cell, scale) / rate + STAGE_OVERHEAD_S * len(cell.sizes)
+                    num_images = num_images_of(cell, scale.images_per_class)
+                    expected_s = num_images / rate + STAGE_OVERHEAD_S * len(cell.sizes)
                     yield Piece(
                         f"{cell.name}, seed {seed}",
                         expected_s,
@@ -100,20 +97,9 @@ def measure(cell: Cell, seed: int, bench: "Bench") -> dict[str, Any]:
         "seed": seed,
         "converged": [m.result.images_seen < m.schedule.num_images_seen for m in manifests],
     }
-    if not cell.is_shared:  # up to 91 checkpoints with momentum, 160 MB each with VGG-19
+    if not cell.keeps_stages:  # up to 91 checkpoints with momentum, 160 MB each with VGG-19
         bench.discard(manifests)
     return result
-
-
-def _images(cell: Cell, scale: Scale) -> float:
-    """Return about how many images a cell sees at most."""
-    recipe, total, images = cell.recipe, 0, 0.0
-    even = (recipe.budget_epochs or scale.epochs) / len(cell.sizes)
-    epochs = recipe.epochs or (even,) * len(cell.sizes)
-    for size, number in zip(cell.sizes, epochs, strict=True):
-        total += size
-        images += number * total * scale.images_per_class
-    return images
 
 
 def main() -> None:
@@ -141,7 +127,7 @@ def main() -> None:
     )
     with embedded_store(home_path()) as settings:
         store = ObjectStore(settings, parse_store_uri("s3://accrete/bench-paper"))
-        bench = Bench(wanted, Catalog(store))
+        bench = Bench(wanted, Catalog(store), snapshot_interval_s=SNAPSHOT_INTERVAL_S)
         known = read_pieces(options.name, options.results)
         done = run_pieces(
             options.name,

@@ -7,15 +7,16 @@ its results file lacks, also on another machine: the file is all that it needs.
     done = run_pieces("gpu", pieces, minutes=9, folder=RESULTS)
 """
 
+import argparse
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from record import machine, versions
+from record import RESULTS, machine, versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,30 @@ class Piece:
     """About how long it takes; what cannot end within the time left is not begun."""
     measure: Callable[[], Any]
     """Does it; returns what JSON can hold."""
+
+
+def parse_piece_options(
+    parser: argparse.ArgumentParser, arguments: Sequence[str], parts: Sequence[str]
+) -> argparse.Namespace:
+    """Parse a command line with the options that all benchmarks in pieces have; `parts` is a list.
+
+    Args:
+        parser: with the benchmark's own options.
+        arguments: the command line.
+        parts: that its pieces belong to, in order.
+
+    Raises:
+        SystemExit: a wrong option, or an unknown part.
+    """
+    parser.add_argument("--parts", default=",".join(parts), help="some of them [default: all]")
+    parser.add_argument("--minutes", type=float, default=9, help="that this run may take")
+    parser.add_argument("--miniature", action="store_true", help="everything, small")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
+    options = parser.parse_args(arguments)
+    options.parts = options.parts.split(",")
+    if unknown := set(options.parts) - set(parts):
+        parser.error(f"--parts has {', '.join(sorted(unknown))}: choose of {', '.join(parts)}")
+    return options
 
 
 def results_path(name: str, folder: Path) -> Path:

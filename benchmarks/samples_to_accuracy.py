@@ -74,13 +74,20 @@ class Cell:
 class Bench:
     """Runs cells on one data set."""
 
-    def __init__(self, options: argparse.Namespace, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        catalog: Catalog,
+        *,
+        snapshot_interval_s: float = 1e5,
+    ) -> None:
         """Prepare the data set, or find it prepared.
 
         Args:
             options: `source`, `data` and `model`; for staged plans `alpha`, `initial` and
                 `image_sides`.
             catalog: where all of it goes.
+            snapshot_interval_s: what a stage that was ended may lose; by default it begins anew.
         """
         self._options = options
         self._source = SourceConfig(kind=options.source, location=options.data)
@@ -98,7 +105,7 @@ class Bench:
             cache=cache,
             memory=DataMemory(num_bytes=4 << 30, num_workers=available_cpus()),
             peers=Peers(compute_device()),
-            snapshot_interval_s=1e5,
+            snapshot_interval_s=snapshot_interval_s,
         )
 
     @property

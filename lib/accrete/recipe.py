@@ -150,6 +150,27 @@ def recipe_named(name: str, **changes: Any) -> Recipe:
     return dataclasses.replace(base, **changes)
 
 
+def until_converged(recipe: Recipe, *, most_epochs: float, stop_gradient: float) -> Recipe:
+    """Return the recipe of the paper's Table I: two stages at a fixed rate, to a small gradient.
+
+    Args:
+        recipe: gives the rate and everything else.
+        most_epochs: of each stage, after which it is given up.
+        stop_gradient: the norm below which it has converged.
+    """
+    return dataclasses.replace(
+        recipe,
+        epochs=(most_epochs, most_epochs),
+        budget_epochs=None,
+        lr_shape="linear",
+        lr_scope="stage",
+        warmup_fraction=0.0,
+        decay_fraction=0.0,
+        carry_momentum=False,
+        stop_gradient=stop_gradient,
+    )
+
+
 def assumptions(recipe: Recipe) -> tuple[str, ...]:
     """Return what the recipe assumes where the paper leaves it open, for every report."""
     return PAPER_ASSUMPTIONS if recipe.name == "paper" else FAST_ASSUMPTIONS

@@ -10,7 +10,7 @@ from accrete.gpu_growth import GrowingGpus
 from accrete.pipeline_file import PipelineRequest
 from accrete.placement import Placement
 from accrete.plan import Plan, parse_sizes, sizes_by_step
-from accrete.recipe import PAPER_EPOCHS, Recipe, budget_epochs
+from accrete.recipe import PAPER_EPOCHS, Recipe, budget_epochs, until_converged
 from accrete.requests import make_placement, run_config
 from accrete.settings import default_store_uri, parse_bytes
 from accrete.sweep import Cell, Sweep, sweep_tasks
@@ -192,17 +192,8 @@ def _study_recipe(options: dict[str, Any], recipe: Recipe) -> Recipe:
         return recipe
     epochs = options["max_epochs"]
     check_range("most epochs", epochs, 1, 1e5)
-    return dataclasses.replace(
-        recipe,
-        epochs=(epochs, epochs),
-        budget_epochs=None,
-        lr_shape="linear",
-        lr_scope="stage",
-        warmup_fraction=0.0,
-        decay_fraction=0.0,
-        carry_momentum=False,
-        stop_gradient=recipe.stop_gradient or STOP_GRADIENT,
-    )
+    stop_gradient = recipe.stop_gradient or STOP_GRADIENT
+    return until_converged(recipe, most_epochs=epochs, stop_gradient=stop_gradient)
 
 
 def _request(

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def children(marker: str) -> list[int]:
+def processes_with(marker: str) -> list[int]:
     """Return the processes whose environment holds a marker."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, Cli
 from PIL import Image
-from processes import children
+from processes import processes_with
 
 from accrete import keys
 from accrete.catalog import Catalog
@@ -97,7 +97,7 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
 
 def wait_until_alone(marker: str) -> None:
     deadline = time.monotonic() + 30
-    while (left := set(children(marker)) - {os.getpid()}) and time.monotonic() < deadline:
+    while (left := set(processes_with(marker)) - {os.getpid()}) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
 

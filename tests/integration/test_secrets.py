@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import children, command_line
+from processes import command_line, processes_with
 from seaweed import ADMIN, SeaweedServer, identity, make_bucket, seaweed_server, store_of
 
 from accrete.embedded import EmbeddedPaths, embedded_store, write_private
@@ -74,7 +74,7 @@ def run(folder: Path, env: dict[str, str], *options: str) -> tuple[int, dict[str
         (folder / "tmp").mkdir()
         lines: set[bytes] = set()
         while command.poll() is None:
-            lines.update(command_line(pid) for pid in children(str(folder / "home")))
+            lines.update(command_line(pid) for pid in processes_with(str(folder / "home")))
             time.sleep(0.05)
     assert any(b"accrete.local_runner" in line for line in lines)
     assert any(b"kfp" in line or b"executor" in line for line in lines)
