@@ -45,6 +45,8 @@ class Step:
             by_type.setdefault(buffer.dtype, []).append(buffer)
         self._buffers = list(by_type.values())
         self._saved = [[torch.empty_like(b) for b in group] for group in self._buffers]
+        device = next(model.parameters()).device
+        self._lr = torch.zeros((), device=device) if device.type == "cuda" else None
 
     def __call__(self, batch: tuple[Tensor, Tensor], lr: float) -> Tensor:
         """Do one step; return the batch's mean loss, on the device.
@@ -56,8 +58,7 @@ class Step:
         Raises:
             torch.OutOfMemoryError: weights and buffers are as they were before.
         """
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
+        self._set_lr(lr)
         self._save_buffers()
         try:
             loss = self._gradients(batch)
@@ -86,6 +87,14 @@ class Step:
             f"out of memory ({cause}): each batch of {batch_size} images is computed in "
             f"{self.num_parts} parts from here on"
         )
+
+    def _set_lr(self, lr: float) -> None:
+        """Hand the learning rate to the optimizer: on a GPU in memory there, where a recorded step
+        reads it anew each time, and every step in the same float32."""
+        if self._lr is not None:
+            self._lr.fill_(lr)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr if self._lr is None else self._lr
 
     def _in_parts(self) -> str:
         return "whole" if self.num_parts == 1 else f"in {self.num_parts} parts"

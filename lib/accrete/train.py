@@ -14,6 +14,7 @@ from accrete.errors import TrainingDivergedError
 from accrete.optimizer import gradient_norm
 from accrete.peers import ALONE, Peers
 from accrete.recipe import StageSchedule, lr_at
+from accrete.recorded_step import make_step
 from accrete.seeds import derive_seed
 from accrete.step import Step
 
@@ -86,6 +87,7 @@ def train(
     state: TrainState,
     watcher: Watcher,
     peers: Peers = ALONE,
+    recorded: bool = True,
 ) -> list[HistoryPoint]:
     """Run a stage's steps, or what is left of them; model, optimizer and state change in place.
 
@@ -100,6 +102,7 @@ def train(
         state: fresh, or of the snapshot that model and optimizer were loaded from.
         watcher: told of progress, and may take the state after any step.
         peers: the processes that train this stage, each on its part of every batch.
+        recorded: whether a GPU's steps may be recorded, which changes how fast they are.
 
     Returns:
         Loss and learning rate over the stage, at most about HISTORY_POINTS of them.
@@ -109,7 +112,13 @@ def train(
         OutOfMemoryError: not even a part of a batch fits the device.
     """
     model.train()
-    step_once = Step(model, optimizer, schedule, num_parts=state.num_parts)
+    step_once = make_step(
+        model,
+        optimizer,
+        schedule,
+        num_parts=state.num_parts,
+        notice=watcher.notice if recorded else None,
+    )
     interval = max(1, schedule.num_steps // HISTORY_POINTS)
     loss_sum = torch.tensor(state.loss_sum, device=next(model.parameters()).device)
     coming = batches.starting_at(state.position, schedule.first_step + state.position)

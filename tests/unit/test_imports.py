@@ -55,7 +55,7 @@ PURE = (
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp", "kubernetes")
 COMPUTE = (
     *("train", "step", "optimizer", "batches", "augmentation", "draws", "order", "image_source"),
-    *("residence", "peers", "model", "evaluate", "compilation"),
+    *("residence", "peers", "model", "evaluate", "compilation", "recorded_step"),
 )
 STORAGE = (
     *("store", "store_errors", "transport", "cache", "catalog", "prefetch", "inventory", "lineage"),
