@@ -80,25 +80,36 @@ class Augmenter:
         self._flip_key = derive_seed("flip", seed)
         self._drawn: tuple[int, Tensor] | None = None
 
-    def cut(self, images_BHWC: Tensor, step: int, places: slice) -> Tensor:
+    def draws(self, steps: range, places: slice, device: torch.device) -> Tensor:
+        """Return what is drawn for some steps' images (3, B): row and column of the crop,
+        mirroring.
+
+        Args:
+            steps: global steps, one after the other.
+            places: which places of each whole batch the images have.
+            device: where they lie.
+        """
+        drawn = [self._of_step(step, device)[:, places] for step in steps]
+        return drawn[0] if len(drawn) == 1 else torch.cat(drawn, 1)
+
+    def cut(self, images_BHWC: Tensor, draws: Tensor) -> Tensor:
         """Return uint8 images (B, H, W, C), each cropped at an offset of its own.
 
         Args:
             images_BHWC: uint8.
-            step: global step.
-            places: which places of the whole batch these images have.
+            draws: theirs.
         """
         pad = self.augmentation.crop_padding
         if not pad:
             return images_BHWC
         num_images, height, width, channels = images_BHWC.shape
         padded = functional.pad(images_BHWC, (0, 0, pad, pad, pad, pad))
-        draws = self._draws(step, images_BHWC.device)[:, places] % (2 * pad + 1)
+        offsets = draws[:2] % (2 * pad + 1)
         padded_height, padded_width = height + 2 * pad, width + 2 * pad
         device = images_BHWC.device
-        first_rows = torch.arange(num_images, device=device) * padded_height + draws[0]
+        first_rows = torch.arange(num_images, device=device) * padded_height + offsets[0]
         rows = first_rows[:, None] + torch.arange(height, device=device)
-        starts = rows * padded_width + draws[1][:, None]
+        starts = rows * padded_width + offsets[1][:, None]
         # Every run of W pixels as a row of a view: one gather of whole rows cuts all images.
         num_runs = num_images * padded_height * padded_width - width + 1
         runs = padded.view(-1).as_strided((num_runs, width * channels), (channels, 1))
@@ -109,9 +120,10 @@ class Augmenter:
         """Return the images, those that are marked mirrored left-right."""
         return torch.where(flips_B.view(-1, 1, 1, 1), images_BHWC.flip(2), images_BHWC)
 
-    def random_flips(self, step: int, places: slice, device: torch.device) -> Tensor:
-        """Return which images (B,) bool of a batch to mirror: half of them, by chance."""
-        return self._draws(step, device)[2, places] % 2 == 1
+    @staticmethod
+    def random_flips(draws: Tensor) -> Tensor:
+        """Return which images (B,) bool to mirror: half of them, by chance."""
+        return draws[2] % 2 == 1
 
     def alternating_flips(self, indices_B: Tensor, epochs_B: Tensor) -> Tensor:
         """Return which images (B,) bool to mirror: each in every other of its epochs."""
@@ -128,8 +140,8 @@ class Augmenter:
         )
         return scaled.contiguous(memory_format=torch.channels_last)
 
-    def _draws(self, step: int, device: torch.device) -> Tensor:
-        """Return the step's integers (3, batch_size): row and column of the crop, mirroring."""
+    def _of_step(self, step: int, device: torch.device) -> Tensor:
+        """Return the integers (3, batch_size) of a step's whole batch."""
         block, number = divmod(step, _DRAWN_STEPS)
         if self._drawn is None or self._drawn[0] != block:
             count = _DRAWN_STEPS * 3 * self._batch_size

@@ -5,6 +5,7 @@ Both give the same images for the same indices, so where they lie changes no res
 Shape suffixes: N images, B batch, H height, W width, C channels.
 """
 
+import math
 import re
 import signal
 import threading
@@ -30,6 +31,8 @@ class ImageSource(Protocol):
 
     num_images: int
     """How many."""
+    image_bytes: int
+    """Of one image, uint8."""
     device: torch.device
     """Where batches come to lie."""
     index_device: torch.device
@@ -60,6 +63,7 @@ class ResidentImages:
         """Take uint8 images that are where training happens."""
         self.num_images = len(images_NHWC)
         self.device = self.index_device = images_NHWC.device
+        self.image_bytes = math.prod(images_NHWC.shape[1:])
         self._rows = images_NHWC.flatten(1)
         self._shape = images_NHWC.shape[1:]
 
@@ -81,7 +85,7 @@ class StreamedImages:
             num_workers: processes that read ahead, two batches each; 0: this one reads.
             device: where batches go.
         """
-        self.num_images = reader.num_images
+        self.num_images, self.image_bytes = reader.num_images, reader.image_bytes
         self.device, self.index_device = device, torch.device("cpu")
         self._reader, self._num_workers = reader, num_workers
 

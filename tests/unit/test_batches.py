@@ -36,6 +36,28 @@ def test_batch_is_a_function_of_position_and_step_alone(num_images: int, flip: s
         assert torch.equal(labels_B, expected[position][1])
 
 
+@pytest.mark.parametrize("flip", ["none", "random", "alternating"])
+@pytest.mark.parametrize("num_images", [23, 3])
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_batches_that_are_made_several_at_once_are_those_made_one_by_one(
+    num_images: int, flip: str, num_processes: int
+) -> None:
+    options = {
+        "augmentation": Augmentation(flip=flip, crop_padding=2),
+        "batch_size": 8,
+        "rank": num_processes - 1,
+        "num_processes": num_processes,
+    }
+    images = random_images(num_images)
+    one_by_one = make_batches(images, **options, group_bytes=0).starting_at(3, 59)
+    image_bytes = 4 * images[0].numel()
+    grouped = make_batches(images, **options, group_bytes=8 * 5 * image_bytes).starting_at(3, 59)
+    for expected, found in itertools.islice(zip(one_by_one, grouped, strict=False), 17):
+        assert torch.equal(found[0], expected[0])
+        assert found[0].stride() == expected[0].stride()
+        assert torch.equal(found[1], expected[1])
+
+
 def test_step_changes_the_augmentation_and_not_the_images() -> None:
     batches = make_batches(random_images(40), augmentation=AUGMENTED, batch_size=40)
     first, other = batch_at(batches, 0, 0), batch_at(batches, 0, 1)
