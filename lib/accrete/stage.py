@@ -17,7 +17,7 @@ from accrete.batches import TrainingBatches
 from accrete.cache import NodeCache, Pulled
 from accrete.catalog import Catalog
 from accrete.chain import StageSpec
-from accrete.compilation import compiling_pays
+from accrete.compilation import compile_trunk, compiling_pays
 from accrete.device import set_arithmetic
 from accrete.errors import TrainingDivergedError
 from accrete.evaluate import BATCH_SIZE, Evaluation, evaluate
@@ -241,7 +241,7 @@ class _Attempt:
             pays = peers.leads and compiling_pays(learner.model, some, schedule)
             state.compiled = bool(peers.told(pays))
         if state.compiled:
-            learner.model.trunk.compile(dynamic=False)
+            compile_trunk(learner.model)
 
     def _watcher(self) -> SnapshotWatcher | Bystander:
         place = self._place

@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 from training_sample import make_linear_model, make_schedule
 
-from accrete.compilation import compiling_pays
+from accrete.compilation import compile_trunk, compiling_pays
+from accrete.config import ModelConfig
+from accrete.model import build_model
 
 
 @pytest.mark.parametrize(("choice", "expected"), [("always", True), ("never", False)])
@@ -18,6 +22,17 @@ def test_recipe_decides_without_a_step(choice: str, expected: bool) -> None:
 def test_cpu_does_not_compile_by_itself_however_long_a_stage() -> None:
     schedule = make_schedule(1_000_000, compile="auto")
     assert compiling_pays(make_linear_model(), no_batches(), schedule) is False
+
+
+def test_the_trunk_is_compiled_and_keeps_its_weights_names() -> None:
+    model = build_model(ModelConfig(name="small"), channels=3, num_classes=4, seed=0)
+    names = list(model.state_dict())
+    torch._dynamo.reset()
+    counters.clear()
+    compile_trunk(model, backend="eager")
+    model(torch.zeros(2, 3, 16, 16))
+    assert counters["stats"]["unique_graphs"] == 1
+    assert list(model.state_dict()) == names
 
 
 def no_batches() -> Iterator[tuple[Tensor, Tensor]]:
