@@ -65,6 +65,10 @@ bench: $(BENCH_STAMP) ## Run a script of benchmarks/: NAME=throughput ARGS='--he
 	[ -n "$(NAME)" ] || { echo "say which: make bench NAME=throughput" >&2; exit 2; }
 	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
+.PHONY: gpu-kit
+gpu-kit: $(STAMP) ## Pack for a GPU machine without network: DATA=CIFAR100; benchmarks/gpu_kit.py says how
+	$(BIN)/python benchmarks/gpu_kit.py $(if $(DATA),--data $(DATA)) $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(STAMP) ## Fuzz the readers: TARGET=shard for one, FUZZ_SECONDS=600 each
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,fuzz]'

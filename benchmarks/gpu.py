@@ -10,17 +10,19 @@ on. In this order:
 | --- | --- |
 | tests | `tests/gpu` |
 | ceilings | bf16 products of random matrices, and copies in device memory, of this GPU |
-| rates | VGG-19 on resident images at each batch size: eager, compiled, with CUDA graphs |
-| profile | the kernels that an eager step and a compiled one spend their time in |
+| rates | VGG-19 on resident images by batch size: launched, recorded (a CUDA graph), compiled too |
+| profile | the kernels that a recorded step and a compiled one spend their time in |
 | start | seconds until a process has the stage code, and until it has the GPU as well |
-| search | one change of the recipe `fast` at a time, staged, on seeds that are reported nowhere |
-| accuracy | staged (α = 1 from 10) and from scratch, some budgets, the reported seeds |
+| search | changes of the recipe `fast`, from scratch, on a seed that is reported nowhere |
+| accuracy | staged (α = 1 from 10) and from scratch, two budgets, with what the search found |
+| extension | a finished model of 80 classes is taught the other 20, at some budgets |
+| life | 50 classes, then ten at a time: extended at each arrival, and trained anew at each |
+| paper | the paper's headline as `paper_tables.py` has it, in bf16, into its results file |
+| seeds | as accuracy, more budgets and seeds |
 
-Search and accuracy run chains of stages with `accrete.stage.run_stage` on an embedded store, as the
+All from search on run chains of stages with `accrete.stage.run_stage` on an embedded store, as the
 pipeline does, and keep each stage's seconds of pull, growth, training, evaluation and push. On the
-same machine a chain that was ended in the middle goes on from its stages and snapshots. What the
-search found is for a person to put into `CHOSEN` (gpu_chains.py) before `accuracy` runs: that is
-part of the names of its pieces.
+same machine a chain that was ended in the middle goes on from its stages and snapshots.
 
 `--miniature` does all of it with a tiny network on random images and the digits, on a CPU too.
 """
@@ -28,12 +30,14 @@ part of the names of its pieces.
 import argparse
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inputs import add_data_option, source_of
+from inputs import add_data_option
 from pieces import Piece, parse_piece_options, read_pieces, run_pieces
 
 from accrete.processes import share_cpus_well
@@ -42,9 +46,16 @@ if TYPE_CHECKING:  # torch is imported once the CPUs are shared
     from gpu_chains import Chains
 
 ROOT = Path(__file__).parent.parent
-PARTS = ("tests", "ceilings", "rates", "profile", "start", "search", "accuracy")
-BATCH_SIZES = (128, 256, 512, 1024, 2048, 4096)
+CHAINS = ("search", "accuracy", "extension", "life")
+PARTS = ("tests", "ceilings", "rates", "profile", "start", *CHAINS, "paper", "seeds")
+BATCH_SIZES = {
+    "recorded": (128, 512, 1024, 2048),
+    "eager": (128, 512, 1024, 2048),
+    "recorded, TF32": (128, 512),
+    "compiled": (512, 128),
+}
 PROFILED_BATCH = 512
+PROFILED = ("recorded", "compiled")
 
 
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -58,10 +69,10 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
 
 def run_gpu_tests() -> dict[str, Any]:
     """Run `tests/gpu`; return how it ended and its last lines."""
-    command = [sys.executable, "-m", "pytest", "-q", "-ra", "tests/gpu"]
+    command = [sys.executable, "-m", "pytest", "-q", "-ra", "--durations=0", "tests/gpu"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if not line.startswith("  ")]
-    return {"exit_code": done.returncode, "lines": lines[-12:]}
+    return {"exit_code": done.returncode, "lines": lines[-60:]}
 
 
 def pieces_of(options: argparse.Namespace, chains: "Chains | None") -> Iterator[Piece]:
@@ -69,28 +80,42 @@ def pieces_of(options: argparse.Namespace, chains: "Chains | None") -> Iterator[
     from gpu_rates import Rates, ceilings, process_start
 
     tiny = options.miniature
-    sizes = (8,) if tiny else BATCH_SIZES
     profiled = 8 if tiny else PROFILED_BATCH
-    rates = Rates(None if tiny else source_of(options))
+    rates = Rates(miniature=tiny)
     if "tests" in options.parts:
-        yield Piece("tests", 120, run_gpu_tests)
+        yield Piece("tests", 60, run_gpu_tests)
     if "ceilings" in options.parts:
-        yield Piece("ceilings", 20, lambda: ceilings(size=256 if tiny else 8192))
-    for how in ("eager", "compiled", "graphs"):
-        expected_s = 15 if how == "eager" else 75
+        yield Piece("ceilings", 10, lambda: ceilings(size=256 if tiny else 8192))
+    for how, sizes in BATCH_SIZES.items():
         if "rates" in options.parts:
-            for size in sizes:
+            for size in (8,) if tiny else sizes:
                 name = f"rate, {how}, batch {size}"
+                expected_s = 50 if how == "compiled" else 8
                 yield Piece(name, expected_s, lambda how=how, size=size: rates.rate(how, size))
-        if "profile" in options.parts and how != "graphs":
+        if "profile" in options.parts and how in PROFILED:
             name = f"profile, {how}, batch {profiled}"
-            yield Piece(name, expected_s, lambda how=how: rates.profile(how, profiled))
+            yield Piece(name, 10, lambda how=how: rates.profile(how, profiled))
     if "start" in options.parts:
         yield Piece("start", 60, process_start)
-    if chains is not None and "search" in options.parts:
-        yield from chains.search()
-    if chains is not None and "accuracy" in options.parts:
-        yield from chains.accuracy()
+    for part in CHAINS:
+        if chains is not None and part in options.parts:
+            yield from getattr(chains, part)()
+
+
+def paper_pieces(options: argparse.Namespace, chains: "Chains") -> Iterator[Piece]:
+    """Yield the cells of the paper's headline, the shorter one first."""
+    from paper_cells import FULL, MINIATURE, cells_of, num_images_of, scratch_name, staged_name
+    from paper_tables import STOP_GRADIENT, measure
+
+    scale = MINIATURE if options.miniature else FULL
+    cells = {c.name: c for c in cells_of(scale, precision="bf16", stop_gradient=STOP_GRADIENT)}
+    for name in (staged_name("5.6 million"), scratch_name(scale.num_classes, scale.epochs)):
+        num_images = num_images_of(cells[name], scale.images_per_class)
+        yield Piece(
+            f"{name}, seed 0",
+            chains.expected_s(num_images, len(cells[name].sizes)),
+            lambda cell=cells[name]: measure(cell, 0, chains.bench),
+        )
 
 
 def main() -> None:
@@ -103,17 +128,38 @@ def main() -> None:
     from accrete.device import set_arithmetic
 
     set_arithmetic(deterministic=False)
+    started = time.monotonic()
     with ExitStack() as held:
         chains = None
-        if {"search", "accuracy"} & set(options.parts):
-            known = read_pieces(options.name, options.results)
-            chains = held.enter_context(opened_chains(options, known))
+        if {*CHAINS, "paper", "seeds"} & set(options.parts):
+            read = partial(read_pieces, options.name, options.results)
+            chains = held.enter_context(opened_chains(options, read))
+
+        def minutes_left() -> float:
+            return options.minutes - (time.monotonic() - started) / 60
+
         done = run_pieces(
             options.name,
             pieces_of(options, chains),
-            minutes=options.minutes,
+            minutes=minutes_left(),
             folder=options.results,
         )
+        if chains is not None and "paper" in options.parts:
+            run_pieces(
+                f"paper_tables{'_miniature' if options.miniature else ''}_bf16",
+                paper_pieces(options, chains),
+                minutes=minutes_left(),
+                folder=options.results,
+                at_least_one=False,
+            )
+        if chains is not None and "seeds" in options.parts:
+            done = run_pieces(
+                options.name,
+                chains.seeds(),
+                minutes=minutes_left(),
+                folder=options.results,
+                at_least_one=False,
+            )
     print(report(done))
 
 

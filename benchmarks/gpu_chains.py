@@ -2,9 +2,8 @@
 
 import argparse
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from inputs import DATA_VARIABLE
@@ -21,94 +20,149 @@ from accrete.store import ObjectStore
 PAPER_TOP1 = 0.7083
 """Of the paper's staged model with 100 classes; it saw 5.6 million images."""
 
-CHOSEN: dict[str, Any] = {}
-"""Changes to the recipe `fast` that `accuracy` trains with: what the search found, put here by
-hand. Empty as long as no search has run."""
-
-CHANGES: tuple[dict[str, Any], ...] = (
-    {},
-    {"lr": 0.1},
-    {"lr": 0.4},
-    {"batch_size": 256, "lr": 0.3},
-    {"batch_size": 512, "lr": 0.4},
-    {"batch_size": 1024, "lr": 0.6},
-    {"early_share": 0.15},
-    {"early_share": 0.4},
-    {"image_sides": (16, 16, 24, 32, 32)},
-    {"image_sides": (24, 24, 24, 24, 32)},
-    {"weight_decay": 2e-4},
-    {"weight_decay": 1e-3},
-    {"label_smoothing": 0.0},
-    {"label_smoothing": 0.2},
-    {"flip": "alternating"},
-    {"warmup_fraction": 0.2},
-    {"decay_fraction": 0.5},
-    {"carry_momentum": False},
+ROUNDS: tuple[tuple[dict[str, Any], ...], ...] = (
+    ({}, {"lr": 0.1}, {"lr": 0.05}),
+    ({"weight_decay": 1e-3},),
+    ({"batch_size": 256},),
+    ({"flip": "alternating"},),
+    ({"label_smoothing": 0.2},),
 )
-"""What the search tries, one change of the recipe at a time."""
+"""Changes of the recipe `fast` that the search tries; a round's are on top of the best before."""
 
-SEARCH_SEEDS, REPORTED_SEEDS = (100, 101, 102), (0, 1, 2, 3, 4)
+SEARCH_SEEDS, REPORTED_SEEDS = (100,), (0, 1, 2, 3, 4)
 SEARCH_EPOCHS = 16.0
-BUDGETS = {"staged": (8.0, 12.0, 16.0, 24.0), "scratch": (8.0, 12.0, 16.0, 24.0, 36.0)}
-"""Of the whole plan, in epochs over all classes: 16 are 0.8 million images of CIFAR-100."""
+"""Of the whole plan, over all classes: 0.8 million images of CIFAR-100."""
+BUDGETS = (16.0, 24.0, 12.0, 36.0)
+"""Likewise, in the order in which they are run."""
 
-ASSUMED_IMAGES_PER_S = 40_000.0
-"""Until a chain has run: what is said of VGG-19 at small batches."""
-STAGE_OVERHEAD_S = 5.0
+NUM_OLD = 80
+"""Classes of the model that is extended to all of them."""
+EXTENSIONS = (2.0, 4.0, 1.0)
+"""Epochs of its extension, over all classes."""
+
+LIFE = (50, 10, 10, 10, 10, 10)
+"""Classes that arrive one after the other."""
+ARRIVAL_EPOCHS = 3.0
+"""Of each extension, over all classes so far."""
+
+ASSUMED_IMAGES_PER_S = 50_000.0
+"""Until a chain has run."""
+STAGE_OVERHEAD_S = 2.0
 
 
 class Chains:
     """The pieces that train chains of stages."""
 
-    def __init__(self, bench: Bench, known: Mapping[str, Any], *, miniature: bool) -> None:
+    def __init__(self, bench: Bench, read: Callable[[], Mapping[str, Any]], *, miniature: bool):
         """Use a bench.
 
         Args:
             bench: of the data set.
-            known: finished pieces, for what others will take.
+            read: returns the pieces that are done by then.
             miniature: a few changes, budgets and seeds instead of all.
         """
-        self._bench, self._miniature = bench, miniature
-        self._rate = images_per_s(known.values())
+        self.bench, self._read, self._miniature = bench, read, miniature
 
     def search(self) -> Iterator[Piece]:
-        """Yield each change at each of the search's seeds, seed by seed."""
-        changes, seeds, epochs = CHANGES, SEARCH_SEEDS, SEARCH_EPOCHS
-        if self._miniature:
-            changes, seeds, epochs = CHANGES[:2], SEARCH_SEEDS[:1], 2.0
-        for seed in seeds:
-            for change in changes:
-                yield self._piece("search, staged", "staged", epochs, seed, change)
+        """Yield the changes of round after round, from scratch, seed by seed within a round."""
+        rounds = ROUNDS[:1] if self._miniature else ROUNDS
+        for changes in rounds:
+            best = self.chosen()
+            for seed in SEARCH_SEEDS:
+                for change in changes:
+                    yield self._plan_piece("search", "scratch", self._epochs, seed, best | change)
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the change that the search found to be the best so far; none before it."""
+        groups: dict[str, list[Mapping[str, Any]]] = {}
+        for name, piece in self._read().items():
+            if name.startswith("search, "):
+                found = piece["result"]
+                groups.setdefault(shown_change(found["change"]), []).append(found)
+        if not groups:
+            return {}
+        best = max(groups.values(), key=lambda group: statistics.mean(r["top1"] for r in group))
+        return dict(best[0]["change"])
 
     def accuracy(self) -> Iterator[Piece]:
-        """Yield both plans at each budget, seed by seed."""
-        seeds, budgets = REPORTED_SEEDS, BUDGETS
-        if self._miniature:
-            seeds, budgets = (0,), {"staged": (2.0,), "scratch": (1.0, 3.0)}
-        for seed in seeds:
-            for kind in ("staged", "scratch"):
-                for epochs in budgets[kind]:
-                    yield self._piece(kind, kind, epochs, seed, CHOSEN)
+        """Yield both plans at the first budgets, with the first seed."""
+        yield from self._plans(REPORTED_SEEDS[:1], (2.0, 3.0) if self._miniature else BUDGETS[:2])
 
-    def _piece(
+    def seeds(self) -> Iterator[Piece]:
+        """Yield both plans at each budget, seed by seed."""
+        if not self._miniature:
+            yield from self._plans(REPORTED_SEEDS, BUDGETS)
+
+    def _plans(self, seeds: Sequence[int], budgets: Sequence[float]) -> Iterator[Piece]:
+        for seed in seeds:
+            for epochs in budgets:
+                for kind in ("staged", "scratch"):
+                    yield self._plan_piece(kind, kind, epochs, seed, self.chosen())
+
+    def extension(self) -> Iterator[Piece]:
+        """Yield the extension of a finished model by the last classes, at each budget."""
+        num_old = 6 if self._miniature else NUM_OLD
+        for epochs in (1.0,) if self._miniature else EXTENSIONS:
+            sizes = (num_old, self.bench.num_classes - num_old)
+            yield self._arrivals_piece("extended", sizes, epochs, seed=0)
+
+    def life(self) -> Iterator[Piece]:
+        """Yield a model that is extended at each arrival, and one from scratch at each."""
+        sizes = (4, 3, 3) if self._miniature else LIFE
+        yield self._arrivals_piece("life", sizes, ARRIVAL_EPOCHS, seed=0)
+        for arrival in range(1, len(sizes) + 1):
+            num_classes = sum(sizes[:arrival])
+            yield self._arrivals_piece("anew", (num_classes,), self._epochs, seed=0)
+
+    @property
+    def _epochs(self) -> float:
+        return 2.0 if self._miniature else SEARCH_EPOCHS
+
+    def _plan_piece(
         self, title: str, kind: str, epochs: float, seed: int, change: Mapping[str, Any]
     ) -> Piece:
-        name = f"{title}, {shown_change(change)}, {epochs:g} epochs, seed {seed}"
-        num_images = epochs * self._bench.num_images
-        expected_s = num_images / self._rate + STAGE_OVERHEAD_S * (5 if kind == "staged" else 1)
-
         def measure() -> dict[str, Any]:
-            fits = dict(change)
-            if kind == "scratch":  # its only stage is the plan's last one
-                sides = fits.pop("image_sides", None)
-                fits |= {"image_sides": sides[-1:]} if sides else {}
-            replace(Recipe(), **fits)  # a wrong change is refused before anything is trained
-            manifests = self._bench.stages(kind, epochs, seed, **fits)
+            manifests = self.bench.stages(kind, epochs, seed, **change)
             return chain_result(manifests) | {
                 "plan": kind, "epochs": epochs, "seed": seed, "change": dict(change),
             }  # fmt: skip
 
-        return Piece(name, expected_s, measure)
+        name = f"{title}, {kind}, " if title == "search" else f"{title}, "
+        name += f"{shown_change(change)}, {epochs:g} epochs, seed {seed}"
+        num_stages = 5 if kind == "staged" else 1
+        return Piece(name, self.expected_s(epochs * self.bench.num_images, num_stages), measure)
+
+    def _arrivals_piece(
+        self, title: str, sizes: tuple[int, ...], epochs: float, *, seed: int
+    ) -> Piece:
+        """Return a model whose first stage has the search's budget and which is finished then;
+        each further one, of `epochs`, starts from the finished one before."""
+        change = self.chosen()
+        budgets = (self._epochs, *(epochs,) * (len(sizes) - 1))
+        if len(sizes) == 1:
+            budgets = (epochs,)
+
+        def measure() -> dict[str, Any]:
+            recipe = Recipe(epochs=budgets, lr_scope="stage", carry_momentum=False, **change)
+            manifests = self.bench.chain(sizes, recipe, seed)
+            return chain_result(manifests) | {
+                "plan": title, "epochs": epochs, "seed": seed, "change": change,
+                "sizes": list(sizes),
+            }  # fmt: skip
+
+        shown_sizes = "+".join(map(str, sizes))
+        name = f"{title}, {shown_sizes}, {shown_change(change)}, {epochs:g} epochs, seed {seed}"
+        images_per_class = self.bench.num_images / self.bench.num_classes
+        num_images = sum(
+            epochs * images_per_class * sum(sizes[: stage + 1])
+            for stage, epochs in enumerate(budgets)
+        )
+        return Piece(name, self.expected_s(num_images, len(sizes)), measure)
+
+    def expected_s(self, num_images: float, num_stages: int) -> float:
+        """Return about how long a chain takes, as fast as those before it."""
+        rate = images_per_s(self._read().values())
+        return num_images / rate + STAGE_OVERHEAD_S * num_stages
 
 
 def shown_change(change: Mapping[str, Any]) -> str:
@@ -149,7 +203,9 @@ def images_per_s(pieces: Any) -> float:
 
 
 @contextmanager
-def opened_chains(options: argparse.Namespace, known: Mapping[str, Any]) -> Iterator[Chains]:
+def opened_chains(
+    options: argparse.Namespace, read: Callable[[], Mapping[str, Any]]
+) -> Iterator[Chains]:
     """Give the chains of the command line's data set, prepared in an embedded store.
 
     Raises:
@@ -168,4 +224,5 @@ def opened_chains(options: argparse.Namespace, known: Mapping[str, Any]) -> Iter
     )
     with embedded_store(home_path()) as settings:
         store = ObjectStore(settings, parse_store_uri("s3://accrete/bench-gpu"))
-        yield Chains(Bench(wanted, Catalog(store)), known, miniature=tiny)
+        bench = Bench(wanted, Catalog(store), snapshot_interval_s=60)
+        yield Chains(bench, read, miniature=tiny)

@@ -11,24 +11,31 @@ from typing import Any
 import numpy as np
 import torch
 from record import summarize
-from throughput import load
 from throughput_loops import Ours, Setting, Turn
 
-from accrete.config import SourceConfig
 from accrete.device import compute_device
 from accrete.image_format import Normalization
 
-MODES = {"eager": None, "compiled": "default", "graphs": "reduce-overhead"}
-"""What torch.compile is asked for; `reduce-overhead` records CUDA graphs."""
+MODES = {
+    "eager": ("bf16", False, False),
+    "recorded": ("bf16", True, False),
+    "recorded, TF32": ("fp32", True, False),
+    "compiled": ("bf16", True, True),
+}
+"""Precision, whether steps are recorded as a CUDA graph, and whether the trunk is compiled."""
 NUM_TURNS = 5
+IMAGES_OF_A_TURN, MIN_STEPS = 40_960, 24
+NUM_IMAGES, NUM_CLASSES = 50_000, 100
+"""As CIFAR-100 has them."""
 
 
 class Rates:
     """Our step on resident images."""
 
-    def __init__(self, source: SourceConfig | None) -> None:
-        """Measure on a data set's images; None: on a few random ones, with a tiny network."""
-        self._source = source
+    def __init__(self, *, miniature: bool) -> None:
+        """Measure on random images, as many as CIFAR-100 has: they cost a GPU no less than real
+        ones. `miniature`: on a few, with a tiny network."""
+        self._miniature = miniature
         self._images: dict[str, Any] | None = None
 
     def rate(self, how: str, batch_size: int) -> dict[str, Any]:
@@ -39,7 +46,8 @@ class Rates:
             batch_size: images per step.
         """
         loop, setting = self._loop(how, batch_size)
-        num_steps = 4 if self._source is None else max(40, 40 * 2048 // batch_size)
+        on_gpu = setting.device.type == "cuda"
+        num_steps = 4 if self._miniature else max(MIN_STEPS, IMAGES_OF_A_TURN // batch_size)
         started = time.perf_counter()
         try:
             turn_of(loop, setting, num_steps)
@@ -47,7 +55,12 @@ class Rates:
             return {"failed": f"{type(error).__name__}: {str(error).splitlines()[0]}"[:300]}
         first_s = time.perf_counter() - started
         rates = [turn_of(loop, setting, num_steps) for _ in range(NUM_TURNS)]
-        return {"images_per_s": summarize(rates), "num_steps": num_steps, "first_turn_s": first_s}
+        return {
+            "images_per_s": summarize(rates),
+            "num_steps": num_steps,
+            "first_turn_s": first_s,
+            "peak_memory_gib": torch.cuda.max_memory_reserved() / 2**30 if on_gpu else None,
+        }
 
     def profile(self, how: str, batch_size: int) -> dict[str, Any]:
         """Return the kernels that take longest: name, calls and microseconds in a step."""
@@ -59,7 +72,7 @@ class Rates:
             turn_of(loop, setting, 10)
         except Exception as error:
             return {"failed": f"{type(error).__name__}: {str(error).splitlines()[0]}"[:300]}
-        num_steps = 4 if self._source is None else 20
+        num_steps = 4 if self._miniature else 20
         activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
         with profile(activities=[activity]) as profiler:
             turn_of(loop, setting, num_steps)
@@ -78,15 +91,23 @@ class Rates:
 
     def _loop(self, how: str, batch_size: int) -> tuple[Ours, Setting]:
         if self._images is None:
-            self._images = _random_images() if self._source is None else load(self._source, None)
+            few = self._miniature
+            self._images = (
+                _random_images(128, 10) if few else _random_images(NUM_IMAGES, NUM_CLASSES)
+            )
         setting = Setting(
             **self._images,
-            model="small" if self._source is None else "vgg19",
+            model="small" if self._miniature else "vgg19",
             batch_size=batch_size,
             device=compute_device(),
         )
         torch.compiler.reset()
-        return Ours(how, setting, precision="bf16", compiled=MODES[how]), setting
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        precision, recorded, compiled = MODES[how]
+        loop = Ours(how, setting, precision=precision, compiled=compiled, recorded=recorded)
+        return loop, setting
 
 
 def turn_of(loop: Ours, setting: Setting, num_steps: int) -> float:
@@ -96,12 +117,12 @@ def turn_of(loop: Ours, setting: Setting, num_steps: int) -> float:
     return turn.images_per_s
 
 
-def _random_images() -> dict[str, Any]:
+def _random_images(num_images: int, num_classes: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     return {
-        "images_NHWC": rng.integers(0, 256, (128, 32, 32, 3), np.uint8),
-        "labels_N": np.arange(128) % 10,
-        "num_classes": 10,
+        "images_NHWC": rng.integers(0, 256, (num_images, 32, 32, 3), np.uint8),
+        "labels_N": np.arange(num_images) % num_classes,
+        "num_classes": num_classes,
         "normalization": Normalization(mean=(0.5,) * 3, std=(0.25,) * 3),
     }
 

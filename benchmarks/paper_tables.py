@@ -42,6 +42,9 @@ if TYPE_CHECKING:  # torch is imported once the CPUs are shared
 STAGE_OVERHEAD_S = 5.0
 """Pull, growth, evaluation and push of a stage, about."""
 
+STOP_GRADIENT = 0.1
+"""For Table I, unless told otherwise."""
+
 SNAPSHOT_INTERVAL_S = 30.0
 """300 epochs are one stage, which may be longer than a machine is lent for at a time."""
 
@@ -52,7 +55,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     add_data_option(parser)
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
-    parser.add_argument("--stop-gradient", type=float, default=0.1, help="for Table I")
+    parser.add_argument("--stop-gradient", type=float, default=STOP_GRADIENT, help="for Table I")
     parser.add_argument("--document", type=Path, help="put the tables here, train nothing")
     options = parse_piece_options(parser, arguments, PARTS)
     if options.seeds < 1:

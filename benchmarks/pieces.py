@@ -71,25 +71,34 @@ def read_pieces(name: str, folder: Path) -> dict[str, Any]:
 
 
 def run_pieces(
-    name: str, pieces: Iterable[Piece], *, minutes: float, folder: Path
+    name: str, pieces: Iterable[Piece], *, minutes: float, folder: Path, at_least_one: bool = True
 ) -> dict[str, Any]:
     """Do the pieces that are missing, in order, and return all results as `read_pieces` does.
 
     Args:
         name: the benchmark's.
-        pieces: all that it consists of.
-        minutes: how long this run may take. Its first piece is begun in any case.
+        pieces: all that it consists of, made one by one: a later one may depend on what the file
+            has by then.
+        minutes: how long this run may take.
         folder: of the results file, which is written whole after each piece.
+        at_least_one: whether the first piece is begun in any case.
     """
     started = time.monotonic()
     done = read_pieces(name, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    left = [piece for piece in pieces if piece.name not in done]
-    for position, piece in enumerate(left):
+    must_begin = at_least_one
+    for piece in pieces:
+        if piece.name in done:
+            continue
         remaining_s = 60 * minutes - (time.monotonic() - started)
-        if position and piece.expected_s > remaining_s:
-            print(f"{len(left) - position} pieces are left: {piece.name} is next", flush=True)
+        if not must_begin and piece.expected_s > remaining_s:
+            print(
+                f"{piece.name} is next: it takes about {piece.expected_s:.0f} s, and "
+                f"{max(0.0, remaining_s):.0f} are left",
+                flush=True,
+            )
             break
+        must_begin = False
         begun = time.monotonic()
         result = piece.measure()
         done[piece.name] = {

@@ -8,6 +8,7 @@ A benchmark hands its raw values to `summarize`, prints a `table` of them, and s
 """
 
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -105,7 +106,7 @@ def versions() -> dict[str, str | None]:
     """Return the versions that a result was made with; None where a package is not installed."""
     packages = ("accrete", "torch", "torchvision", "avalanche-lib")
     found = {package: _version(package) for package in packages}
-    return found | {"Python": platform.python_version(), "commit": _commit()}
+    return found | {"Python": platform.python_version(), "commit": commit()}
 
 
 def _version(package: str) -> str | None:
@@ -115,8 +116,13 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
-    """Return the checkout's commit, `-dirty` where files differ from it; None outside one."""
+def commit() -> str | None:
+    """Return the checkout's commit, `-dirty` where files differ from it; None outside one.
+
+    BENCHMARK_COMMIT names it where the files travelled without their history.
+    """
+    if named := os.environ.get("BENCHMARK_COMMIT"):
+        return named
     git = shutil.which("git")
     if git is None:
         return None

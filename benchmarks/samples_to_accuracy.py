@@ -109,6 +109,11 @@ class Bench:
         )
 
     @property
+    def num_classes(self) -> int:
+        """All of the data set's."""
+        return len(self._counts)
+
+    @property
     def num_images(self) -> int:
         """Training images of all classes."""
         return sum(self._counts.values())

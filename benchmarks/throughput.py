@@ -109,7 +109,7 @@ def make_loops(setting: "Setting") -> tuple[list["Loop"], dict[str, str]]:
     elif shutil.which("cc") is None:
         left_out["ours, compiled"] = "there is no C compiler, which Triton needs"
     else:
-        loops.append(Ours("ours, compiled", setting, precision="bf16", compiled="default"))
+        loops.append(Ours("ours, compiled", setting, precision="bf16", compiled=True))
     return loops, left_out
 
 
@@ -161,9 +161,8 @@ class Race:
 
         steps = self._options.steps
         turn = Turn(self._setting, num_steps=steps, num_warmup=self._options.warmup)
-        hook = loop.model.register_forward_pre_hook(turn.count_images)
-        loop.train(turn)
-        hook.remove()
+        with loop.counting(turn):
+            loop.train(turn)
         if turn.num_images != steps * self._setting.batch_size:
             raise RuntimeError(
                 f"{loop.name} trained on {turn.num_images} images in {steps} steps of "

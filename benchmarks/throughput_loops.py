@@ -6,6 +6,8 @@ Shape suffixes: N images, H height, W width, C channels.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +18,7 @@ from torch import nn
 
 from accrete.augmentation import Augmentation
 from accrete.batches import TrainingBatches
+from accrete.compilation import compile_trunk
 from accrete.config import ModelConfig
 from accrete.image_format import Normalization
 from accrete.image_source import ResidentImages
@@ -78,9 +81,18 @@ class Turn:
             self._ended_s = self._now_s()
         return self._num_done >= self.num_steps
 
-    def count_images(self, _model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        """Count the images that a network is given; a forward hook."""
-        self.num_images += len(inputs[0])
+    @contextmanager
+    def counting_inputs(self, model: nn.Module) -> Iterator[None]:
+        """Count the images that a network is given."""
+
+        def count(_model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            self.num_images += len(inputs[0])
+
+        hook = model.register_forward_pre_hook(count)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     @property
     def images_per_s(self) -> float:
@@ -104,6 +116,9 @@ class Loop(Protocol):
     num_workers: int | None
     """Processes that read images; None: it has no such knob."""
 
+    def counting(self, turn: Turn) -> AbstractContextManager[None]:
+        """Have the turn count the images that are trained on."""
+
     def train(self, turn: Turn) -> None:
         """Do steps until the turn has had enough."""
 
@@ -112,7 +127,13 @@ class Ours:
     """`accrete.train.train` on resident images, in a stage of the recipe `fast`."""
 
     def __init__(
-        self, name: str, setting: Setting, *, precision: str, compiled: str | None = None
+        self,
+        name: str,
+        setting: Setting,
+        *,
+        precision: str,
+        compiled: bool = False,
+        recorded: bool = True,
     ) -> None:
         """Set a stage up as `accrete.stage` does.
 
@@ -120,16 +141,18 @@ class Ours:
             name: in the table.
             setting: what it trains, on what.
             precision: `bf16` or `fp32`.
-            compiled: torch.compile's mode for the trunk, such as `default`; None: not compiled.
+            compiled: whether the trunk is compiled.
+            recorded: whether a GPU's steps are recorded.
         """
         self.name, self.num_workers = name, None
         self.model = setting.new_model().to(memory_format=torch.channels_last)
-        if compiled is not None:
-            self.model.trunk.compile(dynamic=False, mode=compiled)
+        if compiled:
+            compile_trunk(self.model)
+        self._recorded = recorded
         self._schedule = _whole_stage(setting, precision)
         self._optimizer = make_optimizer(self.model, self._schedule)
         self._state = TrainState()
-        self._batches = TrainingBatches(
+        self._batches = _CountedBatches(
             ResidentImages(torch.from_numpy(setting.images_NHWC).to(setting.device)),
             torch.from_numpy(setting.labels_N),
             batch_size=setting.batch_size,
@@ -140,6 +163,10 @@ class Ours:
                 flip=self._schedule.flip, crop_padding=self._schedule.crop_padding
             ),
         )
+
+    def counting(self, turn: Turn) -> AbstractContextManager[None]:
+        """Count what the step loop takes: a recorded step calls no network."""
+        return self._batches.counting_for(turn)
 
     def train(self, turn: Turn) -> None:
         """Go on with the stage, from its beginning where too few steps of it are left."""
@@ -153,7 +180,30 @@ class Ours:
             self._optimizer,
             state=self._state,
             watcher=_EndsTurn(turn, self._state),
+            recorded=self._recorded,
         )
+
+
+class _CountedBatches(TrainingBatches):
+    """Batches that a turn may count."""
+
+    _turn: Turn | None = None
+
+    @contextmanager
+    def counting_for(self, turn: Turn) -> Iterator[None]:
+        """Have a turn count the images that are taken."""
+        self._turn = turn
+        try:
+            yield
+        finally:
+            self._turn = None
+
+    def starting_at(self, position: int, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the batches, each counted as it is taken."""
+        for images, labels in super().starting_at(position, step):
+            if self._turn is not None:
+                self._turn.num_images += len(images)
+            yield images, labels
 
 
 class _EndsTurn:

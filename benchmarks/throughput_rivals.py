@@ -7,7 +7,7 @@ import io
 import itertools
 import warnings
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
 from typing import Any
 
 from PIL import Image
@@ -29,6 +29,10 @@ class Plain:
         self._dataset = CifarLike(setting, _transform(setting))
         self._optimizer = _plain_sgd(self.model)
         self._criterion = nn.CrossEntropyLoss(label_smoothing=Recipe().label_smoothing)
+
+    def counting(self, turn: Turn) -> AbstractContextManager[None]:
+        """Count what the network is given."""
+        return turn.counting_inputs(self.model)
 
     def train(self, turn: Turn) -> None:
         """Do a turn's steps."""
@@ -85,6 +89,10 @@ class Avalanche:
             eval_transform=_transform(setting),
         )
         self._experience = benchmark.train_stream[0]
+
+    def counting(self, turn: Turn) -> AbstractContextManager[None]:
+        """Count what the network is given."""
+        return turn.counting_inputs(self.model)
 
     def train(self, turn: Turn) -> None:
         """Train on the experience until the turn is over."""

@@ -5,16 +5,19 @@ pytest tests/gpu
 
 import copy
 import dataclasses
+import gc
 import shutil
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 from torch.nn import functional
 
 from accrete.augmentation import Augmentation
 from accrete.batches import TrainingBatches
+from accrete.compilation import compile_trunk
 from accrete.config import ModelConfig
 from accrete.device import set_arithmetic
 from accrete.errors import OutOfMemoryError
@@ -42,6 +45,8 @@ def gpu() -> Iterator[torch.device]:
     """The GPU, with training's settings."""
     if not torch.cuda.is_available():
         pytest.skip("no GPU here")
+    gc.collect()
+    torch.cuda.empty_cache()  # what the test before left would serve this one's wants
     set_arithmetic(deterministic=False)
     yield torch.device("cuda")
     set_arithmetic(deterministic=False)
@@ -139,8 +144,10 @@ def test_a_compiled_trunk_trains_as_an_eager_one(gpu: torch.device) -> None:
     schedule = make_schedule(precision="fp32")
     batch = next(make_batches(schedule, gpu).starting_at(0, 0))
     eager, compiled = make_model(gpu).train(), make_model(gpu).train()
-    compiled.trunk.compile(dynamic=False)
+    compile_trunk(compiled)
+    counters.clear()
     update = update_of(compiled, batch, schedule)
+    assert counters["stats"]["unique_graphs"] == 1
     assert distance(update, update_of(eager, batch, schedule)) < FP32
 
 
@@ -188,6 +195,73 @@ def test_a_deterministic_stage_that_goes_on_elsewhere_ends_bit_equal(gpu: torch.
     train(other, batches, schedule, goes_on, state=state, watcher=ignored)
     for left, right in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(left, right)
+
+
+class _Dropping(nn.Module):
+    """A trunk with dropout behind it, which draws anew in each step."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.dropout(self.trunk(images), 0.5, self.training)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_recorded_steps_are_launched_ones_to_the_bit(gpu: torch.device, precision: str) -> None:
+    set_arithmetic(deterministic=True)
+    schedule = make_schedule(deterministic=True, precision=precision)
+    ended = []
+    for recorded in (False, True):
+        model = make_model(gpu)
+        model.trunk = _Dropping(model.trunk)
+        optimizer = make_optimizer(model, schedule)
+        watcher = _Pauses(0, model, optimizer)
+        history = train(
+            model,
+            make_batches(schedule, gpu),
+            schedule,
+            optimizer,
+            state=TrainState(),
+            watcher=watcher,
+            recorded=recorded,
+        )
+        assert watcher.notices == []
+        ended.append(
+            (history, [*model.state_dict().values(), *momentum_of(model, optimizer).values()])
+        )
+    (history, tensors), (history_recorded, tensors_recorded) = ended
+    assert history_recorded == history
+    assert len({point.lr for point in history}) > NUM_STEPS // 2
+    for left, right in zip(tensors, tensors_recorded, strict=True):
+        assert torch.equal(left, right)
+
+
+class _Waiting(nn.Module):
+    """Waits for the GPU, which no recording can."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + 0 * images.abs().max().item()
+
+
+def test_a_network_whose_steps_cannot_be_recorded_is_trained_all_the_same(
+    gpu: torch.device,
+) -> None:
+    set_arithmetic(deterministic=True)
+    schedule = make_schedule(deterministic=True)
+    ended = []
+    for recorded in (False, True):
+        model = make_model(gpu)
+        model.trunk = nn.Sequential(_Waiting(), model.trunk)
+        optimizer = make_optimizer(model, schedule)
+        watcher = _Pauses(0, model, optimizer)
+        batches = make_batches(schedule, gpu)
+        state = TrainState()
+        train(model, batches, schedule, optimizer, state=state, watcher=watcher, recorded=recorded)
+        assert ["cannot be recorded" in notice for notice in watcher.notices] == [True] * recorded
+        ended.append(weights(model))
+    assert torch.equal(*ended)
 
 
 class _Hungry(nn.Module):

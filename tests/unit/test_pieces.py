@@ -1,5 +1,6 @@
 """Benchmarks in pieces: what is done stays done, and a run ends in time."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,22 @@ def test_what_cannot_end_in_time_is_left_but_for_the_first(
 
     pieces = [Piece(name, 100, lambda name=name: name) for name in "abc"]
     assert list(run_pieces("work", pieces, minutes=1, folder=tmp_path)) == ["a"]
-    assert "2 pieces are left: b is next" in capsys.readouterr().out
+    assert "b is next: it takes about 100 s, and 60 are left" in capsys.readouterr().out
     assert list(run_pieces("work", pieces, minutes=1, folder=tmp_path)) == ["a", "b"]
     assert list(run_pieces("work", pieces, minutes=9, folder=tmp_path)) == ["a", "b", "c"]
+    none = run_pieces("other", pieces, minutes=1, folder=tmp_path, at_least_one=False)
+    assert none == {}
+
+
+def test_a_piece_may_depend_on_those_before_it(tmp_path: Path) -> None:
+    from pieces import Piece, read_pieces, run_pieces
+
+    def pieces() -> Iterator[Piece]:
+        yield Piece("first", 1, lambda: 3)
+        found = read_pieces("work", tmp_path)["first"]["result"]
+        yield Piece(f"second of {found}", 1, lambda: found + 1)
+
+    assert list(run_pieces("work", pieces(), minutes=1, folder=tmp_path)) == [
+        "first",
+        "second of 3",
+    ]
