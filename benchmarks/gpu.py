@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inputs import add_data_option
-from pieces import Piece, parse_piece_options, read_pieces, run_pieces
+from pieces import Piece, PiecesFailedError, parse_piece_options, read_pieces, run_pieces
 
 from accrete.processes import share_cpus_well
 
@@ -135,32 +135,27 @@ def main() -> None:
             read = partial(read_pieces, options.name, options.results)
             chains = held.enter_context(opened_chains(options, read))
 
-        def minutes_left() -> float:
-            return options.minutes - (time.monotonic() - started) / 60
-
-        done = run_pieces(
-            options.name,
-            pieces_of(options, chains),
-            minutes=minutes_left(),
-            folder=options.results,
-        )
+        runs: list[tuple[str, Iterator[Piece]]] = [(options.name, pieces_of(options, chains))]
         if chains is not None and "paper" in options.parts:
-            run_pieces(
-                f"paper_tables{'_miniature' if options.miniature else ''}_bf16",
-                paper_pieces(options, chains),
-                minutes=minutes_left(),
-                folder=options.results,
-                at_least_one=False,
-            )
+            paper = f"paper_tables{'_miniature' if options.miniature else ''}_bf16"
+            runs.append((paper, paper_pieces(options, chains)))
         if chains is not None and "seeds" in options.parts:
-            done = run_pieces(
-                options.name,
-                chains.seeds(),
-                minutes=minutes_left(),
-                folder=options.results,
-                at_least_one=False,
-            )
-    print(report(done))
+            runs.append((options.name, chains.seeds()))
+        failures = []
+        for number, (name, pieces) in enumerate(runs):
+            try:
+                run_pieces(
+                    name,
+                    pieces,
+                    minutes=options.minutes - (time.monotonic() - started) / 60,
+                    folder=options.results,
+                    at_least_one=number == 0,
+                )
+            except PiecesFailedError as error:
+                failures.append(str(error))
+    print(report(read_pieces(options.name, options.results)))
+    if failures:
+        raise SystemExit("; ".join(failures))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ its results file lacks, also on another machine: the file is all that it needs.
 import argparse
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,10 @@ class Piece:
     """About how long it takes; what cannot end within the time left is not begun."""
     measure: Callable[[], Any]
     """Does it; returns what JSON can hold."""
+
+
+class PiecesFailedError(Exception):
+    """Some pieces could not be measured; their tracebacks were printed."""
 
 
 def parse_piece_options(
@@ -82,11 +87,15 @@ def run_pieces(
         minutes: how long this run may take.
         folder: of the results file, which is written whole after each piece.
         at_least_one: whether the first piece is begun in any case.
+
+    Raises:
+        PiecesFailedError: after all others were done, some could not be.
     """
     started = time.monotonic()
     done = read_pieces(name, folder)
     folder.mkdir(parents=True, exist_ok=True)
     must_begin = at_least_one
+    failed: list[str] = []
     for piece in pieces:
         if piece.name in done:
             continue
@@ -100,7 +109,12 @@ def run_pieces(
             break
         must_begin = False
         begun = time.monotonic()
-        result = piece.measure()
+        try:
+            result = piece.measure()
+        except Exception:  # the machine is lent for minutes: what else can be done there is
+            traceback.print_exc()
+            failed.append(piece.name)
+            continue
         done[piece.name] = {
             "result": result,
             "seconds": time.monotonic() - begun,
@@ -115,6 +129,8 @@ def run_pieces(
             json.dumps({"benchmark": name, "pieces": done}, indent=1, ensure_ascii=False) + "\n"
         )
         part.replace(path)
+    if failed:
+        raise PiecesFailedError(f"{len(failed)} pieces failed: {', '.join(failed)}")
     return done
 
 

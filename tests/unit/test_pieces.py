@@ -53,6 +53,23 @@ def test_what_cannot_end_in_time_is_left_but_for_the_first(
     assert none == {}
 
 
+def test_a_piece_that_fails_stops_no_other_and_is_tried_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pieces import Piece, PiecesFailedError, read_pieces, run_pieces
+
+    def fail() -> None:
+        raise ValueError("no such luck")
+
+    pieces = [Piece("a", 1, fail), Piece("b", 1, lambda: 2)]
+    with pytest.raises(PiecesFailedError, match="1 pieces failed: a"):
+        run_pieces("work", pieces, minutes=1, folder=tmp_path)
+    assert "no such luck" in capsys.readouterr().err
+    assert list(read_pieces("work", tmp_path)) == ["b"]
+    done = run_pieces("work", [Piece("a", 1, lambda: 1)], minutes=1, folder=tmp_path)
+    assert sorted(done) == ["a", "b"]
+
+
 def test_a_piece_may_depend_on_those_before_it(tmp_path: Path) -> None:
     from pieces import Piece, read_pieces, run_pieces
 
