@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gpu_chains import PAPER_TOP1, shown_change
@@ -32,6 +33,8 @@ def report(pieces: Mapping[str, Any]) -> str:
             _search(searched),
             _accuracy(reported),
             _headline(reported),
+            _extended(results.values()),
+            _life(results.values()),
             _phases(reported, results.get("start")),
         ]
     )
@@ -85,7 +88,7 @@ def _search(results: Sequence[Mapping[str, Any]]) -> str:
         for (change,), group in _grouped(results, "change").items()
     ]
     rows.sort(key=lambda row: -float(row[2].split()[0]))
-    headers = ["change, staged", "images", "top-1, mean", "least – most", "seeds"]
+    headers = ["change, from scratch", "images", "top-1, mean", "least – most", "seeds"]
     return table(headers, rows or [[NOT_MEASURED] * 5])
 
 
@@ -110,35 +113,83 @@ def _accuracy(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _headline(results: Sequence[Mapping[str, Any]]) -> str:
     """Return images to the paper's accuracy, and the ratios at equal accuracy."""
-    trials = {
-        plan: [
-            Trial(budget=r["epochs"], seed=r["seed"], cost=r["images"], top1=r["top1"])
-            for r in results
-            if r["plan"] == plan
-        ]
-        for plan in ("staged", "scratch")
-    }
+    trials = {plan: _trials(_of_plan(results, plan)) for plan in ("staged", "scratch")}
     lines = []
     for plan, found in trials.items():
         cost = cost_at(PAPER_TOP1, mean_curve(found)) if found else None
         told = NOT_MEASURED if not found else "outside what was run" if cost is None else ""
-        lines.append(f"Images to {100 * PAPER_TOP1:.2f} %, {plan}: {told or f'{cost:,.0f}'}.")
+        lines.append(f"Images to {_percent(PAPER_TOP1)}, {plan}: {told or f'{cost:,.0f}'}.")
     for budget in sorted({trial.budget for trial in trials["staged"]}):
         point = [trial for trial in trials["staged"] if trial.budget == budget]
-        if not trials["scratch"]:
-            continue
-        found_ratio = speed_up(point, trials["scratch"])
-        if found_ratio.ratio is None:
-            lines.append(f"{budget:g} epochs staged: its accuracy is outside the curve.")
-            continue
-        spread = ""
-        if found_ratio.low is not None and found_ratio.high is not None:
-            spread = f" ({found_ratio.low:.2f} – {found_ratio.high:.2f})"
+        top1 = statistics.mean(trial.top1 for trial in point)
+        ratio = _ratio(point, trials["scratch"])
         lines.append(
-            f"{budget:g} epochs staged, {100 * found_ratio.top1:.2f} %: from scratch takes "
-            f"{found_ratio.ratio:.2f}× as many images{spread}."
+            f"{budget:g} epochs staged, {_percent(top1)}; images from scratch over these: {ratio}."
         )
     return "\n".join(lines) + "\n"
+
+
+def _extended(results: Iterable[Any]) -> str:
+    """Return what extending a finished model costs, beside training anew for the same accuracy."""
+    measured = [result for result in results if isinstance(result, Mapping) and "plan" in result]
+    scratch = _trials(result for result in measured if result["plan"] == "scratch")
+    rows = []
+    for result in sorted(_of_plan(measured, "extended"), key=lambda result: result["epochs"]):
+        old, whole = result["stages"]
+        trial = replace(_trials([result])[0], cost=whole["images"])
+        rows.append(
+            [
+                f"{old['classes']} to {whole['classes']}",
+                f"{result['epochs']:g}",
+                f"{whole['images']:,}",
+                _percent(whole["top1"]),
+                _ratio([trial], scratch),
+            ]
+        )
+    headers = ["classes", "epochs", "images seen", "top-1", "images anew over images seen"]
+    return table(headers, rows or [[NOT_MEASURED] * 5])
+
+
+def _life(results: Iterable[Any]) -> str:
+    """Return, at each arrival, the extended model beside one trained anew."""
+    measured = [result for result in results if isinstance(result, Mapping) and "plan" in result]
+    lives = _of_plan(measured, "life")
+    anew = {result["stages"][0]["classes"]: result for result in _of_plan(measured, "anew")}
+    rows, images = [], [0, 0]
+    for stage in lives[0]["stages"] if lives else ():
+        other = anew.get(stage["classes"])
+        images[0] += stage["images"]
+        images[1] += other["images"] if other else 0
+        told = [_percent(other["top1"]), f"{images[1]:,}"] if other else [NOT_MEASURED] * 2
+        rows.append([str(stage["classes"]), _percent(stage["top1"]), f"{images[0]:,}", *told])
+    headers = ["classes", "extended, top-1", "images so far", "anew, top-1", "images so far"]
+    return table(headers, rows or [[NOT_MEASURED] * 5])
+
+
+def _of_plan(results: Iterable[Mapping[str, Any]], plan: str) -> list[Mapping[str, Any]]:
+    return [result for result in results if result["plan"] == plan]
+
+
+def _trials(results: Iterable[Mapping[str, Any]]) -> list[Trial]:
+    return [
+        Trial(budget=r["epochs"], seed=r["seed"], cost=r["images"], top1=r["top1"]) for r in results
+    ]
+
+
+def _ratio(points: Sequence[Trial], scratch: Sequence[Trial]) -> str:
+    """Return how many times the images from scratch needs for the points' accuracy."""
+    if not scratch:
+        return NOT_MEASURED
+    found = speed_up(points, scratch)
+    if found.ratio is None:
+        return "outside what was run"
+    if found.low is None or found.high is None or len({trial.seed for trial in points}) == 1:
+        return f"{found.ratio:.2f}×"
+    return f"{found.ratio:.2f}× ({found.low:.2f} – {found.high:.2f})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
 
 
 def _phases(results: Sequence[Mapping[str, Any]], start: Mapping[str, Any] | None) -> str:

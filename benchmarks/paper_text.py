@@ -61,30 +61,47 @@ def by_cell(pieces: Mapping[str, Any]) -> Results:
     return found
 
 
-def report(pieces: Mapping[str, Any], scale: Scale, stop_gradient: float) -> str:
-    """Return all tables in Markdown; what no piece measured is said to be so."""
+def report(
+    pieces: Mapping[str, Any], scale: Scale, stop_gradient: float, *, whole: bool = True
+) -> str:
+    """Return the tables in Markdown; what no piece measured is said to be so.
+
+    Args:
+        pieces: as `pieces.read_pieces` returns them.
+        scale: what was run.
+        stop_gradient: of Table I.
+        whole: whether tables of which nothing was measured are among them.
+    """
     results = by_cell(pieces)
     machines = {piece["machine"]["gpu"] or piece["machine"]["cpu"] for piece in pieces.values()}
     seeds = sorted({result["seed"] for group in results.values() for result in group})
+    tables = {
+        "scratch, ": [_scratch(results, scale)],
+        "staged, ": [_staged(results, scale), _figure2(results, scale)],
+        **{f"rate by {spread}": [_table2(results, scale, spread)] for spread in SPREADS},
+        "table 1, ": [_table1(results, scale, stop_gradient)],
+    }
     return "\n".join(
         [
             f"On: {', '.join(sorted(machines)) or NOT_MEASURED}. "
             f"Seeds: {', '.join(map(str, seeds)) or NOT_MEASURED}; of several, the median.\n",
-            _scratch(results, scale),
-            _staged(results, scale),
-            _figure2(results, scale),
-            *(_table2(results, scale, spread) for spread in SPREADS),
-            _table1(results, scale, stop_gradient),
+            *(
+                text
+                for part, texts in tables.items()
+                if whole or any(part in cell for cell in results)
+                for text in texts
+            ),
         ]
     )
 
 
 def recorded_figures(folder: Path, stop_gradient: float) -> str:
-    """Return the tables of all that was recorded; of nothing, those of the recipe's precision."""
+    """Return the tables of all that was recorded, and all of the recipe's own precision."""
     kinds = {"fp32": read_pieces("paper_tables", folder)}
     kinds["bf16"] = read_pieces("paper_tables_bf16", folder)
     return "\n".join(
-        f"### Computed in {precision}\n\n{report(pieces, FULL, stop_gradient)}"
+        f"### Computed in {precision}\n\n"
+        + report(pieces, FULL, stop_gradient, whole=precision == "fp32")
         for precision, pieces in kinds.items()
         if pieces or precision == "fp32"
     )

@@ -265,10 +265,14 @@ def test_a_network_whose_steps_cannot_be_recorded_is_trained_all_the_same(
 
 
 class _Hungry(nn.Module):
-    """Takes a gigabyte for each image while it passes them on."""
+    """Takes some memory for each image while it passes them on; by default a gigabyte."""
+
+    def __init__(self, num_bytes: int = 1 << 30) -> None:
+        super().__init__()
+        self._num_bytes = num_bytes
 
     def forward(self, images: Tensor) -> Tensor:
-        room = images.new_zeros((len(images), 1 << 28))
+        room = images.new_zeros((len(images), self._num_bytes // images.element_size()))
         return images + 0 * room[:, :1, None, None]
 
 
@@ -298,14 +302,9 @@ def test_a_batch_that_does_not_fit_is_trained_in_parts(gpu: torch.device) -> Non
 def test_a_step_that_fits_in_no_parts_says_what_to_do(gpu: torch.device) -> None:
     schedule = make_schedule()
     model = make_model(gpu)
-    model.trunk = nn.Sequential(_Hungry(), model.trunk)
+    total = torch.cuda.get_device_properties(gpu).total_memory
+    model.trunk = nn.Sequential(_Hungry(num_bytes=total), model.trunk)
     optimizer = make_optimizer(model, schedule)
-    free = torch.cuda.get_device_properties(gpu).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, (1 << 29) / free))
-    try:
-        batches, watcher = make_batches(schedule, gpu), _Pauses(0, model, optimizer)
-        with pytest.raises(OutOfMemoryError, match=r"lower --batch-size or --image-size"):
-            train(model, batches, schedule, optimizer, state=TrainState(), watcher=watcher)
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-        torch.cuda.empty_cache()
+    batches, watcher = make_batches(schedule, gpu), _Pauses(0, model, optimizer)
+    with pytest.raises(OutOfMemoryError, match=r"lower --batch-size or --image-size"):
+        train(model, batches, schedule, optimizer, state=TrainState(), watcher=watcher)
