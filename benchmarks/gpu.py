@@ -52,9 +52,9 @@ BATCH_SIZES = {
     "recorded": (128, 512, 1024, 2048),
     "eager": (128, 512, 1024, 2048),
     "recorded, TF32": (128, 512),
-    "compiled": (512, 128),
+    "compiled": (512, 128, 2048),
 }
-PROFILED_BATCH = 512
+PROFILED_BATCHES = (512, 128)
 PROFILED = ("recorded", "compiled")
 
 
@@ -80,7 +80,6 @@ def pieces_of(options: argparse.Namespace, chains: "Chains | None") -> Iterator[
     from gpu_rates import Rates, ceilings, process_start
 
     tiny = options.miniature
-    profiled = 8 if tiny else PROFILED_BATCH
     rates = Rates(miniature=tiny)
     if "tests" in options.parts:
         yield Piece("tests", 60, run_gpu_tests)
@@ -93,8 +92,9 @@ def pieces_of(options: argparse.Namespace, chains: "Chains | None") -> Iterator[
                 expected_s = 50 if how == "compiled" else 8
                 yield Piece(name, expected_s, lambda how=how, size=size: rates.rate(how, size))
         if "profile" in options.parts and how in PROFILED:
-            name = f"profile, {how}, batch {profiled}"
-            yield Piece(name, 10, lambda how=how: rates.profile(how, profiled))
+            for size in (8,) if tiny else PROFILED_BATCHES:
+                name = f"profile, {how}, batch {size}"
+                yield Piece(name, 10, lambda how=how, size=size: rates.profile(how, size))
     if "start" in options.parts:
         yield Piece("start", 60, process_start)
     for part in CHAINS:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from accrete.batches import TrainingBatches
 from accrete.checks import check_range
 from accrete.convergence import reason_to_stop
+from accrete.device import seed_draws
 from accrete.errors import TrainingDivergedError
 from accrete.optimizer import gradient_norm
 from accrete.peers import ALONE, Peers
@@ -126,7 +127,7 @@ def train(
         step = schedule.first_step + state.position
         lr = lr_at(schedule, step)
         # Dropout, where a model has it; drawn anew for each step, so that a resumed one agrees.
-        torch.manual_seed(derive_seed("dropout", batches.seed, step, peers.rank))
+        seed_draws(derive_seed("dropout", batches.seed, step, peers.rank), loss_sum.device)
         loss_sum += _fitting(step_once, next(coming), lr, watcher)
         state.num_parts = step_once.num_parts
         state.num_summed += 1
