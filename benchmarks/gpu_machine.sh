@@ -7,8 +7,8 @@ set -euo pipefail
 kept="${GPU_KIT_KEPT:-/tmp/accrete-gpu-kit}"
 root="$(cd "$(dirname "$0")/.." && pwd)"
 python="${PYTHON:-python3}"
-what="$1"
-shift
+what="${1:-nothing}"
+shift || true
 case "$what" in
   take)
     mkdir -p "$kept/data"
@@ -30,7 +30,10 @@ case "$what" in
     if compgen -G "$kept/data/*.parquet" >/dev/null; then
       export ACCRETE_TEST_CIFAR100="$kept/data"
     fi
-    [ ! -e "$kept/commit" ] || BENCHMARK_COMMIT="$(cat "$kept/commit")" && export BENCHMARK_COMMIT
+    if [ -e "$kept/commit" ]; then
+      BENCHMARK_COMMIT="$(cat "$kept/commit")"
+      export BENCHMARK_COMMIT
+    fi
     exec "$@"
     ;;
   *)
