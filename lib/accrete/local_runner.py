@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
+from accrete.backend_form import BackendForm
 from accrete.processes import die_with_parent
 
 
@@ -37,8 +39,29 @@ def run_pipeline(
 
         with open(containers_path) as file:  # noqa: PTH123
             runner = docker_runner(json.load(file))
+    _hand_over_as_a_backend_does()
     local.init(runner=runner, pipeline_root=root, raise_on_error=True)
     components.load_component_from_file(pipeline_path)(**arguments)
+
+
+def _hand_over_as_a_backend_does() -> None:
+    """Have the tasks get what they would on a cluster, so that what fails there fails here.
+
+    kfp.local has no setting for it. What it makes here goes into the task's command, nowhere else.
+    """
+    from kfp.local import executor_input_utils, executor_output_utils
+
+    as_kfp_makes_it, form = executor_input_utils.executor_input_to_dict, BackendForm()
+
+    def executor_input_to_dict(executor_input: Any, component_spec: Any) -> dict[str, Any]:
+        defaults = {
+            name: executor_output_utils.pb2_value_to_python(taken.default_value)
+            for name, taken in component_spec.input_definitions.parameters.items()
+            if taken.is_optional and taken.HasField("default_value")
+        }
+        return form.of(as_kfp_makes_it(executor_input, component_spec), defaults)
+
+    executor_input_utils.executor_input_to_dict = executor_input_to_dict
 
 
 def _end_group(_signum: int, _frame: FrameType | None) -> None:

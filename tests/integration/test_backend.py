@@ -14,10 +14,11 @@ from backend import SESSION, Backend, Done, artifact_store
 
 from accrete import keys
 from accrete.catalog import Catalog
+from accrete.config import RunConfig
 from accrete.extend_request import make_extension
 from accrete.requests import make_request
 from accrete.run_command import MakeRequest
-from accrete.runs import stages_of
+from accrete.runs import find_record, stages_of
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 from accrete.sweep_request import make_comparison, make_study
@@ -54,7 +55,12 @@ def run(backend: Backend, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -
         command: click.Command = pipeline.run
         with command.make_context("run", list(options)) as context:
             request = make(dict(context.params), False)
-        return backend.run(pipeline.build_pipeline, request)
+        done = backend.run(pipeline.build_pipeline, request)
+        if isinstance(request.config, RunConfig):
+            record = find_record(store, request.run_name)
+            assert record is not None
+            assert record.config == request.config  # however a number is written on the way
+        return done
 
     return run
 
