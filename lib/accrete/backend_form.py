@@ -22,26 +22,20 @@ class BackendForm:
         """Begin a run: no artifact has a number yet."""
         self._numbers: dict[str, int] = {}
 
-    def of(self, executor_input: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    def of(self, executor_input: Mapping[str, Any]) -> dict[str, Any]:
         """Return an `executor_input` of kfp.local's in the backend's form.
 
         - An input artifact has no schemaTitle. It is named by its number in MLMD, and its metadata
           say what it was called and how its store is reached.
-        - A parameter that the pipeline leaves out is not there: the function's own default counts.
         - Every number is a double, and a whole one is written without a point.
 
         Args:
             executor_input: as JSON.
-            defaults: of the parameters that the component can do without.
         """
         inputs = executor_input.get("inputs", {})
         made: dict[str, Any] = {}
         if "parameterValues" in inputs:
-            made["parameterValues"] = {
-                name: _as_go_writes(value)
-                for name, value in inputs["parameterValues"].items()
-                if not (name in defaults and defaults[name] == value)
-            }
+            made["parameterValues"] = _as_go_writes(inputs["parameterValues"])
         if "artifacts" in inputs:
             made["artifacts"] = {
                 name: {"artifacts": [self._artifact(each) for each in entry["artifacts"]]}

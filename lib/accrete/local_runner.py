@@ -49,18 +49,22 @@ def _hand_over_as_a_backend_does() -> None:
 
     kfp.local has no setting for it. What it makes here goes into the task's command, nowhere else.
     """
-    from kfp.local import executor_input_utils, executor_output_utils
+    from kfp.local import executor_input_utils
 
-    as_kfp_makes_it, form = executor_input_utils.executor_input_to_dict, BackendForm()
+    construct = executor_input_utils.construct_executor_input
+    to_dict = executor_input_utils.executor_input_to_dict
+    form = BackendForm()
+
+    def construct_executor_input(*, arguments: dict[str, Any], **more: Any) -> Any:
+        made = construct(arguments=arguments, **more)
+        for name in set(made.inputs.parameter_values) - set(arguments):
+            del made.inputs.parameter_values[name]  # the function has its default itself
+        return made
 
     def executor_input_to_dict(executor_input: Any, component_spec: Any) -> dict[str, Any]:
-        defaults = {
-            name: executor_output_utils.pb2_value_to_python(taken.default_value)
-            for name, taken in component_spec.input_definitions.parameters.items()
-            if taken.is_optional and taken.HasField("default_value")
-        }
-        return form.of(as_kfp_makes_it(executor_input, component_spec), defaults)
+        return form.of(to_dict(executor_input, component_spec))
 
+    executor_input_utils.construct_executor_input = construct_executor_input
     executor_input_utils.executor_input_to_dict = executor_input_to_dict
 
 

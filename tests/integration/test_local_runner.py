@@ -27,6 +27,7 @@ def look(  # noqa: PLR0917  KFP names its arguments
     share: float,
     config: dict,
     cell: str = "none",
+    memory: str = "",
 ):
     import json
     from pathlib import Path
@@ -47,7 +48,8 @@ def grow_if_there(parent: Optional[Input[Model]] = None):  # noqa: UP045  KFP re
 @dsl.pipeline(name="looks")
 def looks(stages: list = [1, 2]):  # noqa: B006  KFP takes the default from here
     parent = train().outputs["model"]
-    look(parent=parent, stages=stages, share=2.0, config={"epochs": 6.0, "rates": [0.1, 1e300]})
+    config = {"epochs": 6.0, "rates": [0.1, 1e300]}
+    look(parent=parent, stages=stages, share=2.0, config=config, memory="")
 
 
 @dsl.pipeline(name="grows")
@@ -91,7 +93,8 @@ def test_a_task_is_told_of_its_inputs_what_a_backend_tells_it(tmp_path: Path) ->
     handed = done.stdout.split("Got executor_input:")[2]
     inputs = handed[: handed.index('"outputs"')]
     assert "schemaTitle" not in inputs
-    assert '"cell"' not in inputs
+    assert '"cell"' not in inputs  # left out
+    assert '"memory": ""' in inputs  # given, if only what it is anyway
 
 
 def test_an_optional_artifact_fails_here_as_it_does_on_a_backend(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ LOCAL: dict[str, Any] = {
             "run_name": "digits",
             "wait_s": 3600,
             "config": {"share": 0.28, "epochs": 6.0, "flags": [True, None], "far": 1e21},
-            "cell": "",
-            "data_memory": "4G",
+            "data_memory": "",
         },
         "artifacts": {
             "parent": {
@@ -44,11 +43,10 @@ LOCAL: dict[str, Any] = {
         "outputFile": "/runs/train-stage-2/executor_output.json",
     },
 }
-DEFAULTS = {"cell": "", "data_memory": ""}
 
 
 def handed(form: BackendForm) -> dict[str, Any]:
-    return form.of(json.loads(json.dumps(LOCAL)), DEFAULTS)
+    return form.of(json.loads(json.dumps(LOCAL)))
 
 
 def test_an_input_artifact_has_a_number_for_a_name_and_no_type() -> None:
@@ -80,16 +78,10 @@ def test_whole_numbers_have_no_point_as_go_writes_them() -> None:
     )
 
 
-def test_a_parameter_that_has_its_default_is_left_out() -> None:
-    values = handed(BackendForm())["inputs"]["parameterValues"]
-    assert "cell" not in values
-    assert values["data_memory"] == "4G"
-
-
 def test_outputs_keep_their_types_and_places() -> None:
     assert handed(BackendForm())["outputs"] == LOCAL["outputs"]
 
 
 def test_a_task_without_inputs_is_handed_none() -> None:
     outputs = {"outputFile": "/runs/prepare/executor_output.json"}
-    assert BackendForm().of({"outputs": outputs}, {}) == {"inputs": {}, "outputs": outputs}
+    assert BackendForm().of({"outputs": outputs}) == {"inputs": {}, "outputs": outputs}
