@@ -4,6 +4,8 @@ from typing import Any
 
 from accrete_components.prepare.component import prepare
 from accrete_components.report.component import report
+from accrete_components.train_first_on_nodes.component import train_on_nodes as first_on_nodes
+from accrete_components.train_first_stage.component import train_stage as first_stage
 from accrete_components.train_on_nodes.component import train_on_nodes
 from accrete_components.train_stage.component import train_stage
 from accrete_pipelines.placing import (
@@ -65,12 +67,14 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
                 **parent,
             }
             if placement.nodes_of(step) > 1:
-                task = train_on_nodes(
+                train = train_on_nodes if parent else first_on_nodes
+                task = train(
                     job=train_job_spec(placement, step), wait_s=placement.node_wait_s, **arguments
                 )
                 place_waiting(task, placement, step)
             else:
-                task = train_stage(dataset=prepared.outputs["dataset"], **arguments)
+                train = train_stage if parent else first_stage
+                task = train(dataset=prepared.outputs["dataset"], **arguments)
                 place_training(task, placement, step)
             task.set_display_name(_title(plan, step))
             parent = {"parent": task.outputs["model"]}

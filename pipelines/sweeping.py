@@ -4,6 +4,7 @@ from typing import Any
 
 from accrete_components.prepare.component import prepare
 from accrete_components.sweep_report.component import sweep_report
+from accrete_components.train_first_stage.component import train_stage as first_stage
 from accrete_components.train_stage.component import train_stage
 from accrete_pipelines.placing import pipeline_config, place_task, place_training
 from kfp import dsl
@@ -50,7 +51,8 @@ def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) ->
         tasks: list[dsl.PipelineTask] = []
         for each in planned:
             parent = {} if each.parent is None else {"parent": tasks[each.parent].outputs["model"]}
-            task = train_stage(
+            train = train_stage if parent else first_stage
+            task = train(
                 stages=list(each.stages),
                 cell=each.cell,
                 dataset=prepared.outputs["dataset"],

@@ -1,6 +1,4 @@
-"""Train on nodes: have a TrainJob train a stage that is too large for one node."""
-
-from typing import Optional
+"""Train on nodes: have a TrainJob train a further stage that is too large for one node."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Metrics, Model, Output
@@ -16,10 +14,10 @@ def train_on_nodes(
     job: dict,
     wait_s: int,
     plan: Input[Artifact],
+    parent: Input[Model],
     model: Output[Model],
     metrics: Output[Metrics],
     data_memory: str = "",
-    parent: Optional[Input[Model]] = None,  # noqa: UP045  KFP reads this form only
 ):
     """Have several nodes train one stage (or a few consecutive ones, one after another).
 
@@ -30,12 +28,13 @@ def train_on_nodes(
         job: Spec of the TrainJob; a Secret is named in it, and none of its values is.
         wait_s: Seconds that it may wait until all its nodes are there.
         plan: The run's record.
+        parent: Manifest of the stage before.
         model: Manifest of the last of these stages.
         metrics: Its headline figures.
         data_memory: Memory for images, such as 4G; empty: two fifths of a node's.
-        parent: Manifest of the stage before; none for the first.
     """
     from accrete.train_job_step import train_job_step
+    from accrete.train_steps import headline
 
     facts = train_job_step(
         stages=stages,
@@ -44,11 +43,9 @@ def train_on_nodes(
         job=job,
         wait_s=wait_s,
         plan_path=plan.path,
-        parent_path=parent.path if parent else None,
+        parent_path=parent.path,
         model_path=model.path,
         data_memory=data_memory,
     )
     model.metadata.update(facts)
-    for name in ("num_classes", "top1", "top1_old", "top1_new", "images_seen", "train_s"):
-        if name in facts:
-            metrics.log_metric(name, facts[name])
+    metrics.metadata.update(headline(facts))

@@ -1,6 +1,4 @@
-"""Train stage: pull the parent and the shards, grow the head, train, evaluate, push."""
-
-from typing import Optional
+"""Train a further stage: pull parent and shards, grow the head, train, evaluate, push."""
 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
@@ -15,13 +13,13 @@ def train_stage(
     store_uri: str,
     dataset: Input[Dataset],
     plan: Input[Artifact],
+    parent: Input[Model],
     model: Output[Model],
     metrics: Output[Metrics],
     data_memory: str = "",
     cell: str = "",
-    parent: Optional[Input[Model]] = None,  # noqa: UP045  KFP reads this form only
 ):
-    """Train one stage (or a few small consecutive ones) and publish its checkpoint.
+    """Grow a model by one stage (or a few small consecutive ones) and publish its checkpoint.
 
     Args:
         stages: Indices of the stages, from 1.
@@ -29,13 +27,14 @@ def train_stage(
         store_uri: s3://bucket[/prefix] of shards, checkpoints and manifests.
         dataset: The dataset manifest.
         plan: The run's record.
+        parent: Manifest of the stage before.
         model: Manifest of the last of these stages.
         metrics: Its headline figures.
         data_memory: Memory for images, such as 4G; empty: two fifths of the step's.
         cell: Cell of a sweep whose stages they are; empty: a run's.
-        parent: Manifest of the stage before; none for the first.
     """
     from accrete.steps import train_step
+    from accrete.train_steps import headline
 
     facts = train_step(
         stages=stages,
@@ -43,12 +42,10 @@ def train_stage(
         store_uri=store_uri,
         dataset_path=dataset.path,
         plan_path=plan.path,
-        parent_path=parent.path if parent else None,
+        parent_path=parent.path,
         model_path=model.path,
         data_memory=data_memory,
         cell=cell,
     )
     model.metadata.update(facts)
-    for name in ("num_classes", "top1", "top1_old", "top1_new", "images_seen", "train_s"):
-        if name in facts:
-            metrics.log_metric(name, facts[name])
+    metrics.metadata.update(headline(facts))

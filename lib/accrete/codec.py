@@ -35,7 +35,7 @@ def from_json(cls: type[T], data: Any, place: str) -> T:
 
     Args:
         cls: a dataclass of dataclasses, tuples, lists, scalars or optional ones of these.
-        data: decoded JSON; a whole float stands for an int, since KFP sends every number as one.
+        data: decoded JSON; a whole float stands for an int, since KFP holds every number as one.
         place: where the data came from, for errors.
 
     Raises:

@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
+from accrete.backend_form import BackendForm
 from accrete.processes import die_with_parent
 
 
@@ -37,8 +39,33 @@ def run_pipeline(
 
         with open(containers_path) as file:  # noqa: PTH123
             runner = docker_runner(json.load(file))
+    _hand_over_as_a_backend_does()
     local.init(runner=runner, pipeline_root=root, raise_on_error=True)
     components.load_component_from_file(pipeline_path)(**arguments)
+
+
+def _hand_over_as_a_backend_does() -> None:
+    """Have the tasks get what they would on a cluster, so that what fails there fails here.
+
+    kfp.local has no setting for it. What it makes here goes into the task's command, nowhere else.
+    """
+    from kfp.local import executor_input_utils
+
+    construct = executor_input_utils.construct_executor_input
+    to_dict = executor_input_utils.executor_input_to_dict
+    form = BackendForm()
+
+    def construct_executor_input(*, arguments: dict[str, Any], **more: Any) -> Any:
+        made = construct(arguments=arguments, **more)
+        for name in set(made.inputs.parameter_values) - set(arguments):
+            del made.inputs.parameter_values[name]  # the function has its default itself
+        return made
+
+    def executor_input_to_dict(executor_input: Any, component_spec: Any) -> dict[str, Any]:
+        return form.of(to_dict(executor_input, component_spec))
+
+    executor_input_utils.construct_executor_input = construct_executor_input
+    executor_input_utils.executor_input_to_dict = executor_input_to_dict
 
 
 def _end_group(_signum: int, _frame: FrameType | None) -> None:

@@ -114,7 +114,10 @@ placement_options = _group(
         "$ACCRETE_PUSHGATEWAY alone.",
     ),
     optgroup.option(
-        "--retries", type=int, help="Tries after a failure of a step. [default: 2; locally 0]"
+        "--retries",
+        type=int,
+        help="Tries after a failure of a step; a stock Kubeflow tries lost pods only, and those "
+        "always. [default: 2; locally 0]",
     ),
     optgroup.option(
         "--step-timeout",

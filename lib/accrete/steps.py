@@ -146,7 +146,7 @@ def train_step(
     """Train consecutive stages, mostly one; reuse those that exist.
 
     Args:
-        stages: indices, from 1; KFP sends whole floats.
+        stages: indices, from 1; whole floats do, since KFP holds every number as one.
         run_name: the run.
         store_uri: `s3://bucket[/prefix]`.
         dataset_path: the dataset manifest.

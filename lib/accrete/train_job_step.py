@@ -32,7 +32,7 @@ def train_job_step(
     """Have several nodes train consecutive stages, mostly one; reuse those that exist.
 
     Args:
-        stages: indices, from 1; KFP sends whole floats.
+        stages: indices, from 1; whole floats do, since KFP holds every number as one.
         run_name: the run.
         store_uri: `s3://bucket[/prefix]`.
         job: the TrainJob's spec, from `train_job.train_job_spec`.

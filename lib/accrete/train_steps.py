@@ -1,6 +1,6 @@
 """The training step: consecutive stages of a run, by one process or by one a GPU."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,6 +197,12 @@ def model_facts(manifest: StageManifest, catalog: Catalog) -> dict[str, Any]:
         **{name: value for name, value in result.items() if value is not None},
         "train_s": manifest.times.train_s,
     }
+
+
+def headline(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return which of a model artifact's facts the metrics artifact beside it shows."""
+    names = ("num_classes", "top1", "top1_old", "top1_new", "images_seen", "train_s")
+    return {name: facts[name] for name in names if name in facts}
 
 
 def _read_record(arguments: TrainArguments) -> RunRecord:

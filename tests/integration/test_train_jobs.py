@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from accrete_components.train_first_on_nodes.component import train_on_nodes as first_on_nodes
 from accrete_components.train_on_nodes.component import train_on_nodes
 from digits import SOURCE, digits_run
 from kfp.dsl import Artifact, Metrics, Model
@@ -345,16 +346,17 @@ def artifact(kind: type[Artifact], path: Path) -> Any:
 def run_step(
     catalog: Catalog, folder: Path, stages: list[float], parent: Any = None, **more: Any
 ) -> tuple[Any, Any]:
-    """Call the component's function as KFP does; numbers of a struct come as floats."""
+    """Call the component's function as kfp.local does; numbers of a struct come as floats."""
     spec = train_job_spec(PLACEMENT, range(1, 2))
     spec["trainer"]["numNodes"] = float(spec["trainer"]["numNodes"])
     spec["activeDeadlineSeconds"] = float(spec["activeDeadlineSeconds"])
     model = artifact(Model, folder / f"model-{int(stages[-1])}")
     metrics = artifact(Metrics, folder / "metrics")
-    train_on_nodes.python_func(
+    component = train_on_nodes if parent else first_on_nodes
+    component.python_func(
         stages=stages, run_name=RUN, store_uri=str(catalog.store.address), job=spec, wait_s=60,
-        plan=artifact(Artifact, folder / "plan"), model=model, metrics=metrics, parent=parent,
-        **more,
+        plan=artifact(Artifact, folder / "plan"), model=model, metrics=metrics, **more,
+        **({"parent": parent} if parent else {}),
     )  # fmt: skip
     return model, metrics
 

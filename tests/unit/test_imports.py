@@ -50,6 +50,7 @@ PURE = (
         "pickles",
         "class_names",
         "step_document",
+        "backend_form",
     ),
 )
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp", "kubernetes")

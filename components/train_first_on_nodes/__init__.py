@@ -1,0 +1,1 @@
+"""The component of a first stage on nodes."""

@@ -1,0 +1,52 @@
+"""Train a first stage on nodes: `train_on_nodes` without a stage before.
+
+The function has that component's name: whichever of the two it is, the task is `train-on-nodes-…`.
+"""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Input, Metrics, Model, Output
+
+from accrete.placement import DEFAULT_IMAGE
+
+
+@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+def train_on_nodes(
+    stages: list,
+    run_name: str,
+    store_uri: str,
+    job: dict,
+    wait_s: int,
+    plan: Input[Artifact],
+    model: Output[Model],
+    metrics: Output[Metrics],
+    data_memory: str = "",
+):
+    """Have several nodes train a run's first stage (or a few consecutive ones, one after another).
+
+    Args:
+        stages: Indices of the stages, beginning with 1.
+        run_name: Name of the run in the object store.
+        store_uri: s3://bucket[/prefix] of shards, checkpoints and manifests.
+        job: Spec of the TrainJob; a Secret is named in it, and none of its values is.
+        wait_s: Seconds that it may wait until all its nodes are there.
+        plan: The run's record.
+        model: Manifest of the last of these stages.
+        metrics: Its headline figures.
+        data_memory: Memory for images, such as 4G; empty: two fifths of a node's.
+    """
+    from accrete.train_job_step import train_job_step
+    from accrete.train_steps import headline
+
+    facts = train_job_step(
+        stages=stages,
+        run_name=run_name,
+        store_uri=store_uri,
+        job=job,
+        wait_s=wait_s,
+        plan_path=plan.path,
+        parent_path=None,
+        model_path=model.path,
+        data_memory=data_memory,
+    )
+    model.metadata.update(facts)
+    metrics.metadata.update(headline(facts))

@@ -1,0 +1,52 @@
+"""Train a first stage: there is no stage before it, which `train_stage` cannot do without.
+
+The function has that component's name: whichever of the two it is, the task is `train-stage-…`.
+"""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
+
+from accrete.placement import DEFAULT_IMAGE
+
+
+@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+def train_stage(
+    stages: list,
+    run_name: str,
+    store_uri: str,
+    dataset: Input[Dataset],
+    plan: Input[Artifact],
+    model: Output[Model],
+    metrics: Output[Metrics],
+    data_memory: str = "",
+    cell: str = "",
+):
+    """Train a run's first stage (or a few small consecutive ones) and publish its checkpoint.
+
+    Args:
+        stages: Indices of the stages, beginning with 1.
+        run_name: Name of the run in the object store.
+        store_uri: s3://bucket[/prefix] of shards, checkpoints and manifests.
+        dataset: The dataset manifest.
+        plan: The run's record.
+        model: Manifest of the last of these stages.
+        metrics: Its headline figures.
+        data_memory: Memory for images, such as 4G; empty: two fifths of the step's.
+        cell: Cell of a sweep whose stages they are; empty: a run's.
+    """
+    from accrete.steps import train_step
+    from accrete.train_steps import headline
+
+    facts = train_step(
+        stages=stages,
+        run_name=run_name,
+        store_uri=store_uri,
+        dataset_path=dataset.path,
+        plan_path=plan.path,
+        parent_path=None,
+        model_path=model.path,
+        data_memory=data_memory,
+        cell=cell,
+    )
+    model.metadata.update(facts)
+    metrics.metadata.update(headline(facts))

@@ -1,0 +1,261 @@
+"""A compiled pipeline's tasks, run as a Kubeflow backend runs them, without one.
+
+Stands for the backend's driver (makes the `executor_input`) and launcher (puts the inputs' files
+where the executor looks for them, runs the task's command, takes the outputs away). The form is
+that of Kubeflow Pipelines 2.17.0: what differs from kfp.local is said where it is made. The command
+between them is the compiled pipeline's own: kfp's executor and our component.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import yaml
+
+from accrete.pipeline_file import PipelineRequest, compile_to
+
+Document = dict[str, Any]
+
+SESSION = json.dumps(
+    {
+        "Provider": "minio",
+        "Params": {
+            "accessKeyKey": "accesskey",
+            "disableSSL": "true",
+            "endpoint": "seaweedfs.kubeflow:9000",
+            "fromEnv": "false",
+            "maxRetries": "5",
+            "region": "minio",
+            "secretKeyKey": "secretkey",
+            "secretName": "mlpipeline-minio-artifact",
+        },
+    },
+    separators=(",", ":"),
+)
+"""How the launcher reaches the artifact store: the driver adds it to each input's metadata."""
+
+
+class TaskFailedError(Exception):
+    """A task's command ended with another code than 0; the message is what it said last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactStore:
+    """KFP's store of artifacts, and where a pod sees it."""
+
+    uri: str
+    """Of its artifacts: `minio://…`, or a folder."""
+    path: Path
+    """Where kfp's executor looks for `uri`."""
+    objects: dict[str, bytes] = field(default_factory=dict)
+    """By URI."""
+
+    def local(self, uri: str) -> Path:
+        """Return where the executor looks for an artifact."""
+        return self.path / uri.removeprefix(self.uri).lstrip("/")
+
+
+@contextmanager
+def artifact_store(folder: Path) -> Iterator[ArtifactStore]:
+    """Give an empty store of artifacts.
+
+    kfp's executor looks for `minio://…` below /minio, where the backend mounts an empty volume. Who
+    may not write there gets the same form with plain paths for URIs.
+    """
+    bucket = f"mlpipeline-{uuid4().hex}"
+    path = Path("/minio") / bucket
+    try:
+        path.mkdir(parents=True)
+    except OSError:
+        path = folder / "minio"
+        path.mkdir()
+        yield ArtifactStore(uri=str(path), path=path)
+        return
+    try:
+        yield ArtifactStore(uri=f"minio://{bucket}", path=path)
+    finally:
+        shutil.rmtree(path)  # /minio itself stays: a test beside this one may be at it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What became of a task."""
+
+    executor_input: Document
+    """What it was handed."""
+    metadata: dict[str, Document]
+    """Of its output artifacts."""
+
+
+class Backend:
+    """Runs compiled pipelines; MLMD's ids go on from one to the next."""
+
+    def __init__(self, store: ArtifactStore, env: dict[str, str], folder: Path) -> None:
+        """Run nothing yet.
+
+        Args:
+            store: of KFP's artifacts.
+            env: the pods' variables.
+            folder: for the compiled pipelines and the pods' temporary files.
+        """
+        self._store, self._env, self._folder = store, env, folder
+        self._last_id = 0
+
+    def run(self, build: Any, request: PipelineRequest) -> dict[str, Done]:
+        """Compile a pipeline and run its tasks, each after those that it waits for.
+
+        Raises:
+            TaskFailedError: a task failed.
+        """
+        compiled = self._folder / f"{request.run_name}.yaml"
+        compile_to(build(request), compiled)
+        spec = next(yaml.safe_load_all(compiled.read_text()))
+        arguments = {"run_name": request.run_name, "store_uri": request.store_uri}
+        run = f"{self._store.uri}/v2/artifacts/{spec['pipelineInfo']['name']}/{uuid4()}"
+        tasks, done = spec["root"]["dag"]["tasks"], {}
+        made: dict[tuple[str, str], Document] = {}
+        while waiting := [name for name in tasks if name not in done]:
+            name = next(
+                name for name in waiting if set(tasks[name].get("dependentTasks", ())) <= set(done)
+            )
+            done[name] = self._run_task(spec, name, arguments, made, f"{run}/{name}/{uuid4()}")
+        return done
+
+    def _run_task(
+        self,
+        spec: Document,
+        name: str,
+        arguments: Document,
+        made: dict[tuple[str, str], Document],
+        uri: str,
+    ) -> Done:
+        task = spec["root"]["dag"]["tasks"][name]
+        component = spec["components"][task["componentRef"]["name"]]
+        executor_input = {
+            "inputs": _inputs(spec, task, arguments, made),
+            "outputs": _outputs(component, uri, str(self._store.local(uri))),
+        }
+        self._put_files(executor_input)
+        container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+        self._execute(container, executor_input)
+        metadata = self._take_files(executor_input)
+        for output, kept in metadata.items():
+            self._last_id += 1
+            (artifact,) = executor_input["outputs"]["artifacts"][output]["artifacts"]
+            made[name, output] = {
+                # Not what the task called it, but its number in MLMD.
+                "name": str(self._last_id),
+                # Never a schemaTitle: the executor makes the artifact from the annotation.
+                "type": {"instanceSchema": ""},
+                "uri": artifact["uri"],
+                "metadata": kept | {"display_name": output, "store_session_info": SESSION},
+            }
+        return Done(executor_input=executor_input, metadata=metadata)
+
+    def _put_files(self, executor_input: Document) -> None:
+        """Do what the launcher does before: inputs' files, outputs' folders, and nothing else."""
+        for entry in executor_input["inputs"].get("artifacts", {}).values():
+            for artifact in entry["artifacts"]:
+                if artifact["uri"] in self._store.objects:
+                    path = self._store.local(artifact["uri"])
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(self._store.objects[artifact["uri"]])
+        for entry in executor_input["outputs"]["artifacts"].values():
+            for artifact in entry["artifacts"]:
+                self._store.local(artifact["uri"]).parent.mkdir(parents=True, exist_ok=True)
+
+    def _execute(self, container: Document, executor_input: Document) -> None:
+        """Run a task's command as the compiled pipeline has it."""
+        command = [
+            json.dumps(executor_input) if part == "{{$}}" else part
+            for part in [*container["command"], *container["args"]]
+        ]
+        variables = {each["name"]: each["value"] for each in container.get("env", [])}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            command, env=self._env | variables | {"PATH": path, "TMPDIR": str(self._folder)},
+            cwd=self._folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=300, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise TaskFailedError(done.stdout[-3000:])
+
+    def _take_files(self, executor_input: Document) -> dict[str, Document]:
+        """Do what the launcher does after: outputs to the store; the pod's volume is gone."""
+        outputs = executor_input["outputs"]
+        written = json.loads(Path(outputs["outputFile"]).read_text(), parse_constant=_refuse)
+        metadata = {}
+        for name, entry in written["artifacts"].items():
+            (artifact,) = entry["artifacts"]
+            path = self._store.local(artifact["uri"])
+            if path.is_file():
+                self._store.objects[artifact["uri"]] = path.read_bytes()
+            metadata[name] = {key: _kept(value) for key, value in artifact["metadata"].items()}
+        shutil.rmtree(self._store.path)
+        self._store.path.mkdir()
+        return metadata
+
+
+def _inputs(
+    spec: Document, task: Document, arguments: Document, made: dict[tuple[str, str], Document]
+) -> Document:
+    """Return what the driver hands over: nothing for a parameter that the pipeline leaves out."""
+    defaults = spec["root"]["inputDefinitions"]["parameters"]
+    parameters, artifacts = {}, {}
+    for name, source in task["inputs"].get("parameters", {}).items():
+        if "runtimeValue" in source:
+            value = source["runtimeValue"]["constant"]
+        else:
+            of_the_run = source["componentInputParameter"]
+            value = arguments.get(of_the_run, defaults[of_the_run].get("defaultValue"))
+        parameters[name] = _whole(value)
+    for name, source in task["inputs"].get("artifacts", {}).items():
+        producer = source["taskOutputArtifact"]
+        artifact = made[producer["producerTask"], producer["outputArtifactKey"]]
+        artifacts[name] = {"artifacts": [artifact]}
+    return {"parameterValues": parameters} | ({"artifacts": artifacts} if artifacts else {})
+
+
+def _outputs(component: Document, uri: str, folder: str) -> Document:
+    """Return where a task's outputs go; those do have a schemaTitle."""
+    types = {
+        name: entry["artifactType"]
+        for name, entry in component["outputDefinitions"]["artifacts"].items()
+    }
+    types["executor-logs"] = {"schemaTitle": "system.Artifact"}  # the launcher's own
+    return {
+        "artifacts": {
+            name: {"artifacts": [{"name": name, "type": kind, "uri": f"{uri}/{name}"}]}
+            for name, kind in types.items()
+        },
+        "outputFile": f"{folder}/output_metadata.json",
+    }
+
+
+def _whole(value: Any) -> Any:
+    """Return a value as Go writes it: every number is a double, and a whole one has no point."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return int(value)
+    return value
+
+
+def _kept(value: Any) -> Any:
+    """Return a value of metadata as MLMD gives it back; it keeps no null."""
+    assert isinstance(value, str | int | float), value
+    return _whole(value)
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON: the launcher cannot read it")
