@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ def artifact_store(folder: Path) -> Iterator[ArtifactStore]:
     """
     bucket = f"mlpipeline-{uuid4().hex}"
     path = Path("/minio") / bucket
+    is_ours = not path.parent.exists()
     try:
         path.mkdir(parents=True)
     except OSError:
@@ -82,7 +83,10 @@ def artifact_store(folder: Path) -> Iterator[ArtifactStore]:
     try:
         yield ArtifactStore(uri=f"minio://{bucket}", path=path)
     finally:
-        shutil.rmtree(path)  # /minio itself stays: a test beside this one may be at it
+        shutil.rmtree(path)
+        if is_ours:
+            with suppress(OSError):  # a test beside this one is at it
+                path.parent.rmdir()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +204,7 @@ class Backend:
                 self._store.objects[artifact["uri"]] = path.read_bytes()
             metadata[name] = {key: _kept(value) for key, value in artifact["metadata"].items()}
         shutil.rmtree(self._store.path)
-        self._store.path.mkdir()
+        self._store.path.mkdir(parents=True)
         return metadata
 
 
