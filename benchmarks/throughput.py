@@ -109,7 +109,7 @@ def make_loops(setting: "Setting") -> tuple[list["Loop"], dict[str, str]]:
     elif shutil.which("cc") is None:
         left_out["ours, compiled"] = "there is no C compiler, which Triton needs"
     else:
-        loops.append(Ours("ours, compiled", setting, precision="bf16", compiled=True))
+        loops.append(Ours("ours, compiled", setting, precision="bf16", compiled="inductor"))
     return loops, left_out
 
 

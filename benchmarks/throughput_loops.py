@@ -132,7 +132,7 @@ class Ours:
         setting: Setting,
         *,
         precision: str,
-        compiled: bool = False,
+        compiled: str | None = None,
         recorded: bool = True,
     ) -> None:
         """Set a stage up as `accrete.stage` does.
@@ -141,13 +141,13 @@ class Ours:
             name: in the table.
             setting: what it trains, on what.
             precision: `bf16` or `fp32`.
-            compiled: whether the trunk is compiled.
+            compiled: torch.compile's backend for the trunk; None: it is not compiled.
             recorded: whether a GPU's steps are recorded.
         """
         self.name, self.num_workers = name, None
         self.model = setting.new_model().to(memory_format=torch.channels_last)
-        if compiled:
-            compile_trunk(self.model)
+        if compiled is not None:
+            compile_trunk(self.model, compiled)
         self._recorded = recorded
         self._schedule = _whole_stage(setting, precision)
         self._optimizer = make_optimizer(self.model, self._schedule)

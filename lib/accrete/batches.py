@@ -15,8 +15,8 @@ from accrete.image_source import ImageSource
 from accrete.order import SampleOrder
 
 _GROUP_BYTES = 32 << 20
-"""Of the float32 images that a GPU makes at once: a few dozen small kernels each time, which cost
-their launches and little else. A CPU is quicker with what its cache holds."""
+"""Of the float32 images that a GPU makes at once, by many small kernels, which cost their launches
+and little else. A CPU is quicker with what its cache holds."""
 
 
 class TrainingBatches:

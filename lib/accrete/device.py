@@ -29,7 +29,7 @@ def set_arithmetic(*, deterministic: bool) -> None:
 def seed_draws(seed: int, device: torch.device) -> None:
     """Seed what a network draws from in its steps, dropout's masks say, as torch.manual_seed does.
 
-    That one looks for devices of every kind, a quarter of a millisecond each time.
+    That one looks for devices of every kind, each time anew.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
