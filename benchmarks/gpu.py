@@ -15,6 +15,7 @@ on. In this order:
 | start | seconds until a process has the stage code, and until it has the GPU as well |
 | search | changes of the recipe `fast`, from scratch, on a seed that is reported nowhere |
 | accuracy | staged (α = 1 from 10) and from scratch, two budgets, with what the search found |
+| arrival | a search for a better recipe of the stage that extends a finished model |
 | extension | a finished model of 80 classes is taught the other 20, at some budgets |
 | life | 50 classes, then ten at a time: extended at each arrival, and trained anew at each |
 | paper | the paper's headline as `paper_tables.py` has it, in bf16, into its results file |
@@ -46,7 +47,7 @@ if TYPE_CHECKING:  # torch is imported once the CPUs are shared
     from gpu_chains import Chains
 
 ROOT = Path(__file__).parent.parent
-CHAINS = ("search", "accuracy", "extension", "life")
+CHAINS = ("search", "accuracy", "arrival", "extension", "life")
 PARTS = ("tests", "ceilings", "rates", "profile", "start", *CHAINS, "paper", "seeds")
 BATCH_SIZES = {
     "recorded": (128, 512, 1024, 2048),

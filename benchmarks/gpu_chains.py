@@ -37,12 +37,20 @@ BUDGETS = (16.0, 24.0, 12.0, 36.0)
 
 NUM_OLD = 80
 """Classes of the model that is extended to all of them."""
-EXTENSIONS = (2.0, 4.0, 1.0)
+EXTENSIONS = (2.0, 4.0, 1.0, 8.0, 12.0)
 """Epochs of its extension, over all classes."""
+
+ARRIVAL_ROUNDS: tuple[tuple[dict[str, Any], ...], ...] = (
+    ({}, {"lr": 0.1}, {"lr": 0.025}),
+    ({"warmup_fraction": 0.0, "decay_fraction": 1.0}, {"warmup_fraction": 0.3}),
+    ({"weight_decay": 2e-3},),
+)
+"""As `ROUNDS`, of the stages that extend a model alone."""
+ARRIVAL_SEED, ARRIVAL_SEARCH_EPOCHS = 100, 4.0
 
 LIFE = (50, 10, 10, 10, 10, 10)
 """Classes that arrive one after the other."""
-ARRIVAL_EPOCHS = 3.0
+ARRIVAL_EPOCHS = (3.0, 6.0)
 """Of each extension, over all classes so far."""
 
 ASSUMED_IMAGES_PER_S = 50_000.0
@@ -72,17 +80,20 @@ class Chains:
                 for change in changes:
                     yield self._plan_piece("search", "scratch", self._epochs, seed, best | change)
 
-    def chosen(self) -> dict[str, Any]:
-        """Return the change that the search found to be the best so far; none before it."""
+    def chosen(self, title: str = "search") -> dict[str, Any]:
+        """Return the change that a search found to be the best so far; none before it."""
         groups: dict[str, list[Mapping[str, Any]]] = {}
         for name, piece in self._read().items():
-            if name.startswith("search, "):
+            if name.startswith(f"{title}, "):
                 found = piece["result"]
-                groups.setdefault(shown_change(found["change"]), []).append(found)
+                key = "at_arrival" if title == "arrival" else "change"
+                groups.setdefault(shown_change(found[key]), []).append(
+                    found | {"found": found[key]}
+                )
         if not groups:
             return {}
         best = max(groups.values(), key=lambda group: statistics.mean(r["top1"] for r in group))
-        return dict(best[0]["change"])
+        return dict(best[0]["found"])
 
     def accuracy(self) -> Iterator[Piece]:
         """Yield both plans at the first budgets, with the first seed."""
@@ -99,20 +110,42 @@ class Chains:
                 for kind in ("staged", "scratch"):
                     yield self._plan_piece(kind, kind, epochs, seed, self.chosen())
 
+    def arrival(self) -> Iterator[Piece]:
+        """Yield the changes of the stage that extends a finished model, round after round."""
+        rounds = ARRIVAL_ROUNDS[:1] if self._miniature else ARRIVAL_ROUNDS
+        epochs = 1.0 if self._miniature else ARRIVAL_SEARCH_EPOCHS
+        for changes in rounds:
+            best = self.chosen("arrival")
+            for change in changes:
+                yield self._arrivals_piece(
+                    "arrival", self._extended, epochs, ARRIVAL_SEED, best | change
+                )
+
     def extension(self) -> Iterator[Piece]:
         """Yield the extension of a finished model by the last classes, at each budget."""
-        num_old = 6 if self._miniature else NUM_OLD
         for epochs in (1.0,) if self._miniature else EXTENSIONS:
-            sizes = (num_old, self.bench.num_classes - num_old)
-            yield self._arrivals_piece("extended", sizes, epochs, seed=0)
+            for at_arrival in self._ways():
+                yield self._arrivals_piece("extended", self._extended, epochs, 0, at_arrival)
 
     def life(self) -> Iterator[Piece]:
         """Yield a model that is extended at each arrival, and one from scratch at each."""
         sizes = (4, 3, 3) if self._miniature else LIFE
-        yield self._arrivals_piece("life", sizes, ARRIVAL_EPOCHS, seed=0)
+        for epochs in ARRIVAL_EPOCHS[:1] if self._miniature else ARRIVAL_EPOCHS:
+            for at_arrival in self._ways():
+                yield self._arrivals_piece("life", sizes, epochs, 0, at_arrival)
         for arrival in range(1, len(sizes) + 1):
             num_classes = sum(sizes[:arrival])
-            yield self._arrivals_piece("anew", (num_classes,), self._epochs, seed=0)
+            yield self._arrivals_piece("anew", (num_classes,), self._epochs, 0, {})
+
+    def _ways(self) -> tuple[dict[str, Any], ...]:
+        """Return the changes at arrival that are reported: none, and what the search found."""
+        found = self.chosen("arrival")
+        return ({}, found) if found else ({},)
+
+    @property
+    def _extended(self) -> tuple[int, int]:
+        num_old = 6 if self._miniature else NUM_OLD
+        return (num_old, self.bench.num_classes - num_old)
 
     @property
     def _epochs(self) -> float:
@@ -133,7 +166,12 @@ class Chains:
         return Piece(name, self.expected_s(epochs * self.bench.num_images, num_stages), measure)
 
     def _arrivals_piece(
-        self, title: str, sizes: tuple[int, ...], epochs: float, *, seed: int
+        self,
+        title: str,
+        sizes: tuple[int, ...],
+        epochs: float,
+        seed: int,
+        at_arrival: Mapping[str, Any],
     ) -> Piece:
         """Return a model whose first stage has the search's budget and which is finished then;
         each further one, of `epochs`, starts from the finished one before."""
@@ -144,14 +182,16 @@ class Chains:
 
         def measure() -> dict[str, Any]:
             recipe = Recipe(epochs=budgets, lr_scope="stage", carry_momentum=False, **change)
-            manifests = self.bench.chain(sizes, recipe, seed)
+            manifests = self.bench.chain(sizes, recipe, seed, at_arrival)
             return chain_result(manifests) | {
                 "plan": title, "epochs": epochs, "seed": seed, "change": change,
-                "sizes": list(sizes),
+                "sizes": list(sizes), "at_arrival": dict(at_arrival),
             }  # fmt: skip
 
         shown_sizes = "+".join(map(str, sizes))
         name = f"{title}, {shown_sizes}, {shown_change(change)}, {epochs:g} epochs, seed {seed}"
+        if at_arrival or title == "arrival":
+            name += f", at arrival {shown_change(at_arrival, 'the same')}"
         images_per_class = self.bench.num_images / self.bench.num_classes
         num_images = sum(
             epochs * images_per_class * sum(sizes[: stage + 1])
@@ -165,9 +205,9 @@ class Chains:
         return num_images / rate + STAGE_OVERHEAD_S * num_stages
 
 
-def shown_change(change: Mapping[str, Any]) -> str:
-    """Return changes as `lr=0.1 flip=alternating`, none as `fast`."""
-    return " ".join(f"{name}={value}" for name, value in change.items()) or "fast"
+def shown_change(change: Mapping[str, Any], none: str = "fast") -> str:
+    """Return changes as `lr=0.1 flip=alternating`."""
+    return " ".join(f"{name}={value}" for name, value in change.items()) or none
 
 
 def chain_result(manifests: Sequence[StageManifest]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The tables of `gpu.py`, from the results of its pieces."""
 
+import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ def report(pieces: Mapping[str, Any]) -> str:
             _search(searched),
             _accuracy(reported),
             _headline(reported),
+            _arrival(results),
             _extended(results.values()),
             _life(results.values()),
             _phases(reported, results.get("start")),
@@ -129,6 +131,20 @@ def _headline(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _arrival(results: Mapping[str, Any]) -> str:
+    """Return the accuracy of each change of the stage that extends, the best first."""
+    found = [result for name, result in results.items() if name.startswith("arrival, ")]
+    rows = [
+        [_at_arrival(result), f"{result['stages'][-1]['images']:,}", _percent(result["top1"])]
+        for result in sorted(found, key=lambda result: -result["top1"])
+    ]
+    return table(["change at arrival", "images seen", "top-1"], rows or [[NOT_MEASURED] * 3])
+
+
+def _at_arrival(result: Mapping[str, Any]) -> str:
+    return shown_change(result.get("at_arrival", {}), "none")
+
+
 def _extended(results: Iterable[Any]) -> str:
     """Return what extending a finished model costs, beside training anew for the same accuracy."""
     measured = [result for result in results if isinstance(result, Mapping) and "plan" in result]
@@ -141,29 +157,36 @@ def _extended(results: Iterable[Any]) -> str:
             [
                 f"{old['classes']} to {whole['classes']}",
                 f"{result['epochs']:g}",
+                _at_arrival(result),
                 f"{whole['images']:,}",
                 _percent(whole["top1"]),
                 _ratio([trial], scratch),
             ]
         )
-    headers = ["classes", "epochs", "images seen", "top-1", "images anew over images seen"]
-    return table(headers, rows or [[NOT_MEASURED] * 5])
+    headers = ["classes", "epochs", "change", "images seen", "top-1", "images anew over seen"]
+    return table(headers, rows or [[NOT_MEASURED] * 6])
 
 
 def _life(results: Iterable[Any]) -> str:
-    """Return, at each arrival, the extended model beside one trained anew."""
+    """Return, at each arrival, the extended models beside one trained anew."""
     measured = [result for result in results if isinstance(result, Mapping) and "plan" in result]
-    lives = _of_plan(measured, "life")
     anew = {result["stages"][0]["classes"]: result for result in _of_plan(measured, "anew")}
-    rows, images = [], [0, 0]
-    for stage in lives[0]["stages"] if lives else ():
-        other = anew.get(stage["classes"])
-        images[0] += stage["images"]
-        images[1] += other["images"] if other else 0
-        told = [_percent(other["top1"]), f"{images[1]:,}"] if other else [NOT_MEASURED] * 2
-        rows.append([str(stage["classes"]), _percent(stage["top1"]), f"{images[0]:,}", *told])
-    headers = ["classes", "extended, top-1", "images so far", "anew, top-1", "images so far"]
-    return table(headers, rows or [[NOT_MEASURED] * 5])
+    lives = [
+        (f"{life['epochs']:g} epochs, {_at_arrival(life)}", life["stages"])
+        for life in _of_plan(measured, "life")
+    ]
+    if lives:
+        lives.append(("anew", [anew[s["classes"]]["stages"][0] for s in lives[0][1]
+                               if s["classes"] in anew]))  # fmt: skip
+    rows = []
+    for told, stages in lives:
+        images = list(itertools.accumulate(stage["images"] for stage in stages))
+        rows += [
+            [told, str(stage["classes"]), _percent(stage["top1"]), f"{so_far:,}"]
+            for stage, so_far in zip(stages, images, strict=True)
+        ]
+    headers = ["at each arrival", "classes", "top-1", "images so far"]
+    return table(headers, rows or [[NOT_MEASURED] * 4])
 
 
 def _of_plan(results: Iterable[Mapping[str, Any]], plan: str) -> list[Mapping[str, Any]]:

@@ -17,7 +17,7 @@ import argparse
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from accrete.chain import stage_chain
 from accrete.classes import seeded_order
 from accrete.config import ModelConfig, RunConfig, SourceConfig
 from accrete.device import compute_device
+from accrete.digest import sha256_of_json
 from accrete.embedded import embedded_store
 from accrete.equal_accuracy import Trial, speed_up
 from accrete.manifests import DatasetManifest, StageManifest
@@ -149,21 +150,36 @@ class Bench:
         """
         return self._trained(self._config(kind, budget, seed, **changes))
 
-    def chain(self, sizes: Sequence[int], recipe: Recipe, seed: int) -> list[StageManifest]:
+    def chain(
+        self,
+        sizes: Sequence[int],
+        recipe: Recipe,
+        seed: int,
+        at_arrival: Mapping[str, Any] | None = None,
+    ) -> list[StageManifest]:
         """Run a plan of any stages over the first classes of a seed's order, or what is left of it.
 
         Args:
             sizes: classes that each stage adds.
             recipe: how to train.
             seed: of class order, weights, sample order and augmentation.
+            at_arrival: changes to the recipe in all stages but the first.
         """
         if self._source.kind == "digits":
             recipe = replace(recipe, flip="none")
         plan = replace(self._plan("scratch", seed), rule="stages", stage_sizes=tuple(sizes))
         model = ModelConfig(name=self._options.model)
-        return self._trained(
-            RunConfig(source=self._source, plan=plan, model=model, recipe=recipe, seed=seed)
-        )
+        config = RunConfig(source=self._source, plan=plan, model=model, recipe=recipe, seed=seed)
+        if not at_arrival:
+            return self._trained(config)
+        changed = replace(config, recipe=replace(recipe, **at_arrival))
+        chain = list(stage_chain(config, self._dataset)[:1])
+        for spec in stage_chain(changed, self._dataset)[1:]:
+            # No run mixes recipes like this: an extension is a run of its own there. Its identity
+            # is that of both parents here.
+            identity = sha256_of_json([spec.digest, chain[-1].digest])
+            chain.append(replace(spec, parent=chain[-1].digest, digest=identity))
+        return [run_stage(spec, self._dataset, self._place).manifest for spec in chain]
 
     def discard(self, manifests: Sequence[StageManifest]) -> None:
         """Remove stages, last first, with their checkpoints here and in the store; keep shards."""

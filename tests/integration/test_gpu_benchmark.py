@@ -11,7 +11,7 @@ from pieces_run import run_miniature
 
 
 def test_it_does_all_of_its_parts_over_two_runs(tmp_path: Path) -> None:
-    parts = ("--parts", "ceilings,search,accuracy,extension,life,paper,seeds")
+    parts = ("--parts", "ceilings,search,accuracy,arrival,extension,life,paper,seeds")
     first, printed = run_miniature("gpu", tmp_path, tmp_path / "home", *parts, "--minutes", "0")
     assert list(first) == ["ceilings"]
     assert "search, scratch, fast, 2 epochs, seed 100 is next" in printed
@@ -26,11 +26,17 @@ def test_it_does_all_of_its_parts_over_two_runs(tmp_path: Path) -> None:
         f"search, scratch, {change}, 2 epochs, seed 100" for change in ("fast", "lr=0.1", "lr=0.05")
     ]
     best = max(searched, key=lambda name: pieces[name]["result"]["top1"]).split(", ")[2]
+    changes = ("the same", "lr=0.1", "lr=0.025")
+    arrivals = [f"arrival, 6+4, {best}, 1 epochs, seed 100, at arrival {c}" for c in changes]
+    found = max(arrivals, key=lambda name: pieces[name]["result"]["top1"])
+    change = found.partition("at arrival ")[2]
+    told = ("", *(() if change == "the same" else (f", at arrival {change}",)))
     assert list(pieces)[4:] == [
         *(f"{plan}, {best}, 2 epochs, seed 0" for plan in ("staged", "scratch")),
         *(f"{plan}, {best}, 3 epochs, seed 0" for plan in ("staged", "scratch")),
-        f"extended, 6+4, {best}, 1 epochs, seed 0",
-        f"life, 4+3+3, {best}, 3 epochs, seed 0",
+        *arrivals,
+        *(f"extended, 6+4, {best}, 1 epochs, seed 0{end}" for end in told),
+        *(f"life, 4+3+3, {best}, 3 epochs, seed 0{end}" for end in told),
         *(f"anew, {number}, {best}, 2 epochs, seed 0" for number in (4, 7, 10)),
     ]
     staged = pieces[f"staged, {best}, 2 epochs, seed 0"]["result"]
