@@ -42,7 +42,10 @@ EXTENSIONS = (2.0, 4.0, 1.0, 8.0, 12.0)
 
 ARRIVAL_ROUNDS: tuple[tuple[dict[str, Any], ...], ...] = (
     ({}, {"lr": 0.1}, {"lr": 0.025}),
-    ({"warmup_fraction": 0.0, "decay_fraction": 1.0}, {"warmup_fraction": 0.3}),
+    (
+        {"warmup_fraction": 0.0, "decay_fraction": 1.0},
+        {"warmup_fraction": 0.3, "decay_fraction": 0.7},
+    ),
     ({"weight_decay": 2e-3},),
 )
 """As `ROUNDS`, of the stages that extend a model alone."""

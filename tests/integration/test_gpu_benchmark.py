@@ -81,13 +81,13 @@ def test_an_unknown_part_is_told(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith(
         "--parts has speed: choose of tests, ceilings, rates, profile, start, search, "
-        "accuracy, extension, life, paper, seeds"
+        "accuracy, arrival, extension, life, paper, seeds"
     )
 
 
 def test_every_change_that_the_search_tries_is_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from gpu_chains import ROUNDS
+    from gpu_chains import ARRIVAL_ROUNDS, ROUNDS
 
     from accrete.plan import Plan
     from accrete.recipe import Recipe, resolve
@@ -95,6 +95,6 @@ def test_every_change_that_the_search_tries_is_a_recipe(monkeypatch: pytest.Monk
     sizes = (10, 10, 20, 40, 20)
     names = tuple(map(str, range(100)))
     plan = Plan(rule="", class_order=names, class_images=(500,) * 100, stage_sizes=sizes)
-    for change in (change for changes in ROUNDS for change in changes):
+    for change in (change for changes in (*ROUNDS, *ARRIVAL_ROUNDS) for change in changes):
         schedules = resolve(Recipe(budget_epochs=16.0, **change), plan, 32)
         assert sum(s.num_steps * s.batch_size for s in schedules) == pytest.approx(8e5, rel=0.01)
