@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+FUZZ_STAMP := $(VENV)/.installed-fuzz
 ARGS ?=
 NAME ?=
 WORKERS ?= auto
@@ -18,14 +19,15 @@ export TARGET FUZZ_SECONDS
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "accrete needs Python 3.11 or newer; say make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+# Without the stamp the last set-up was not finished, and what it left may be half a package.
+$(STAMP): pyproject.toml requirements-dev.lock tools/install.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "accrete needs Python 3.11 or newer; say make PYTHON=python3.12")'
+	if [ -e $@ ]; then rm $@; else $(PYTHON) -m venv --clear $(VENV); fi
+	$(BIN)/python tools/install.py
 	touch $@
 
 .PHONY: setup
-setup: $(STAMP) ## Make .venv with everything (about 2 minutes and 6 GB: torch brings CUDA)
+setup: $(STAMP) ## Make .venv with everything (a minute, 3 GB to fetch, 6 GB on disk: torch brings CUDA)
 
 .PHONY: run
 run: $(STAMP) ## Train digits in four stages on this machine; ARGS='--alpha 0.5' for more
@@ -57,7 +59,7 @@ golden: $(STAMP) ## Write the golden files and the table of bad input anew; revi
 	  tests/fuzz/test_bad_input.py --golden
 
 $(BENCH_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python tools/install.py --extra bench
 	touch $@
 
 .PHONY: bench
@@ -69,16 +71,23 @@ bench: $(BENCH_STAMP) ## Run a script of benchmarks/: NAME=throughput ARGS='--he
 gpu-kit: $(STAMP) ## Pack for a GPU machine without network: DATA=CIFAR100; benchmarks/gpu_kit.py says how
 	$(BIN)/python benchmarks/gpu_kit.py $(if $(DATA),--data $(DATA)) $(ARGS)
 
+$(FUZZ_STAMP): $(STAMP)
+	$(BIN)/python tools/install.py --extra fuzz
+	touch $@
+
 .PHONY: fuzz
-fuzz: $(STAMP) ## Fuzz the readers: TARGET=shard for one, FUZZ_SECONDS=600 each
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,fuzz]'
+fuzz: $(FUZZ_STAMP) ## Fuzz the readers: TARGET=shard for one, FUZZ_SECONDS=600 each
 	tests/fuzz/run.sh $(BIN)/python
 
+LOCKED := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+  --no-emit-index-url --no-emit-find-links --quiet
+
 .PHONY: lock
-lock: $(STAMP) ## Write the image's lock anew, with hashes, from pyproject.toml and constraints.txt
-	echo 'setuptools>=77' | $(BIN)/uv pip compile pyproject.toml - --constraint constraints.txt \
-	  --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --no-emit-index-url --no-emit-find-links --quiet --output-file images/requirements.lock
+lock: $(STAMP) ## Write both locks anew from pyproject.toml; versions stay, ARGS=--upgrade for the newest
+	echo 'setuptools>=77' | $(BIN)/uv pip compile pyproject.toml - --extra dev \
+	  $(LOCKED) $(ARGS) --output-file requirements-dev.lock
+	echo 'setuptools>=77' | $(BIN)/uv pip compile pyproject.toml - --constraint requirements-dev.lock \
+	  $(LOCKED) --output-file images/requirements.lock
 
 .PHONY: audit
 audit: $(STAMP) ## Look up the lock's packages in PyPI's advisories; exits with 75 if it could not

