@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import hypothesis
 import pytest
+from warm import WarmProcesses
 
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog
@@ -36,6 +37,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 MANY_FILES = 100
+HANGS_S = 1500
+"""What ends before that does not hang, even where the machine is slow and busy."""
+COMMANDS_IMPORT = (
+    *("accrete.cli", "accrete.local_run", "accrete.remote_run", "accrete.predictor"),
+    *("kfp.compiler", "kfp.kubernetes", "minio", "pyarrow.parquet", "sklearn.datasets", "torch"),
+)
 CIFAR100 = os.environ.get("ACCRETE_TEST_CIFAR100")
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -104,21 +111,54 @@ def cli_env(store: ObjectStore, tmp_path: Path) -> dict[str, str]:
     return env
 
 
+@pytest.fixture(scope="session")
+def warm_commands() -> Iterator[WarmProcesses]:
+    """Processes that have imported what commands import: seconds of each, where a CPU is slow."""
+    with WarmProcesses(COMMANDS_IMPORT, {"PYTHONPATH": str(Path(__file__).parent)}) as warm:
+        yield warm
+
+
 @pytest.fixture
-def cli(cli_env: dict[str, str], tmp_path: Path) -> Cli:
-    """Runs `accrete …`, or another script of this environment, to its end."""
+def cli(
+    cli_env: dict[str, str],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    warm_commands: WarmProcesses,
+) -> Cli:
+    """Runs `accrete …` to its end; where a script is named, that, as a shell starts it."""
 
     def run(
-        *arguments: str, script: str = "accrete", timeout_s: float = 500, **env: str
+        *arguments: str, script: str | None = None, timeout_s: float = HANGS_S, **env: str
     ) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [str(Path(sys.executable).parent / script), *arguments],
-            env=cli_env | env,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
+        if script is not None:
+            return subprocess.run(
+                [str(Path(sys.executable).parent / script), *arguments],
+                env=cli_env | env,
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        folder = tmp_path_factory.mktemp("command")
+        errors = folder / "err"
+        process = warm_commands.start(
+            "commands:accrete",
+            {
+                "arguments": arguments,
+                "env": cli_env | env,
+                "cwd": str(tmp_path),
+                "errors": str(errors),
+            },
+            env={},
+            output=folder / "out",
+        )
+        code = process.wait(timeout_s)
+        if code is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(arguments, timeout_s)
+        return subprocess.CompletedProcess(
+            arguments, code, process.printed(), errors.read_text(errors="replace")
         )
 
     return run

@@ -10,6 +10,7 @@ import yaml
 from accrete_pipelines import incremental
 from conftest import ROOT, Cli
 
+from accrete import doctor
 from accrete.ports import free_ports
 
 PLAN = ("plan", "--classes", "100")
@@ -181,18 +182,26 @@ def test_kfp_run_of_another_file_is_one_line(cli: Cli, tmp_path: Path) -> None:
     assert "no.py does not exist" in cli("run", "no.py", script="kfp").stderr
 
 
-def test_doctor_sees_a_kfp_script_that_was_taken_back(cli: Cli) -> None:
-    assert cli("doctor").returncode == 0
+def test_doctor_sees_a_kfp_script_that_was_taken_back(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = cli("doctor")
+    assert done.returncode == 0
+    assert "ok    kfp run" in done.stdout
     script = Path(sys.executable).parent / "kfp"
-    ours = script.read_text()
-    try:
-        script.write_text(ours.replace("accrete.kfp_command", "kfp.cli.__main__"))
-        done = cli("doctor")
-    finally:
-        script.write_text(ours)
-    assert done.returncode == 1
-    assert "FAIL  kfp run" in done.stdout
-    assert "accrete run" in done.stdout
+    theirs = script.read_text().replace("accrete.kfp_command", "kfp.cli.__main__")
+    (tmp_path / "kfp").write_text(theirs)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    found = doctor._kfp_script()
+    assert not found.ok
+    assert "accrete run" in found.detail
+
+
+def test_the_script_says_what_the_command_says(cli: Cli) -> None:
+    for arguments in ((*PLAN, "--alpha", "2"), (*PLAN, "--alpha", "0"), ("--help",)):
+        script, command = cli(*arguments, script="accrete"), cli(*arguments)
+        assert (script.returncode, script.stdout) == (command.returncode, command.stdout)
+        assert script.stderr == command.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "compile", "plan", "status", "logs", "doctor"])
