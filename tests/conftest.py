@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -101,16 +103,6 @@ def cache(store: ObjectStore, tmp_path: Path) -> NodeCache:
     return NodeCache(tmp_path / "cache", store)
 
 
-@pytest.fixture
-def cli_env(store: ObjectStore, tmp_path: Path) -> dict[str, str]:
-    """Environment of a command that uses the test's store and a state folder of its own."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
-    env.pop("KFP_ENDPOINT", None)
-    env |= store.settings.as_environment()
-    env |= {"ACCRETE_HOME": str(tmp_path / "home"), "ACCRETE_STORE": str(store.address)}
-    return env
-
-
 @pytest.fixture(scope="session")
 def warm_commands() -> Iterator[WarmProcesses]:
     """Processes that have imported what commands import: seconds of each, where a CPU is slow."""
@@ -118,50 +110,75 @@ def warm_commands() -> Iterator[WarmProcesses]:
         yield warm
 
 
-@pytest.fixture
-def cli(
-    cli_env: dict[str, str],
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    warm_commands: WarmProcesses,
-) -> Cli:
-    """Runs `accrete …` to its end; where a script is named, that, as a shell starts it."""
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where a user runs commands: a folder, and an environment that names a store."""
+
+    folder: Path
+    env: dict[str, str]
+    warm: WarmProcesses
 
     def run(
-        *arguments: str, script: str | None = None, timeout_s: float = HANGS_S, **env: str
+        self, *arguments: str, script: str | None = None, timeout_s: float = HANGS_S, **env: str
     ) -> "subprocess.CompletedProcess[str]":
+        """Run `accrete …` to its end; where a script is named, that, as a shell starts it."""
         if script is not None:
             return subprocess.run(
                 [str(Path(sys.executable).parent / script), *arguments],
-                env=cli_env | env,
-                cwd=tmp_path,
+                env=self.env | env,
+                cwd=self.folder,
                 capture_output=True,
                 text=True,
                 timeout=timeout_s,
                 check=False,
             )
-        folder = tmp_path_factory.mktemp("command")
-        errors = folder / "err"
-        process = warm_commands.start(
-            "commands:accrete",
-            {
-                "arguments": arguments,
-                "env": cli_env | env,
-                "cwd": str(tmp_path),
-                "errors": str(errors),
-            },
-            env={},
-            output=folder / "out",
-        )
-        code = process.wait(timeout_s)
-        if code is None:
-            process.kill()
-            raise subprocess.TimeoutExpired(arguments, timeout_s)
-        return subprocess.CompletedProcess(
-            arguments, code, process.printed(), errors.read_text(errors="replace")
-        )
+        with tempfile.TemporaryDirectory() as said:
+            errors = Path(said) / "stderr"
+            process = self.warm.start(
+                "commands:accrete",
+                {
+                    "arguments": arguments,
+                    "env": self.env | env,
+                    "cwd": str(self.folder),
+                    "errors": str(errors),
+                },
+                env={},
+                output=Path(said) / "stdout",
+            )
+            code = process.wait(timeout_s)
+            if code is None:
+                process.kill()
+                raise subprocess.TimeoutExpired(arguments, timeout_s)
+            return subprocess.CompletedProcess(
+                arguments, code, process.printed(), errors.read_text(errors="replace")
+            )
 
-    return run
+
+def desk_at(folder: Path, store: ObjectStore, warm: WarmProcesses) -> Desk:
+    """Return a desk in a folder, with a state folder of its own there."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
+    env.pop("KFP_ENDPOINT", None)
+    env |= store.settings.as_environment()
+    env |= {"ACCRETE_HOME": str(folder / "home"), "ACCRETE_STORE": str(store.address)}
+    return Desk(folder, env, warm)
+
+
+@pytest.fixture
+def desk(store: ObjectStore, tmp_path: Path, warm_commands: WarmProcesses) -> Desk:
+    """The test's own."""
+    return desk_at(tmp_path, store, warm_commands)
+
+
+@pytest.fixture
+def cli_env(desk: Desk) -> dict[str, str]:
+    """Environment of a command that uses the test's store and a state folder of its own."""
+    return desk.env
+
+
+@pytest.fixture
+def cli(desk: Desk) -> Cli:
+    """Runs `accrete …`, or another script of this environment, to its end."""
+    return desk.run
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("throughput")]
+
 ALLOWANCE_MIB = 128
 """What a streamed stage may take beside its images: up to four worker processes' own pages, the
 network's activations, labels and sample order; not a part of the data set's size."""

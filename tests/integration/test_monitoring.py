@@ -172,6 +172,7 @@ def check_against_manifest(watch: Prometheus, manifest: StageManifest) -> None:
     assert watch.values("accrete_gpu_memory_allocated_bytes") == []
 
 
+@pytest.mark.slow
 def test_prometheus_follows_a_stage_and_keeps_its_end(
     steps: Steps, gateway: str, watch: Prometheus
 ) -> None:
@@ -246,6 +247,7 @@ def test_sigterm_in_training_is_pushed_as_preempted_and_the_next_attempt_replace
     assert pushed_value(gateway, STEP, "accrete_step_attempts") == 2
 
 
+@pytest.mark.slow
 def test_a_step_that_is_killed_outright_is_left_as_running(steps: Steps, gateway: str) -> None:
     process = steps.train(
         long_stage(), ACCRETE_METRICS_PORT=str(steps.port), ACCRETE_PUSHGATEWAY=gateway
@@ -260,6 +262,7 @@ def test_a_step_that_is_killed_outright_is_left_as_running(steps: Steps, gateway
     assert began < time.time()
 
 
+@pytest.mark.slow
 def test_every_step_of_a_run_leaves_its_figures(cli: Cli, gateway: str, catalog: Catalog) -> None:
     done = cli("run", "--name", "whole", "--budget-epochs", "2", ACCRETE_PUSHGATEWAY=gateway)
     assert done.returncode == 0, done.stderr
@@ -307,6 +310,7 @@ def test_sigterm_before_training_is_pushed_too(steps: Steps, gateway: str) -> No
     assert pushed_value(gateway, "00-prepare", "accrete_step_failed", reason="preempted") == 1
 
 
+@pytest.mark.slow
 def test_a_diverged_stage_is_pushed_as_such_and_its_alert_fires(
     steps: Steps, gateway: str, watch: Prometheus
 ) -> None:
@@ -391,6 +395,7 @@ def test_credentials_reach_the_pushgateway_and_no_log(steps: Steps, tmp_path: Pa
     assert "secret" not in out
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_or_pushed_is_a_line_and_the_step_goes_on(steps: Steps) -> None:
     config = digits_run(10, budget_epochs=1.0)
     with socket.create_server(("127.0.0.1", 0)) as taken:  # accepts, and never answers
@@ -411,6 +416,7 @@ def test_what_cannot_be_served_or_pushed_is_a_line_and_the_step_goes_on(steps: S
     assert "metrics:" not in out
 
 
+@pytest.mark.slow
 def test_of_several_processes_the_first_alone_serves_and_pushes(steps: Steps, gateway: str) -> None:
     config = digits_run(10, precision="fp32", budget_epochs=3.0)
     env = {"ACCRETE_METRICS_PORT": str(steps.port), "ACCRETE_PUSHGATEWAY": gateway}

@@ -107,6 +107,7 @@ def test_two_nodes_train_the_stages_of_a_run_and_publish_each_once(
     assert (tmp_path / "cache-1" / "objects").exists()  # it fetched what it needed by itself
 
 
+@pytest.mark.slow
 def test_a_stage_that_exists_is_found_by_all_nodes(
     catalog: Catalog, chain: tuple[StageSpec, ...], tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_stage_that_exists_is_found_by_all_nodes(
     assert catalog.stage(chain[0].digest) == before
 
 
+@pytest.mark.slow
 def test_nodes_that_are_told_to_end_leave_a_snapshot_and_new_ones_go_on(
     catalog: Catalog, tmp_path: Path
 ) -> None:

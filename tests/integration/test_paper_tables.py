@@ -22,6 +22,7 @@ def text(monkeypatch: pytest.MonkeyPatch) -> Any:
     return paper_text
 
 
+@pytest.mark.slow
 def test_it_does_every_cell_over_two_runs(tmp_path: Path, text: Any) -> None:
     first, printed = run_miniature("paper_tables", tmp_path, tmp_path / "home", "--minutes", "0")
     assert list(first) == ["scratch, 10 classes, 8 epochs, seed 0"]

@@ -153,6 +153,7 @@ def test_two_processes_train_what_one_does(
         torch.testing.assert_close(left[name], right[name], atol=0.05, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_what_fails_in_any_process_is_one_line_with_its_code(
     dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
 ) -> None:
@@ -176,6 +177,7 @@ def test_a_batch_that_does_not_divide_is_refused(
     assert "batch size 125 does not divide among 2 GPUs" in err
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_two_new_processes_go_on_from_there(
     dataset: DatasetManifest, catalog: Catalog, cache: NodeCache, tmp_path: Path
 ) -> None:

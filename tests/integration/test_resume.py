@@ -23,9 +23,9 @@ from accrete.prepare import prepare
 from accrete.settings import StoreAddress, StoreSettings
 from accrete.store import ObjectStore
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("resume")]
 
-KILLS = 20
+MOST_KILLS = 20
 SHORT_S = 0.05
 """Between snapshots, so that a kill meets them in every phase."""
 
@@ -114,12 +114,13 @@ def finished(start: Start, catalog: Catalog, spec: StageSpec) -> StageManifest:
     return stage
 
 
-def test_a_stage_killed_at_twenty_moments_ends_bit_identical(
-    start: Start, catalog: Catalog, spec: StageSpec, undisturbed: StageManifest
+@pytest.mark.parametrize("num_kills", [3, pytest.param(MOST_KILLS, marks=pytest.mark.slow)])
+def test_a_stage_killed_at_any_moments_ends_bit_identical(
+    num_kills: int, start: Start, catalog: Catalog, spec: StageSpec, undisturbed: StageManifest
 ) -> None:
     rng = random.Random(0)
     furthest = [0]
-    for _ in range(KILLS):
+    for _ in range(num_kills):
         process = start()
         if rng.random() < 0.7:  # in training, at any point between two snapshots
             wait_for_snapshot(catalog.store, after=furthest[-1])
@@ -131,7 +132,7 @@ def test_a_stage_killed_at_twenty_moments_ends_bit_identical(
         assert process.exitcode == -signal.SIGKILL, "too short a stage to be killed so often"
         furthest += [max(map(position_of, snapshots(catalog.store)), default=furthest[-1])]
     assert furthest == sorted(furthest)  # no attempt lost what one before had stored
-    assert len(set(furthest)) > KILLS // 2  # and most got further
+    assert len(set(furthest)) > num_kills // 2  # and most got further
     stage = finished(start, catalog, spec)
     assert stage.checkpoint.sha256 == undisturbed.checkpoint.sha256
     assert stage.metrics.sha256 == undisturbed.metrics.sha256

@@ -15,6 +15,8 @@ from seaweed import ADMIN, SeaweedServer, identity, make_bucket, seaweed_server,
 
 from accrete.errors import StoreAccessError
 
+pytestmark = pytest.mark.xdist_group("rights")
+
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 NEEDED = ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
 READER = ("s3:ListBucket", "s3:GetObject")
@@ -114,6 +116,7 @@ def test_readers_can_write_nothing(server: SeaweedServer) -> None:
         store.delete("ready")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("right", ["s3:ListBucket", "s3:GetObject", "s3:PutObject"])
 def test_a_run_without_one_of_the_rights_names_it(
     server: SeaweedServer, tmp_path: Path, right: str
@@ -129,6 +132,7 @@ def test_a_run_without_one_of_the_rights_names_it(
     assert right in doctor.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_may_not_delete_says_that_snapshots_stay(
     server: SeaweedServer, tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from accrete.ports import free_ports
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 
+pytestmark = pytest.mark.xdist_group("secrets")
+
 KEYS = ("AKIADISTINCTIVEKEY01", "distinctive/secret+of.this/test0123456789")
 LATE = ("AKIADISTINCTIVEKEY02", "another/secret+which.fails/late987654321")
 SIGNED = (b"X-Amz-Signature", b"X-Amz-Credential", b"AWS4-HMAC-SHA256", b"Signature=")
@@ -110,6 +112,7 @@ def test_a_run_that_succeeds_writes_no_secret(server: SeaweedServer, tmp_path: P
     assert leaks(written | stored) == []
 
 
+@pytest.mark.slow
 def test_a_run_whose_keys_come_from_files_writes_no_secret(
     server: SeaweedServer, tmp_path: Path
 ) -> None:
@@ -124,6 +127,7 @@ def test_a_run_whose_keys_come_from_files_writes_no_secret(
     assert leaks(written) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_the_store_refuses_in_the_end_writes_no_secret(
     server: SeaweedServer, tmp_path: Path
 ) -> None:
@@ -141,6 +145,7 @@ def test_a_run_that_the_store_refuses_in_the_end_writes_no_secret(
     assert leaks(written | stored) == []
 
 
+@pytest.mark.slow
 def test_a_run_on_the_embedded_store_writes_no_secret_but_in_its_own_files(tmp_path: Path) -> None:
     home = tmp_path / "home"
     paths = EmbeddedPaths(home)

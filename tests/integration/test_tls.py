@@ -19,6 +19,8 @@ from accrete.ports import free_ports
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectRef, ObjectStore
 
+pytestmark = pytest.mark.xdist_group("tls")
+
 AT_ONCE_S = 1.5
 """Five tries take three seconds."""
 
@@ -103,6 +105,7 @@ def test_every_way_of_reading_and_writing_works_with_the_right_ca(
     assert store.status_of("note") == 404
 
 
+@pytest.mark.slow
 def test_a_whole_run_works_over_tls(place: Place, tmp_path: Path) -> None:
     """Command, KFP's runner, a process for each step: all get the CA, by one variable."""
     settings = store_at(f"https://localhost:{place.port}", place.ca).settings

@@ -361,6 +361,7 @@ def run_step(
     return model, metrics
 
 
+@pytest.mark.slow
 def test_stages_are_trained_by_jobs_and_handed_on_as_one_node_s_are(
     cluster: Cluster,
     catalog: Catalog,
@@ -393,6 +394,7 @@ def test_stages_are_trained_by_jobs_and_handed_on_as_one_node_s_are(
     assert len(cluster.requests) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("chain")
 def test_the_nodes_own_word_is_the_step_s(
     cluster: Cluster, catalog: Catalog, in_pod: dict[str, str], tmp_path: Path, capfd: Any

@@ -15,6 +15,7 @@ from accrete.study_html import render_study
 
 MARGIN_PX = 20
 """Less than the page leaves free at its right, at any width."""
+QUICK = [("comparison", 700), ("increments", 1200)]
 PAGES = {
     "comparison": lambda: render_comparison(
         make_comparison(sizes=[10] + [2] * 20, staged=[3, 5, 7, 10], seeds=[0])
@@ -31,8 +32,14 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("width", [1200, 700])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        pytest.param(name, width, marks=() if (name, width) in QUICK else pytest.mark.slow)
+        for name in PAGES
+        for width in (1200, 700)
+    ],
+)
 def test_page_fills_a_window_and_nothing_sticks_out_of_it(
     name: str, width: int, tmp_path: Path
 ) -> None:
