@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, Optional
 
+from conftest import HANGS_S
 from kfp import compiler, dsl
 from kfp.dsl import Artifact, Input, Metrics, Model, Output
 
@@ -69,7 +70,7 @@ def run_locally(pipeline: Any, folder: Path) -> "subprocess.CompletedProcess[str
     places = [str(folder / name) for name in ("pipeline.yaml", "arguments.json", "artifacts")]
     return subprocess.run(
         [sys.executable, "-m", "accrete.local_runner", *places],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 import stage_process
+from conftest import HANGS_S
 from digits import SOURCE
 from stage_process import attempt, long_stage
 
@@ -23,7 +24,7 @@ from accrete.prepare import prepare
 from accrete.settings import StoreAddress, StoreSettings
 from accrete.store import ObjectStore
 
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("resume")]
+pytestmark = [pytest.mark.timeout(7200), pytest.mark.xdist_group("resume")]
 
 MOST_KILLS = 20
 SHORT_S = 0.05
@@ -76,7 +77,7 @@ def undisturbed(
     arguments = (store_settings, address, manifest.digest, str(tmp_path / "other"), 1e5)
     process = context.Process(target=attempt, args=arguments)
     process.start()
-    process.join(400)
+    process.join(HANGS_S)
     assert process.exitcode == 0
     (spec,) = stage_chain(long_stage(), manifest)
     stage = catalog.stage(spec.digest)
@@ -89,7 +90,7 @@ def snapshots(store: ObjectStore) -> list[str]:
 
 
 def wait_for_snapshot(store: ObjectStore, after: int = 0) -> str:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS_S
     while time.monotonic() < deadline:
         found = [key for key in snapshots(store) if position_of(key) > after]
         if found:
@@ -107,7 +108,7 @@ def position_of(key: str) -> int:
 def finished(start: Start, catalog: Catalog, spec: StageSpec) -> StageManifest:
     """Let one more attempt run to the end."""
     last = start(1e5)
-    last.join(900)  # a bound, not a measure: the machine may be busy
+    last.join(HANGS_S)
     assert last.exitcode == 0
     stage = catalog.stage(spec.digest)
     assert stage is not None
@@ -145,7 +146,7 @@ def test_sigterm_saves_once_more_and_ends_with_a_code_of_its_own(
     process = start(0.5)
     before = position_of(wait_for_snapshot(catalog.store))
     process.terminate()
-    process.join(60)
+    process.join(HANGS_S)
     assert process.exitcode == PreemptedError.exit_code == 75
     (saved,) = snapshots(catalog.store)
     assert position_of(saved) > before

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import HANGS_S
 from seaweed import ADMIN, SeaweedServer, identity, make_bucket, seaweed_server, store_of
 
 from accrete.errors import StoreAccessError
@@ -66,7 +67,7 @@ def accrete(
     env |= {"ACCRETE_HOME": str(folder / "home"), "ACCRETE_SNAPSHOT_INTERVAL_S": "0"}
     return subprocess.run(
         [str(Path(sys.executable).parent / "accrete"), *arguments],
-        env=clean | env, cwd=folder, capture_output=True, text=True, timeout=300, check=False,
+        env=clean | env, cwd=folder, capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparison_sample import make_comparison
+from conftest import HANGS_S
 from PIL import Image
 from study_sample import make_study
 
@@ -63,7 +64,7 @@ def test_page_fills_a_window_and_nothing_sticks_out_of_it(
         [chromium, *flags, f"--window-size={width},4000", f"--screenshot={image}", page.as_uri()],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=HANGS_S,
     )
     colours = np.asarray(Image.open(image).convert("RGB")) @ np.array([1 << 16, 1 << 8, 1])
     assert colours.shape == (4000, width)

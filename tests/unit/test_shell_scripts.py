@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import HANGS_S
 
 REPOSITORY = Path(__file__).parents[2]
 KIND = REPOSITORY / "manifests" / "kind"
@@ -29,7 +30,7 @@ def run(name: str, *arguments: str, **environment: str) -> "subprocess.Completed
     return subprocess.run(
         ["/bin/bash", str(KIND / name), *arguments],
         env={"PATH": "/usr/bin:/bin", **environment},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
 
 
