@@ -15,7 +15,7 @@ WORKERS ?= auto
 export TARGET FUZZ_SECONDS
 # Tests start hundreds of processes; where no bytecode is kept, each compiles every module anew.
 export PYTHONDONTWRITEBYTECODE :=
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 .PHONY: help
 help: ## List the targets

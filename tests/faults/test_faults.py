@@ -3,8 +3,6 @@
 import pytest
 from scenarios import SCENARIOS, Scenario, Workshop
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 MOST_SEEDS = 6
 """Some seeds plan what does not come about, such as a kill at a snapshot that is never made."""
 

@@ -8,8 +8,6 @@ from attempts import read_notes
 from audit import Audit, wrong_in_cache
 from scenarios import Workshop
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 Objects = dict[str, bytes]
 
 

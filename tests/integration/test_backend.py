@@ -23,8 +23,6 @@ from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 from accrete.sweep_request import make_comparison, make_study
 
-pytestmark = pytest.mark.xdist_group("backend")
-
 ON_CPU = ("--gpus", "0")
 
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import HANGS_S, ROOT
 from PIL import Image
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("throughput")]
+pytestmark = pytest.mark.slow
 
 ALLOWANCE_MIB = 128
 """What a streamed stage may take beside its images: up to four worker processes' own pages, the

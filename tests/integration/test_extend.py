@@ -23,8 +23,6 @@ from accrete.settings import StoreSettings, parse_store_uri
 from accrete.stage import run_stage
 from accrete.store import ObjectStore
 
-pytestmark = pytest.mark.xdist_group("extend")
-
 OLD = tuple("01234567")
 
 

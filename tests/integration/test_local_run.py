@@ -23,8 +23,6 @@ from accrete.catalog import Catalog
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 
-pytestmark = pytest.mark.xdist_group("local run")
-
 SHORT = ("--budget-epochs", "2")
 """Enough to see that all works; accuracy has tests of its own."""
 

@@ -24,7 +24,7 @@ from accrete.prepare import prepare
 from accrete.settings import StoreAddress, StoreSettings
 from accrete.store import ObjectStore
 
-pytestmark = [pytest.mark.timeout(7200), pytest.mark.xdist_group("resume")]
+pytestmark = pytest.mark.timeout(7200)
 
 MOST_KILLS = 20
 SHORT_S = 0.05

@@ -16,8 +16,6 @@ from seaweed import ADMIN, SeaweedServer, identity, make_bucket, seaweed_server,
 
 from accrete.errors import StoreAccessError
 
-pytestmark = pytest.mark.xdist_group("rights")
-
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 NEEDED = ("s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
 READER = ("s3:ListBucket", "s3:GetObject")

@@ -19,8 +19,6 @@ from accrete.ports import free_ports
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 
-pytestmark = pytest.mark.xdist_group("secrets")
-
 KEYS = ("AKIADISTINCTIVEKEY01", "distinctive/secret+of.this/test0123456789")
 LATE = ("AKIADISTINCTIVEKEY02", "another/secret+which.fails/late987654321")
 SIGNED = (b"X-Amz-Signature", b"X-Amz-Credential", b"AWS4-HMAC-SHA256", b"Signature=")

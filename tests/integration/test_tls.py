@@ -21,8 +21,6 @@ from accrete.ports import free_ports
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectRef, ObjectStore
 
-pytestmark = pytest.mark.xdist_group("tls")
-
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -36,8 +36,6 @@ from accrete.stage import run_stage
 from accrete.store import ObjectStore
 from accrete.trained_model import load_model
 
-pytestmark = pytest.mark.xdist_group("using")
-
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Pixels = NDArray[np.uint8]
 

@@ -12,8 +12,6 @@ from accrete.comparison_headline import headline
 from accrete.comparison_html import final_groups, render_comparison, staged_plans
 from accrete.errors import InputError
 
-pytestmark = pytest.mark.xdist_group("comparison page")
-
 FIGURES = ("top1-over-classes", "top1-over-images", "top1-over-seconds")
 
 

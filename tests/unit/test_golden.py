@@ -28,8 +28,6 @@ from accrete.placement import (
 )
 from accrete.plan import Plan, even_counts, parse_alpha, sizes_by_alpha, sizes_by_step
 
-pytestmark = pytest.mark.xdist_group("golden")
-
 GOLDEN = Path(__file__).parent.parent / "golden"
 NAMES = tuple(f"class {number:03}" for number in range(100))
 

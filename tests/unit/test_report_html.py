@@ -10,8 +10,6 @@ from report_sample import make_report
 from accrete.errors import InputError
 from accrete.report_html import confused_pairs, rank_classes, render_report
 
-pytestmark = pytest.mark.xdist_group("report page")
-
 FIGURES = (
     "top1-over-classes",
     "top1-old-and-new",

@@ -14,8 +14,6 @@ from accrete.study_headline import convergence_headline, increments_headline
 from accrete.study_html import render_study
 from accrete.study_means import combine
 
-pytestmark = pytest.mark.xdist_group("study page")
-
 PURPOSES = ("convergence", "increments")
 SHAPES = {
     "paper": {},
