@@ -19,7 +19,7 @@ from warm import WarmProcesses
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog
 from accrete.embedded import embedded_store
-from accrete.processes import available_cpus, share_cpus_well
+from accrete.processes import available_cpus, ignore_language, share_cpus_well
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 if (num_workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
     os.environ.pop("OMP_NUM_THREADS", None)
 share_cpus_well(among=int(num_workers or 1))
+ignore_language()  # as every command does
 # How long an example takes says nothing of the code where the machine is busy.
 hypothesis.settings.register_profile("accrete", deadline=None)
 hypothesis.settings.load_profile("accrete")

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from accrete.backend_form import BackendForm
-from accrete.processes import die_with_parent
+from accrete.processes import die_with_parent, ignore_language
 
 
 def run_pipeline(
@@ -78,6 +78,7 @@ def _end_group(_signum: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Run the pipeline of the command line."""
     signal.signal(signal.SIGTERM, _end_group)
+    ignore_language()
     die_with_parent(os.getppid())
     try:
         run_pipeline(*sys.argv[1:])

@@ -1,6 +1,7 @@
 """Commands as a user types them: help, plans, and one clear line for each kind of bad input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,28 @@ assert not heavy, heavy
 """
     output = str(tmp_path / "pipeline.yaml")
     subprocess.run([sys.executable, "-c", code, output], check=True, cwd=tmp_path)
+
+
+def test_a_pipeline_compiles_in_any_language(cli: Cli, tmp_path: Path) -> None:
+    localedef = shutil.which("localedef")
+    if localedef is None or not Path("/usr/share/i18n/locales/tr_TR").exists():
+        pytest.skip("no locales can be made here: apt-get install locales")
+    # In Turkish the capital of i is another letter.
+    turkish = tmp_path / "locales" / "tr_TR.UTF-8"
+    turkish.parent.mkdir()
+    subprocess.run([localedef, "-i", "tr_TR", "-f", "UTF-8", turkish], check=False)
+    env = {"LOCPATH": str(turkish.parent), "LC_ALL": turkish.name}
+    kfp = ("dsl", "compile", "--py", str(ROOT / "pipelines" / "incremental.py"), "--output")
+    for number, done in enumerate(
+        (
+            cli("compile", "-o", "0.yaml", "--name", "any"),
+            cli("compile", "-o", "1.yaml", "--name", "any", script="accrete", **env),
+            cli(*kfp, "2.yaml", script="kfp", **env, ACCRETE_NAME="any"),
+        )
+    ):
+        assert done.returncode == 0, done.stderr
+        documents = list(yaml.safe_load_all((tmp_path / f"{number}.yaml").read_text()))
+        assert documents == list(yaml.safe_load_all((tmp_path / "0.yaml").read_text()))
 
 
 def test_kfp_compiles_the_file_with_options_from_the_environment(cli: Cli, tmp_path: Path) -> None:
