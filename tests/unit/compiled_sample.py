@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 @cache
 def compiled(build: Callable[[PipelineRequest], Any], request: PipelineRequest) -> list[Document]:
     """Return what a pipeline is compiled to; all who ask share the documents, so change none."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
         path = Path(folder) / "pipeline.yaml"
-        compile_to(build(request), path)
+        # kfp looks at all callers' source at every setting of a task: a thread has few of them.
+        pool.submit(lambda: compile_to(build(request), path)).result()
         return read_documents(path)
 
 
