@@ -140,7 +140,9 @@ def cache(store: ObjectStore, tmp_path: Path) -> NodeCache:
 @pytest.fixture(scope="session")
 def warm_commands() -> Iterator[WarmProcesses]:
     """Processes that have imported what commands import: seconds of each, where a CPU is slow."""
-    with WarmProcesses(COMMANDS_IMPORT, {"PYTHONPATH": str(Path(__file__).parent)}) as warm:
+    # A command ignores the user's language before it imports kfp.
+    env = {"PYTHONPATH": str(Path(__file__).parent), "LC_ALL": "C.UTF-8"}
+    with WarmProcesses(COMMANDS_IMPORT, env) as warm:
         yield warm
 
 
