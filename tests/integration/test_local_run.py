@@ -240,6 +240,7 @@ def test_a_tampered_shard_ends_a_run_in_one_line(cli: Cli, first: Finished, tmp_
     assert set(stages) <= set(store.list_keys("stages/"))
 
 
+@pytest.mark.slow
 def test_a_run_on_the_embedded_store_needs_nothing(cli: Cli, tmp_path: Path) -> None:
     done = cli("run", *SHORT, ACCRETE_S3_ENDPOINT="", ACCRETE_STORE="")
     assert done.returncode == 0, done.stderr

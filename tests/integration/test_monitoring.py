@@ -219,6 +219,7 @@ def test_prometheus_follows_a_stage_and_keeps_its_end(
     assert pushed_value(gateway, STEP, "accrete_train_images_total") is None
 
 
+@pytest.mark.slow
 def test_sigterm_in_training_is_pushed_as_preempted_and_the_next_attempt_replaces_it(
     steps: Steps, gateway: str
 ) -> None:

@@ -89,6 +89,7 @@ def on_two_nodes(
     return [(node.returncode, *out) for node, out in zip(nodes, outputs, strict=True)]
 
 
+@pytest.mark.slow
 def test_two_nodes_train_the_stages_of_a_run_and_publish_each_once(
     catalog: Catalog, chain: tuple[StageSpec, ...], tmp_path: Path
 ) -> None:

@@ -168,6 +168,7 @@ def test_what_fails_in_any_process_is_one_line_with_its_code(
     assert catalog.store.list_keys("stages/") == []
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_is_refused(
     dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
 ) -> None:

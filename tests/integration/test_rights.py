@@ -79,6 +79,7 @@ def run(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_documented_rights_are_enough_for_a_whole_run(
     server: SeaweedServer, tmp_path: Path
 ) -> None:

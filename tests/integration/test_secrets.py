@@ -95,6 +95,7 @@ def ends_with(texts: dict[str, bytes], name: str) -> bytes:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_that_succeeds_writes_no_secret(server: SeaweedServer, tmp_path: Path) -> None:
     store = store_of(server, KEYS)
     code, written = run(tmp_path, store.settings.as_environment(), "--store", "s3://accrete/good")
