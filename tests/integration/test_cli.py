@@ -146,8 +146,9 @@ def test_a_class_order_file_is_followed(cli: Cli, tmp_path: Path) -> None:
 def test_planning_and_compiling_import_neither_torch_nor_minio(tmp_path: Path) -> None:
     code = """
 import sys
-from accrete.cli import accrete
-accrete.main(["compile", "-o", sys.argv[1]], standalone_mode=False)
+from accrete.cli import main
+sys.argv[1:1] = ["compile", "-o"]
+main()
 heavy = {"torch", "torchvision", "minio"} & set(sys.modules)
 assert not heavy, heavy
 """
