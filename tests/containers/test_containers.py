@@ -20,7 +20,7 @@ from accrete.placement import DEFAULT_IMAGE
 from accrete.settings import StoreSettings
 
 docker = pytest.importorskip("docker", reason="the package docker is not installed")
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 
 OPTIONS = ("--gpus", "0", "--budget-epochs", "3", "--initial", "5", "--name", "digits")
 

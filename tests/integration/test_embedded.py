@@ -40,6 +40,7 @@ def wait_until_gone(home: Path) -> None:
     assert running_server(EmbeddedPaths(home)) is None
 
 
+@pytest.mark.slow
 def test_data_of_an_earlier_run_reads_at_once_and_on_other_ports(tmp_path: Path) -> None:
     endpoints = []
     for number in range(3):

@@ -152,7 +152,7 @@ def wait_until_alone(marker: str) -> None:
 def test_a_run_that_is_ended_in_stage_three_continues_there(
     signum: signal.Signals, cli: Cli, cli_env: dict[str, str], store: ObjectStore, tmp_path: Path
 ) -> None:
-    long_third = ("--epochs", "1,1,20,1", "--name", "broken")
+    long_third = ("--epochs", "1,1,10,1", "--name", "broken")
     process = start(cli_env | {"ACCRETE_SNAPSHOT_INTERVAL_S": "0.1"}, *long_third)
     wait_for(process, "stage 2/4: 4 classes")
     wait_for_a_snapshot(store)
