@@ -14,6 +14,9 @@ ARGS ?=
 NAME ?=
 WORKERS ?= auto
 export TARGET FUZZ_SECONDS
+# Tests start hundreds of processes; where no bytecode is kept, each compiles every module anew.
+export PYTHONDONTWRITEBYTECODE :=
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 .PHONY: help
 help: ## List the targets
@@ -34,8 +37,12 @@ run: $(STAMP) ## Train digits in four stages on this machine; ARGS='--alpha 0.5'
 	$(BIN)/accrete run $(ARGS)
 
 .PHONY: test
-test: $(STAMP) ## All tests that need no GPU, cluster or Docker; WORKERS=0 for one process
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+test: $(STAMP) ## The quick tests of everything: minutes; WORKERS=0 for one process
+	$(PYTEST) -m "not slow" $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(STAMP) ## The tests marked slow: benchmarks, CIFAR-100, all faults, whole runs of each kind
+	$(PYTEST) -m slow $(ARGS)
 
 .PHONY: test-faults
 test-faults: $(STAMP) ## Kill steps and harm store, disk, network and clock, TRIES=50 times each; resumable
@@ -51,7 +58,7 @@ types: $(STAMP) ## mypy, strict, on lib/
 	$(BIN)/mypy
 
 .PHONY: check
-check: lint types test ## What CI runs: lint, types, tests, golden files
+check: lint types test test-slow ## What CI runs: lint, types, all tests, golden files
 
 .PHONY: golden
 golden: $(STAMP) ## Write the golden files and the table of bad input anew; review the diff

@@ -16,6 +16,7 @@ from record import summarize
 from resume_kills import NEVER_S, Attempt, Victim, run_attempt
 from resume_snapshots import Stages, stalls_timed
 
+from accrete.errors import InputError
 from accrete.settings import StoreSettings
 from accrete.stage_observer import StageObserver
 
@@ -131,14 +132,22 @@ def real_kills(
             else:
                 lives.append(_Life(began, ended, notes))
         starts = [life.start_s for life in lives if life.start_s is not None]
+        if not starts:
+            raise InputError(
+                f"no process that lived for {mtbf_s:g} s on average came to its first step:"
+                " give --points with longer lives"
+            )
         start_s = summarize(starts)
-        step_s, slow_step_s = (
-            fmean(seconds for life in lives for seconds in life.steps_s[is_free])
+        free, beside = (
+            [seconds for life in lives for seconds in life.steps_s[is_free]]
             for is_free in (True, False)
         )
+        # Short lives may have seen none of one kind.
+        step_s = fmean(free) if free else snapshots["step_s"]["median"]
+        slow_step_s = max(step_s, fmean(beside)) if beside else step_s
         costs = replace(
             costs_of(snapshots, start_s["median"], 0.0),
-            slowdown=max(0.0, 1 - step_s / slow_step_s),
+            slowdown=1 - step_s / slow_step_s,
         )
         total_s = sum(life.seconds for life in lives)
         kept = victim.position() - before

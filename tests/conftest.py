@@ -5,18 +5,21 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import hypothesis
 import pytest
+from warm import WarmProcesses
 
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog
 from accrete.embedded import embedded_store
-from accrete.processes import available_cpus, share_cpus_well
+from accrete.processes import available_cpus, ignore_language, share_cpus_well
 from accrete.settings import StoreSettings, parse_store_uri
 from accrete.store import ObjectStore
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 if (num_workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
     os.environ.pop("OMP_NUM_THREADS", None)
 share_cpus_well(among=int(num_workers or 1))
+ignore_language()  # as every command does
 # How long an example takes says nothing of the code where the machine is busy.
 hypothesis.settings.register_profile("accrete", deadline=None)
 hypothesis.settings.load_profile("accrete")
@@ -36,7 +40,31 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 MANY_FILES = 100
+HANGS_S = 1500
+"""What ends before that does not hang, even where the machine is slow and busy."""
+COMMANDS_IMPORT = (
+    *("accrete.cli", "accrete.local_run", "accrete.remote_run", "accrete.predictor"),
+    *("kfp.compiler", "kfp.kubernetes", "minio", "pyarrow.parquet", "sklearn.datasets", "torch"),
+)
 CIFAR100 = os.environ.get("ACCRETE_TEST_CIFAR100")
+
+KEPT_TOGETHER = (
+    "tests/faults",
+    "tests/integration/test_backend.py",
+    "tests/integration/test_benchmarks.py::test_throughput",
+    "tests/integration/test_extend.py",
+    "tests/integration/test_local_run.py",
+    "tests/integration/test_resume.py",
+    "tests/integration/test_rights.py",
+    "tests/integration/test_secrets.py",
+    "tests/integration/test_tls.py",
+    "tests/integration/test_using.py",
+    "tests/unit/test_comparison_html.py",
+    "tests/unit/test_golden.py",
+    "tests/unit/test_report_html.py",
+    "tests/unit/test_study_html.py",
+)
+"""Where a test of one worker uses what another test made there: trained runs, servers, pages."""
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -45,6 +73,21 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 def pytest_xdist_auto_num_workers() -> int:
     """Each worker has a store and a torch of its own; few CPUs and gigabytes feed few of them."""
     return min(4, available_cpus())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Spread single tests, but keep those together that share what is dear.
+
+    It is told by path: xdist's own groups, by marker, do nothing under pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((path for path in KEPT_TOGETHER if nodeid.startswith(path)), nodeid)
+
+    return Scheduler(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,34 +137,84 @@ def cache(store: ObjectStore, tmp_path: Path) -> NodeCache:
     return NodeCache(tmp_path / "cache", store)
 
 
-@pytest.fixture
-def cli_env(store: ObjectStore, tmp_path: Path) -> dict[str, str]:
-    """Environment of a command that uses the test's store and a state folder of its own."""
+@pytest.fixture(scope="session")
+def warm_commands() -> Iterator[WarmProcesses]:
+    """Processes that have imported what commands import: seconds of each, where a CPU is slow."""
+    # A command ignores the user's language before it imports kfp.
+    env = {"PYTHONPATH": str(Path(__file__).parent), "LC_ALL": "C.UTF-8"}
+    with WarmProcesses(COMMANDS_IMPORT, env) as warm:
+        yield warm
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where a user runs commands: a folder, and an environment that names a store."""
+
+    folder: Path
+    env: dict[str, str]
+    warm: WarmProcesses
+
+    def run(
+        self, *arguments: str, script: str | None = None, timeout_s: float = HANGS_S, **env: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run `accrete …` to its end; where a script is named, that, as a shell starts it."""
+        if script is not None:
+            return subprocess.run(
+                [str(Path(sys.executable).parent / script), *arguments],
+                env=self.env | env,
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        with tempfile.TemporaryDirectory() as said:
+            errors = Path(said) / "stderr"
+            process = self.warm.start(
+                "commands:accrete",
+                {
+                    "arguments": arguments,
+                    "env": self.env | env,
+                    "cwd": str(self.folder),
+                    "errors": str(errors),
+                },
+                env={},
+                output=Path(said) / "stdout",
+            )
+            code = process.wait(timeout_s)
+            if code is None:
+                process.kill()
+                raise subprocess.TimeoutExpired(arguments, timeout_s)
+            return subprocess.CompletedProcess(
+                arguments, code, process.printed(), errors.read_text(errors="replace")
+            )
+
+
+def desk_at(folder: Path, store: ObjectStore, warm: WarmProcesses) -> Desk:
+    """Return a desk in a folder, with a state folder of its own there."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
     env.pop("KFP_ENDPOINT", None)
     env |= store.settings.as_environment()
-    env |= {"ACCRETE_HOME": str(tmp_path / "home"), "ACCRETE_STORE": str(store.address)}
-    return env
+    env |= {"ACCRETE_HOME": str(folder / "home"), "ACCRETE_STORE": str(store.address)}
+    return Desk(folder, env, warm)
 
 
 @pytest.fixture
-def cli(cli_env: dict[str, str], tmp_path: Path) -> Cli:
+def desk(store: ObjectStore, tmp_path: Path, warm_commands: WarmProcesses) -> Desk:
+    """The test's own."""
+    return desk_at(tmp_path, store, warm_commands)
+
+
+@pytest.fixture
+def cli_env(desk: Desk) -> dict[str, str]:
+    """Environment of a command that uses the test's store and a state folder of its own."""
+    return desk.env
+
+
+@pytest.fixture
+def cli(desk: Desk) -> Cli:
     """Runs `accrete …`, or another script of this environment, to its end."""
-
-    def run(
-        *arguments: str, script: str = "accrete", timeout_s: float = 500, **env: str
-    ) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [str(Path(sys.executable).parent / script), *arguments],
-            env=cli_env | env,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-
-    return run
+    return desk.run
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,12 @@
 import sys
 from pathlib import Path
 
+from accrete.processes import ignore_language
+
 
 def main() -> None:
     """Run a pipeline file, or hand over to the kfp that is installed beside this package."""
+    ignore_language()
     arguments = sys.argv[1:]
     if is_ours(arguments):
         from accrete.cli import run_pipeline_file

@@ -5,13 +5,15 @@ A process of its own, so that KFP's output goes to the run's log and one signal 
 
 import json
 import os
+import shlex
 import signal
 import sys
+from itertools import pairwise
 from types import FrameType
 from typing import Any
 
 from accrete.backend_form import BackendForm
-from accrete.processes import die_with_parent
+from accrete.processes import die_with_parent, ignore_language
 
 
 def run_pipeline(
@@ -39,9 +41,29 @@ def run_pipeline(
 
         with open(containers_path) as file:  # noqa: PTH123
             runner = docker_runner(json.load(file))
+    _quote_the_interpreter()
     _hand_over_as_a_backend_does()
     local.init(runner=runner, pipeline_root=root, raise_on_error=True)
     components.load_component_from_file(pipeline_path)(**arguments)
+
+
+def _quote_the_interpreter() -> None:
+    """Let this environment lie in a folder whose name holds a blank.
+
+    KFP writes the interpreter's path for `python3` in a step's shell script as it is, and in the
+    step's arguments, too, where a path may hold that word.
+    """
+    from kfp.local import subprocess_task_handler
+
+    subprocess_task_handler.replace_python_executable = with_interpreter
+
+
+def with_interpreter(command: list[str], path: str) -> list[str]:
+    """Return a step's command with another interpreter in its shell scripts for `python3`."""
+    return [
+        part.replace("python3", shlex.quote(path)) if before in ("-c", "-ec") else part
+        for before, part in pairwise(["", *command])
+    ]
 
 
 def _hand_over_as_a_backend_does() -> None:
@@ -78,6 +100,7 @@ def _end_group(_signum: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Run the pipeline of the command line."""
     signal.signal(signal.SIGTERM, _end_group)
+    ignore_language()
     die_with_parent(os.getppid())
     try:
         run_pipeline(*sys.argv[1:])

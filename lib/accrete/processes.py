@@ -1,6 +1,7 @@
 """Processes that do not outlive what needs them, and that share the CPUs well (Linux)."""
 
 import ctypes
+import locale
 import os
 import signal
 from pathlib import Path
@@ -32,6 +33,18 @@ def is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def ignore_language() -> None:
+    """Have C libraries tell capital letters as ASCII does, whatever the user's language.
+
+    Call before kfp is imported. In Turkish the capital of i is another letter, and protobuf then
+    finds none of a pipeline's fields that have an i after an underscore, so that nothing compiles.
+    """
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    except locale.Error:
+        return  # a system without it: the user's own has to do
 
 
 def share_cpus_well(among: int = 1) -> None:

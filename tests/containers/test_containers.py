@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli
+from conftest import HANGS_S, Cli
 
 from accrete.containers import USER, container_host
 from accrete.placement import DEFAULT_IMAGE
 from accrete.settings import StoreSettings
 
 docker = pytest.importorskip("docker", reason="the package docker is not installed")
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]
 
 OPTIONS = ("--gpus", "0", "--budget-epochs", "3", "--initial", "5", "--name", "digits")
 
@@ -154,7 +154,7 @@ def test_a_run_that_is_ended_leaves_no_container_behind(
         assert time.monotonic() < deadline
         time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=HANGS_S)
     assert process.returncode == 143
     assert "the same command continues" in said
     assert leftovers(engine) == []

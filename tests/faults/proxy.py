@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 _CHUNK_BYTES = 1 << 14
-_TIMEOUT_S = 120.0
+_TIMEOUT_S = 600.0
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _REASONS = {403: "AccessDenied", 500: "InternalError", 503: "SlowDown"}

@@ -7,7 +7,17 @@ MOST_SEEDS = 6
 """Some seeds plan what does not come about, such as a kill at a snapshot that is never made."""
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+QUICK = ("kill in training", "kill in publish", "connections cut", "shard damaged in store")
+"""Those that `make test` tries; `make test-slow` has the others."""
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(each, id=each.name, marks=() if each.name in QUICK else pytest.mark.slow)
+        for each in SCENARIOS
+    ],
+)
 def test_nothing_is_lost_or_wrong(scenario: Scenario, workshop: Workshop) -> None:
     if reason := scenario.why_not():
         pytest.skip(reason)

@@ -34,7 +34,7 @@ from accrete.sources.allotment import training_counts
 BUCKET, RUN = "accrete", "faults"
 INTERVAL_S = 0.08
 """Between snapshots, so that a kill meets them in every phase."""
-TIMEOUT_S = 90.0
+TIMEOUT_S = 600.0
 """After which an attempt counts as hung."""
 _ERROR = re.compile(r"^accrete: error: (.+)$", re.MULTILINE)
 

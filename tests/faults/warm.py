@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from accrete.processes import die_with_parent
 
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 600.0
 
 
 class WarmProcess:

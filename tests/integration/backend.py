@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 import yaml
+from conftest import HANGS_S
 
 from accrete.pipeline_file import PipelineRequest, compile_to
 
@@ -187,7 +188,7 @@ class Backend:
         done = subprocess.run(
             command, env=self._env | variables | {"PATH": path, "TMPDIR": str(self._folder)},
             cwd=self._folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=300, check=False,
+            timeout=HANGS_S, check=False,
         )  # fmt: skip
         if done.returncode:
             raise TaskFailedError(done.stdout[-3000:])

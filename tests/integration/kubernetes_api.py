@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
+from conftest import HANGS_S
 from kubeflow_trainer_api import models
 
 Object = dict[str, Any]
@@ -283,7 +284,7 @@ def running_cluster(folder: Path) -> Iterator[tuple[Cluster, dict[str, str]]]:
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
          "-nodes", "-days", "2", "-subj", "/CN=stand-in", "-addext", "subjectAltName=IP:127.0.0.1",
          "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True, timeout=60,
+        check=True, capture_output=True, timeout=HANGS_S,
     )  # fmt: skip
     (folder / "token").write_text(uuid4().hex)
     (folder / "namespace").write_text(NAMESPACE)

@@ -14,11 +14,12 @@ from urllib.parse import quote
 
 import pytest
 import yaml
+from conftest import HANGS_S
 
 from accrete.ports import free_ports
 
 MANIFESTS = Path(__file__).parents[2] / "manifests" / "components" / "monitoring"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = HANGS_S
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT
+from conftest import HANGS_S, ROOT
 
 RUN_WITHOUT_KFP = """
 import runpy, sys
@@ -31,7 +31,7 @@ def run_miniature(
         env=kept | {"ACCRETE_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import HANGS_S
 
 from accrete.errors import StoreError
 from accrete.ports import free_ports, remove_sockets
@@ -95,7 +96,7 @@ def store_of(server: SeaweedServer, keys: tuple[str, str], prefix: str = "") -> 
 
 def make_bucket(store: ObjectStore) -> None:
     """Make the store's bucket, as soon as its server takes writes."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS_S
     while True:
         try:
             store.create_bucket()
@@ -108,7 +109,7 @@ def make_bucket(store: ObjectStore) -> None:
 
 
 def _wait_until_open(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS_S
     while time.monotonic() < deadline:
         assert server.poll() is None, log.read_text(errors="replace")[-2000:]
         with socket.socket() as probe:

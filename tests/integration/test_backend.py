@@ -99,6 +99,7 @@ def test_a_run_s_stages_each_grow_from_the_one_before(run: Run, store: ObjectSto
     assert parent["metadata"]["store_session_info"] == SESSION
 
 
+@pytest.mark.slow
 def test_stages_that_exist_are_handed_on_by_the_step_that_asks_for_nodes(
     run: Run, store: ObjectStore
 ) -> None:
@@ -111,6 +112,7 @@ def test_stages_that_exist_are_handed_on_by_the_step_that_asks_for_nodes(
     assert [stage["digest"] for stage in stages] == list(stages_of(store, "staged"))
 
 
+@pytest.mark.slow
 def test_classes_that_arrive_later_join_a_model_stage_by_stage(
     run: Run, store: ObjectStore, tmp_path: Path
 ) -> None:
@@ -126,6 +128,7 @@ def test_classes_that_arrive_later_join_a_model_stage_by_stage(
     assert len(assert_reported(store, "ten")["stages"]) == 2
 
 
+@pytest.mark.slow
 def test_a_comparison_s_cells_train_and_are_set_side_by_side(run: Run, store: ObjectStore) -> None:
     options = ("--scratch-epochs", "1,2", "--seeds", "1", *STAGED, *ON_CPU)
     done = run(baseline, make_comparison, "--name", "both", *options)
@@ -134,6 +137,7 @@ def test_a_comparison_s_cells_train_and_are_set_side_by_side(run: Run, store: Ob
     assert len(assert_reported(store, "both")["cells"]) == len(set(cells))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("purpose", ["convergence", "increments"])
 def test_a_study_s_cells_train_and_are_reported(purpose: str, run: Run, store: ObjectStore) -> None:
     most = ("--max-epochs", "1") if purpose == "convergence" else ("--budget-epochs", "1")

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
+from conftest import HANGS_S, ROOT
 from PIL import Image
+
+pytestmark = pytest.mark.slow
 
 ALLOWANCE_MIB = 128
 """What a streamed stage may take beside its images: up to four worker processes' own pages, the
@@ -28,7 +30,7 @@ def benchmark(name: str, results: Path, *options: str, **env: str) -> dict[str, 
         env=kept | env,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -149,7 +151,7 @@ def test_samples_to_accuracy_compares_at_equal_accuracy(tmp_path: Path) -> None:
 def test_goodput_agrees_with_real_kills_and_draws_both_nodes(tmp_path: Path) -> None:
     figure = tmp_path / "goodput.svg"
     short = ("--rounds", "1", "--steps", "60", "--restarts", "1", "--kills", "8")
-    options = (*short, "--points", "0.2:2", "--figure", str(figure))
+    options = (*short, "--points", "0.2:6", "--figure", str(figure))
     results = benchmark("goodput", tmp_path, *options, OMP_NUM_THREADS="1")["results"]
     for kind in ("measured", "assumed"):
         for line in results[kind]["by_mtbf"].values():
@@ -158,7 +160,7 @@ def test_goodput_agrees_with_real_kills_and_draws_both_nodes(tmp_path: Path) -> 
             assert line["at_young_daly"] > best - 0.02  # the formula's interval is about the best
     (point,) = results["real_kills"]
     assert point["kills"] == 8
-    assert 0 < point["goodput"] < 1
+    assert 0 <= point["goodput"] < 1
     # Loose: the machine may be busier in one part than in the other.
     assert point["goodput"] == pytest.approx(point["modelled"], abs=0.25)
     assert "<svg" in figure.read_text()

@@ -1,6 +1,7 @@
 """Commands as a user types them: help, plans, and one clear line for each kind of bad input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 from accrete_pipelines import incremental
 from conftest import ROOT, Cli
 
+from accrete import doctor
 from accrete.ports import free_ports
 
 PLAN = ("plan", "--classes", "100")
@@ -144,13 +146,36 @@ def test_a_class_order_file_is_followed(cli: Cli, tmp_path: Path) -> None:
 def test_planning_and_compiling_import_neither_torch_nor_minio(tmp_path: Path) -> None:
     code = """
 import sys
-from accrete.cli import accrete
-accrete.main(["compile", "-o", sys.argv[1]], standalone_mode=False)
+from accrete.cli import main
+sys.argv[1:1] = ["compile", "-o"]
+main()
 heavy = {"torch", "torchvision", "minio"} & set(sys.modules)
 assert not heavy, heavy
 """
     output = str(tmp_path / "pipeline.yaml")
     subprocess.run([sys.executable, "-c", code, output], check=True, cwd=tmp_path)
+
+
+def test_a_pipeline_compiles_in_any_language(cli: Cli, tmp_path: Path) -> None:
+    localedef = shutil.which("localedef")
+    if localedef is None or not Path("/usr/share/i18n/locales/tr_TR").exists():
+        pytest.skip("no locales can be made here: apt-get install locales")
+    # In Turkish the capital of i is another letter.
+    turkish = tmp_path / "locales" / "tr_TR.UTF-8"
+    turkish.parent.mkdir()
+    subprocess.run([localedef, "-i", "tr_TR", "-f", "UTF-8", turkish], check=False)
+    env = {"LOCPATH": str(turkish.parent), "LC_ALL": turkish.name}
+    kfp = ("dsl", "compile", "--py", str(ROOT / "pipelines" / "incremental.py"), "--output")
+    for number, done in enumerate(
+        (
+            cli("compile", "-o", "0.yaml", "--name", "any"),
+            cli("compile", "-o", "1.yaml", "--name", "any", script="accrete", **env),
+            cli(*kfp, "2.yaml", script="kfp", **env, ACCRETE_NAME="any"),
+        )
+    ):
+        assert done.returncode == 0, done.stderr
+        documents = list(yaml.safe_load_all((tmp_path / f"{number}.yaml").read_text()))
+        assert documents == list(yaml.safe_load_all((tmp_path / "0.yaml").read_text()))
 
 
 def test_kfp_compiles_the_file_with_options_from_the_environment(cli: Cli, tmp_path: Path) -> None:
@@ -181,18 +206,26 @@ def test_kfp_run_of_another_file_is_one_line(cli: Cli, tmp_path: Path) -> None:
     assert "no.py does not exist" in cli("run", "no.py", script="kfp").stderr
 
 
-def test_doctor_sees_a_kfp_script_that_was_taken_back(cli: Cli) -> None:
-    assert cli("doctor").returncode == 0
+def test_doctor_sees_a_kfp_script_that_was_taken_back(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = cli("doctor")
+    assert done.returncode == 0
+    assert "ok    kfp run" in done.stdout
     script = Path(sys.executable).parent / "kfp"
-    ours = script.read_text()
-    try:
-        script.write_text(ours.replace("accrete.kfp_command", "kfp.cli.__main__"))
-        done = cli("doctor")
-    finally:
-        script.write_text(ours)
-    assert done.returncode == 1
-    assert "FAIL  kfp run" in done.stdout
-    assert "accrete run" in done.stdout
+    theirs = script.read_text().replace("accrete.kfp_command", "kfp.cli.__main__")
+    (tmp_path / "kfp").write_text(theirs)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    found = doctor._kfp_script()
+    assert not found.ok
+    assert "accrete run" in found.detail
+
+
+def test_the_script_says_what_the_command_says(cli: Cli) -> None:
+    for arguments in ((*PLAN, "--alpha", "2"), (*PLAN, "--alpha", "0"), ("--help",)):
+        script, command = cli(*arguments, script="accrete"), cli(*arguments)
+        assert (script.returncode, script.stdout) == (command.returncode, command.stdout)
+        assert script.stderr == command.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "compile", "plan", "status", "logs", "doctor"])

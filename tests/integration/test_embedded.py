@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from conftest import HANGS_S
 from seaweed import listening
 
 from accrete.embedded import EmbeddedPaths, embedded_store, running_server
@@ -33,12 +34,13 @@ def store_of(settings: StoreSettings) -> ObjectStore:
 
 
 def wait_until_gone(home: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_S
     while running_server(EmbeddedPaths(home)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert running_server(EmbeddedPaths(home)) is None
 
 
+@pytest.mark.slow
 def test_data_of_an_earlier_run_reads_at_once_and_on_other_ports(tmp_path: Path) -> None:
     endpoints = []
     for number in range(3):

@@ -142,6 +142,7 @@ def test_more_images_of_a_known_class_are_added_where_the_user_says_so(
     assert grown.entry("3").num_images("test") == old.entry("3").num_images("test") + 4
 
 
+@pytest.mark.slow
 def test_what_was_exported_can_be_extended(
     cli: Cli, extend: Any, trained: tuple[Catalog, StageManifest], tmp_path: Path
 ) -> None:
@@ -199,6 +200,7 @@ def test_what_cannot_be_added_is_refused_in_one_line(
     assert_refused(extend(*(places.get(word, word) for word in arguments)), *words)
 
 
+@pytest.mark.slow
 def test_images_of_another_size_can_be_scaled(extend: Any, tmp_path: Path) -> None:
     for number in range(10):
         path = tmp_path / "large" / "new" / f"{number}.png"

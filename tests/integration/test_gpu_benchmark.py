@@ -10,6 +10,7 @@ from conftest import ROOT
 from pieces_run import run_miniature
 
 
+@pytest.mark.slow
 def test_it_does_all_of_its_parts_over_two_runs(tmp_path: Path) -> None:
     parts = ("--parts", "ceilings,search,accuracy,arrival,extension,life,paper,seeds")
     first, printed = run_miniature("gpu", tmp_path, tmp_path / "home", *parts, "--minutes", "0")
@@ -55,6 +56,7 @@ def test_it_does_all_of_its_parts_over_two_runs(tmp_path: Path) -> None:
     assert "not measured | not measured" in printed  # the rates alone
 
 
+@pytest.mark.slow
 def test_rates_profile_and_start_are_of_this_machine(tmp_path: Path) -> None:
     pieces, printed = run_miniature(
         "gpu", tmp_path, tmp_path / "home", "--parts", "rates,profile,start"

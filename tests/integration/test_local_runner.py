@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any, Optional
 
+from conftest import HANGS_S
 from kfp import compiler, dsl
 from kfp.dsl import Artifact, Input, Metrics, Model, Output
+
+from accrete.local_runner import with_interpreter
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -69,7 +72,7 @@ def run_locally(pipeline: Any, folder: Path) -> "subprocess.CompletedProcess[str
     places = [str(folder / name) for name in ("pipeline.yaml", "arguments.json", "artifacts")]
     return subprocess.run(
         [sys.executable, "-m", "accrete.local_runner", *places],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
 
 
@@ -107,3 +110,13 @@ def test_an_optional_artifact_that_is_left_out_is_none_on_both(tmp_path: Path) -
     done = run_locally(begins, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "grown from None" in done.stdout
+
+
+def test_the_interpreter_may_lie_in_a_folder_with_a_blank(tmp_path: Path) -> None:
+    (tmp_path / "ä b").mkdir()
+    interpreter = tmp_path / "ä b" / "python3.11"
+    interpreter.symlink_to(sys.executable)
+    script = 'python3 -c "import sys; print(sys.executable, sys.argv[1])" "$@"'
+    command = with_interpreter(["sh", "-ec", script, "sh", "/opt/python3/data"], str(interpreter))
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{interpreter} /opt/python3/data\n"

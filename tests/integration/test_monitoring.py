@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli
+from conftest import HANGS_S, Cli
 from digits import SOURCE, digits_run
 from monitors import Prometheus, eventually, get, prometheus, pushed, pushed_value
 from monitors import running_pushgateway as pushgateway_at
@@ -37,7 +37,6 @@ from accrete import steps
 print(json.dumps(getattr(steps, sys.argv[1])(**json.loads(sys.argv[2]))))
 """
 STEP = "stage-0001"
-TIMEOUT_S = 200
 HASHED = "$2b$04$X.1wNNe9.RyBOiHDJ1b0Fu/SKgUEFXxmpY.Vb92YjzJvZPpei2RNe"
 """bcrypt of `very-secret`, as a Pushgateway wants it."""
 
@@ -126,7 +125,7 @@ def long_stage() -> RunConfig:
 
 def finished(process: "subprocess.Popen[str]", code: int = 0) -> str:
     """Return what a step printed, once it has ended with a code."""
-    out, _ = process.communicate(timeout=TIMEOUT_S)
+    out, _ = process.communicate(timeout=HANGS_S)
     assert process.returncode == code, out
     return out
 
@@ -172,6 +171,7 @@ def check_against_manifest(watch: Prometheus, manifest: StageManifest) -> None:
     assert watch.values("accrete_gpu_memory_allocated_bytes") == []
 
 
+@pytest.mark.slow
 def test_prometheus_follows_a_stage_and_keeps_its_end(
     steps: Steps, gateway: str, watch: Prometheus
 ) -> None:
@@ -183,7 +183,7 @@ def test_prometheus_follows_a_stage_and_keeps_its_end(
         ACCRETE_SNAPSHOT_INTERVAL_S="0.5",
     )
     images = 'accrete_train_images_total{job="steps"}'
-    first = eventually(lambda: watch.value(images), "the first images", TIMEOUT_S)
+    first = eventually(lambda: watch.value(images), "the first images")
     assert first is not None
     eventually(lambda: (watch.value(images) or 0) > first, "more images")
     # Scraped once, from the step alone, however many containers its pod shows.
@@ -219,13 +219,14 @@ def test_prometheus_follows_a_stage_and_keeps_its_end(
     assert pushed_value(gateway, STEP, "accrete_train_images_total") is None
 
 
+@pytest.mark.slow
 def test_sigterm_in_training_is_pushed_as_preempted_and_the_next_attempt_replaces_it(
     steps: Steps, gateway: str
 ) -> None:
     config = long_stage()
     port = {"ACCRETE_METRICS_PORT": str(steps.port), "ACCRETE_PUSHGATEWAY": gateway}
     process = steps.train(config, **port)
-    eventually(in_training(f"http://127.0.0.1:{steps.port}/metrics"), "training", TIMEOUT_S)
+    eventually(in_training(f"http://127.0.0.1:{steps.port}/metrics"), "training")
     process.send_signal(signal.SIGTERM)
     finished(process, 75)
     assert pushed_value(gateway, STEP, "accrete_step_failed", reason="preempted") == 1
@@ -246,13 +247,14 @@ def test_sigterm_in_training_is_pushed_as_preempted_and_the_next_attempt_replace
     assert pushed_value(gateway, STEP, "accrete_step_attempts") == 2
 
 
+@pytest.mark.slow
 def test_a_step_that_is_killed_outright_is_left_as_running(steps: Steps, gateway: str) -> None:
     process = steps.train(
         long_stage(), ACCRETE_METRICS_PORT=str(steps.port), ACCRETE_PUSHGATEWAY=gateway
     )
-    eventually(in_training(f"http://127.0.0.1:{steps.port}/metrics"), "training", TIMEOUT_S)
+    eventually(in_training(f"http://127.0.0.1:{steps.port}/metrics"), "training")
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANGS_S)
     assert pushed_value(gateway, STEP, "accrete_step_running") == 1
     assert pushed_value(gateway, STEP, "accrete_step_exit_code") is None
     began = pushed_value(gateway, STEP, "accrete_step_last_progress_timestamp_seconds")
@@ -260,6 +262,7 @@ def test_a_step_that_is_killed_outright_is_left_as_running(steps: Steps, gateway
     assert began < time.time()
 
 
+@pytest.mark.slow
 def test_every_step_of_a_run_leaves_its_figures(cli: Cli, gateway: str, catalog: Catalog) -> None:
     done = cli("run", "--name", "whole", "--budget-epochs", "2", ACCRETE_PUSHGATEWAY=gateway)
     assert done.returncode == 0, done.stderr
@@ -296,17 +299,18 @@ def test_sigterm_before_training_is_pushed_too(steps: Steps, gateway: str) -> No
         process = steps.prepare(
             long_stage(), ACCRETE_S3_ENDPOINT=address, ACCRETE_PUSHGATEWAY=gateway
         )
-        eventually(lambda: pushed(gateway).get("00-prepare"), "the push of its start", TIMEOUT_S)
+        eventually(lambda: pushed(gateway).get("00-prepare"), "the push of its start")
         process.send_signal(signal.SIGTERM)
         eventually(
             lambda: pushed_value(gateway, "00-prepare", "accrete_step_exit_code") == 75,
             "the push of its end",
         )
         process.kill()  # the journal still waits for the store
-        process.communicate(timeout=60)
+        process.communicate(timeout=HANGS_S)
     assert pushed_value(gateway, "00-prepare", "accrete_step_failed", reason="preempted") == 1
 
 
+@pytest.mark.slow
 def test_a_diverged_stage_is_pushed_as_such_and_its_alert_fires(
     steps: Steps, gateway: str, watch: Prometheus
 ) -> None:
@@ -391,6 +395,7 @@ def test_credentials_reach_the_pushgateway_and_no_log(steps: Steps, tmp_path: Pa
     assert "secret" not in out
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_or_pushed_is_a_line_and_the_step_goes_on(steps: Steps) -> None:
     config = digits_run(10, budget_epochs=1.0)
     with socket.create_server(("127.0.0.1", 0)) as taken:  # accepts, and never answers
@@ -404,13 +409,14 @@ def test_what_cannot_be_served_or_pushed_is_a_line_and_the_step_goes_on(steps: S
     env = {"ACCRETE_METRICS_PORT": "none", "ACCRETE_PUSHGATEWAY": f"http://127.0.0.1:{free}"}
     began = time.monotonic()
     out = finished(steps.train(config, **env))
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 300
     assert "metrics: ACCRETE_METRICS_PORT is 'none': give a port from 1 to 65535" in out
     assert f"metrics: the Pushgateway at http://127.0.0.1:{free} cannot be reached" in out
     out = finished(steps.train(config))
     assert "metrics:" not in out
 
 
+@pytest.mark.slow
 def test_of_several_processes_the_first_alone_serves_and_pushes(steps: Steps, gateway: str) -> None:
     config = digits_run(10, precision="fp32", budget_epochs=3.0)
     env = {"ACCRETE_METRICS_PORT": str(steps.port), "ACCRETE_PUSHGATEWAY": gateway}

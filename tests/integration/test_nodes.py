@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import HANGS_S
 from digits import SOURCE, digits_run
 
 from accrete import keys
@@ -81,13 +82,14 @@ def on_two_nodes(
 ) -> list[tuple[int, str, str]]:
     nodes = started_nodes(catalog, folder, stage, processes)
     try:
-        outputs = [node.communicate(timeout=300) for node in nodes]
+        outputs = [node.communicate(timeout=HANGS_S) for node in nodes]
     finally:
         for node in nodes:
             node.kill()
     return [(node.returncode, *out) for node, out in zip(nodes, outputs, strict=True)]
 
 
+@pytest.mark.slow
 def test_two_nodes_train_the_stages_of_a_run_and_publish_each_once(
     catalog: Catalog, chain: tuple[StageSpec, ...], tmp_path: Path
 ) -> None:
@@ -107,11 +109,12 @@ def test_two_nodes_train_the_stages_of_a_run_and_publish_each_once(
     assert (tmp_path / "cache-1" / "objects").exists()  # it fetched what it needed by itself
 
 
+@pytest.mark.slow
 def test_a_stage_that_exists_is_found_by_all_nodes(
     catalog: Catalog, chain: tuple[StageSpec, ...], tmp_path: Path
 ) -> None:
     process = start(catalog, tmp_path / "cache", RUN, "1", ACCRETE_PROCESSES="1")
-    assert process.communicate(timeout=200) is not None
+    assert process.communicate(timeout=HANGS_S) is not None
     assert process.returncode == 0
     before = catalog.stage(chain[0].digest)
     for code, _, err in on_two_nodes(catalog, tmp_path, 1, "1"):
@@ -119,6 +122,7 @@ def test_a_stage_that_exists_is_found_by_all_nodes(
     assert catalog.stage(chain[0].digest) == before
 
 
+@pytest.mark.slow
 def test_nodes_that_are_told_to_end_leave_a_snapshot_and_new_ones_go_on(
     catalog: Catalog, tmp_path: Path
 ) -> None:
@@ -126,14 +130,14 @@ def test_nodes_that_are_told_to_end_leave_a_snapshot_and_new_ones_go_on(
     chain = prepared(catalog, config, tmp_path)
     nodes = started_nodes(catalog, tmp_path, 1, "1", ACCRETE_SNAPSHOT_INTERVAL_S="1")
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + HANGS_S
         while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
             time.sleep(0.1)
         for node in nodes:
             node.send_signal(signal.SIGTERM)
-        _, err = nodes[0].communicate(timeout=100)
+        _, err = nodes[0].communicate(timeout=HANGS_S)
         assert nodes[0].returncode == 75, err
-        nodes[1].communicate(timeout=100)
+        nodes[1].communicate(timeout=HANGS_S)
         assert nodes[1].returncode != 0
     finally:
         for node in nodes:
@@ -173,7 +177,7 @@ def test_what_cannot_be_trained_is_one_line(
     tmp_path: Path,
 ) -> None:
     process = start(catalog, tmp_path / "cache", *arguments, ACCRETE_PROCESSES="1", **env)
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=HANGS_S)
     assert process.returncode != 0
     assert len(err.splitlines()) == 1
     assert err.startswith("accrete: error: ")

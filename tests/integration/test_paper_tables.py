@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from conftest import HANGS_S, ROOT
 from pieces_run import run_miniature
 
 SCRIPT = str(ROOT / "benchmarks" / "paper_tables.py")
@@ -22,6 +22,7 @@ def text(monkeypatch: pytest.MonkeyPatch) -> Any:
     return paper_text
 
 
+@pytest.mark.slow
 def test_it_does_every_cell_over_two_runs(tmp_path: Path, text: Any) -> None:
     first, printed = run_miniature("paper_tables", tmp_path, tmp_path / "home", "--minutes", "0")
     assert list(first) == ["scratch, 10 classes, 8 epochs, seed 0"]
@@ -107,7 +108,7 @@ def test_the_document_is_written_without_training(tmp_path: Path) -> None:
     path = tmp_path / "document.md"
     path.write_text("a\n<!-- figures: begin -->\nold\n<!-- figures: end -->\nz\n")
     command = [sys.executable, SCRIPT, "--results", str(tmp_path), "--document", str(path)]
-    subprocess.run(command, check=True, timeout=100)
+    subprocess.run(command, check=True, timeout=HANGS_S)
     lines = path.read_text().splitlines()
     assert (lines[0], lines[-1]) == ("a", "z")
     assert "old" not in lines
@@ -127,7 +128,7 @@ def test_wrong_options_are_told(options: list[str], line: str, tmp_path: Path) -
     kept = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
     done = subprocess.run(
         [sys.executable, SCRIPT, *options],
-        env=kept, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+        env=kept, cwd=tmp_path, capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert line in done.stderr.splitlines()[-1]

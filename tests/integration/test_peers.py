@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import HANGS_S
 from digits import SOURCE, digits_run, workplace
 from torch import distributed, multiprocessing
 from torch.nn import functional
@@ -134,7 +135,7 @@ def test_two_processes_train_what_one_does(
     step = Step(config, dataset, catalog.store, tmp_path)
     alone = by_one_process(step.spec, dataset, catalog, cache)
     process = step.start()
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 0, err
     facts = json.loads(out.splitlines()[-1])
     together = catalog.stage(step.spec.digest)
@@ -153,12 +154,13 @@ def test_two_processes_train_what_one_does(
         torch.testing.assert_close(left[name], right[name], atol=0.05, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_what_fails_in_any_process_is_one_line_with_its_code(
     dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
 ) -> None:
     config = digits_run(10, lr=1000.0, weight_decay=10.0)
     process = Step(config, dataset, catalog.store, tmp_path).start()
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 1
     errors = [line for line in err.splitlines() if line.startswith("accrete: error: ")]
     assert len(errors) == 1
@@ -166,34 +168,36 @@ def test_what_fails_in_any_process_is_one_line_with_its_code(
     assert catalog.store.list_keys("stages/") == []
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_is_refused(
     dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
 ) -> None:
     config = digits_run(10, batch_size=125)
     process = Step(config, dataset, catalog.store, tmp_path).start()
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 2
     assert "batch size 125 does not divide among 2 GPUs" in err
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_two_new_processes_go_on_from_there(
     dataset: DatasetManifest, catalog: Catalog, cache: NodeCache, tmp_path: Path
 ) -> None:
     config = digits_run(10, precision="fp32", lr=0.05, budget_epochs=40.0)
     step = Step(config, dataset, catalog.store, tmp_path)
     process = step.start(ACCRETE_SNAPSHOT_INTERVAL_S="1")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANGS_S
     while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 75, err
     (snapshot,) = catalog.store.list_keys("snapshots/")
     parsed = keys.parse_snapshot_key(snapshot)
     assert parsed is not None
     assert parsed[0] > 0
     process = step.start()
-    _, err = process.communicate(timeout=200)
+    _, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 0, err
     stage = catalog.stage(step.spec.digest)
     assert stage is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import HANGS_S
 from seaweed import ADMIN, SeaweedServer, identity, make_bucket, seaweed_server, store_of
 
 from accrete.errors import StoreAccessError
@@ -64,7 +65,7 @@ def accrete(
     env |= {"ACCRETE_HOME": str(folder / "home"), "ACCRETE_SNAPSHOT_INTERVAL_S": "0"}
     return subprocess.run(
         [str(Path(sys.executable).parent / "accrete"), *arguments],
-        env=clean | env, cwd=folder, capture_output=True, text=True, timeout=300, check=False,
+        env=clean | env, cwd=folder, capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
 
 
@@ -78,6 +79,7 @@ def run(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_documented_rights_are_enough_for_a_whole_run(
     server: SeaweedServer, tmp_path: Path
 ) -> None:
@@ -114,6 +116,7 @@ def test_readers_can_write_nothing(server: SeaweedServer) -> None:
         store.delete("ready")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("right", ["s3:ListBucket", "s3:GetObject", "s3:PutObject"])
 def test_a_run_without_one_of_the_rights_names_it(
     server: SeaweedServer, tmp_path: Path, right: str
@@ -129,6 +132,7 @@ def test_a_run_without_one_of_the_rights_names_it(
     assert right in doctor.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_may_not_delete_says_that_snapshots_stay(
     server: SeaweedServer, tmp_path: Path
 ) -> None:

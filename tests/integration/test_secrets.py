@@ -95,6 +95,7 @@ def ends_with(texts: dict[str, bytes], name: str) -> bytes:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_that_succeeds_writes_no_secret(server: SeaweedServer, tmp_path: Path) -> None:
     store = store_of(server, KEYS)
     code, written = run(tmp_path, store.settings.as_environment(), "--store", "s3://accrete/good")
@@ -110,6 +111,7 @@ def test_a_run_that_succeeds_writes_no_secret(server: SeaweedServer, tmp_path: P
     assert leaks(written | stored) == []
 
 
+@pytest.mark.slow
 def test_a_run_whose_keys_come_from_files_writes_no_secret(
     server: SeaweedServer, tmp_path: Path
 ) -> None:
@@ -124,6 +126,7 @@ def test_a_run_whose_keys_come_from_files_writes_no_secret(
     assert leaks(written) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_the_store_refuses_in_the_end_writes_no_secret(
     server: SeaweedServer, tmp_path: Path
 ) -> None:
@@ -141,6 +144,7 @@ def test_a_run_that_the_store_refuses_in_the_end_writes_no_secret(
     assert leaks(written | stored) == []
 
 
+@pytest.mark.slow
 def test_a_run_on_the_embedded_store_writes_no_secret_but_in_its_own_files(tmp_path: Path) -> None:
     home = tmp_path / "home"
     paths = EmbeddedPaths(home)

@@ -132,6 +132,7 @@ def test_what_cannot_be_fetched_ahead_is_no_reason_to_fail(
         run_stage(chain[1], dataset, workplace(catalog, cache))
 
 
+@pytest.mark.slow
 def test_a_compiled_trunk_trains_and_is_remembered(
     dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:

@@ -217,6 +217,7 @@ def test_no_key_is_in_the_log_the_command_line_or_the_environment(store_pod: Sto
         assert SECRET_KEY.encode() not in text
 
 
+@pytest.mark.slow
 def test_a_store_that_says_it_is_ready_again_has_what_was_stored(store_pod: StorePod) -> None:
     assert store_pod.start_credentials().returncode == 0
     assert not store_pod.is_ready()

@@ -53,6 +53,7 @@ def test_staged_training_is_set_beside_training_from_scratch(cli: Cli, tmp_path:
     assert "'both' is a comparison with another configuration" in run.stderr
 
 
+@pytest.mark.slow
 def test_a_study_of_convergence_gives_costs_to_plan_by(cli: Cli, tmp_path: Path) -> None:
     options = ("--initial", "2,4", "--add", "1,3", "--lr", "0.05", "--stop-gradient", "0.2", *QUICK)
     done = cli("study", "convergence", *options, "--max-epochs", "30", "--name", "table1")
@@ -70,15 +71,20 @@ def test_a_study_of_convergence_gives_costs_to_plan_by(cli: Cli, tmp_path: Path)
     assert "expected training images by" in plan.stdout
 
 
-def test_a_study_of_increments_has_a_baseline(cli: Cli, tmp_path: Path) -> None:
-    options = ("--initial", "2", "--add", "4,8", "--budget-epochs", "3", *QUICK)
+@pytest.mark.parametrize(
+    ("added", "num_stages"), [("8", [2]), pytest.param("4,8", [3, 2], marks=pytest.mark.slow)]
+)
+def test_a_study_of_increments_has_a_baseline(
+    added: str, num_stages: list[int], cli: Cli, tmp_path: Path
+) -> None:
+    options = ("--initial", "2", "--add", added, "--budget-epochs", "3", *QUICK)
     done = cli("study", "increments", *options, "--name", "table2")
     assert done.returncode == 0, done.stderr
     report = report_of(tmp_path, "table2")
     rows = [
         (cell["num_initial"], cell["num_added"], cell["num_stages"]) for cell in report["cells"]
     ]
-    assert rows == [(2, 4, 3), (2, 8, 2)]
+    assert rows == [(2, int(d), n) for d, n in zip(added.split(","), num_stages, strict=True)]
     assert report["baseline"]["num_classes"] == 10
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from accrete_components.train_first_on_nodes.component import train_on_nodes as first_on_nodes
 from accrete_components.train_on_nodes.component import train_on_nodes
+from conftest import HANGS_S
 from digits import SOURCE, digits_run
 from kfp.dsl import Artifact, Metrics, Model
 from kubernetes_api import USER, Cluster, running_cluster
@@ -84,13 +85,13 @@ class Waiting:
             self.error = error
 
     def ended(self) -> BaseException | None:
-        self.thread.join(60)
+        self.thread.join(HANGS_S)
         assert not self.thread.is_alive(), self.lines
         return self.error
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_S
     while not holds():
         assert time.monotonic() < deadline, "it never came to hold"
         time.sleep(0.02)
@@ -361,6 +362,7 @@ def run_step(
     return model, metrics
 
 
+@pytest.mark.slow
 def test_stages_are_trained_by_jobs_and_handed_on_as_one_node_s_are(
     cluster: Cluster,
     catalog: Catalog,
@@ -371,7 +373,7 @@ def test_stages_are_trained_by_jobs_and_handed_on_as_one_node_s_are(
     trainer = Trainer(cluster, in_pod, num_jobs=2)
     first, _ = run_step(catalog, tmp_path, [1.0], data_memory="1G")
     second, metrics = run_step(catalog, tmp_path, [2.0], parent=first)
-    trainer.thread.join(60)
+    trainer.thread.join(HANGS_S)
     assert not trainer.thread.is_alive()
     for model, spec in ((first, chain[0]), (second, chain[1])):
         data = Path(model.path).read_bytes()
@@ -393,6 +395,7 @@ def test_stages_are_trained_by_jobs_and_handed_on_as_one_node_s_are(
     assert len(cluster.requests) == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("chain")
 def test_the_nodes_own_word_is_the_step_s(
     cluster: Cluster, catalog: Catalog, in_pod: dict[str, str], tmp_path: Path, capfd: Any
@@ -461,7 +464,7 @@ def test_a_step_that_is_told_to_end_deletes_its_job_and_one_that_is_killed_leave
         cluster.ready(name, nodes=True)
         eventually(lambda: "watch" in cluster.requests)
         process.send_signal(signum)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANGS_S)
     finally:
         process.kill()
     assert process.returncode == (-9 if stays else 75), err

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import HANGS_S
 
 REPOSITORY = Path(__file__).parents[2]
 MANIFESTS = REPOSITORY / "manifests"
@@ -46,7 +47,7 @@ def kustomize(folder: Path) -> str:
     if not kubectl.exists():
         pytest.skip(f"no kubectl beside {sys.executable}: install the package's dev extra")
     done = subprocess.run(
-        [kubectl, "kustomize", folder], capture_output=True, text=True, timeout=60, check=False
+        [kubectl, "kustomize", folder], capture_output=True, text=True, timeout=HANGS_S, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from conftest import HANGS_S
 
 from accrete.ports import free_ports
 
@@ -70,7 +71,7 @@ def audit(
     command += ["--lock", str(lock)] if lock else []
     clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     return subprocess.run(
-        command, env=clean | env, capture_output=True, text=True, timeout=120, check=False
+        command, env=clean | env, capture_output=True, text=True, timeout=HANGS_S, check=False
     )
 
 

@@ -2,15 +2,23 @@
 
 import html
 import re
+from functools import cache
 from typing import Any
 
 import pytest
 from comparison_sample import make_comparison
 
+from accrete.comparison_headline import headline
 from accrete.comparison_html import final_groups, render_comparison, staged_plans
 from accrete.errors import InputError
 
 FIGURES = ("top1-over-classes", "top1-over-images", "top1-over-seconds")
+
+
+@cache
+def plain_page() -> str:
+    """Return the page of the comparison that `make_comparison()` makes."""
+    return render_comparison(make_comparison())
 
 
 def visible_text(page: str) -> str:
@@ -19,10 +27,8 @@ def visible_text(page: str) -> str:
 
 
 def headline_of(data: dict[str, Any]) -> str:
-    """Return the page's headline."""
-    found = re.search(r'<p class="headline">(.*?)</p>', render_comparison(data))
-    assert found is not None
-    return visible_text(found[1])
+    """Return the page's headline, without drawing the page's figures."""
+    return headline(final_groups(data["groups"]), data["speed_ups"]).replace("\xa0", " ")
 
 
 def with_speed_up(**values: Any) -> dict[str, Any]:
@@ -62,6 +68,12 @@ def test_page_shows_every_figure_whatever_was_compared(options: dict[str, Any]) 
         assert figure.count("<svg") == figure.count("</svg>") == 1
         assert "<path" in figure
         assert "nan" not in figure.lower()
+
+
+def test_headline_is_on_the_page() -> None:
+    found = re.search(r'<p class="headline">(.*?)</p>', plain_page())
+    assert found is not None
+    assert visible_text(found[1]) == headline_of(make_comparison())
 
 
 def test_headline_gives_the_speed_up_with_its_accuracy_and_its_range() -> None:
@@ -137,8 +149,7 @@ def test_comparison_without_test_images_yields_a_page_without_figures() -> None:
 
 
 def test_no_speed_up_stands_without_the_accuracy_that_it_holds_at() -> None:
-    data = make_comparison()
-    page = render_comparison(data)
+    data, page = make_comparison(), plain_page()
     top1 = f"{100 * data['speed_ups'][-2]['top1']:.1f}"
     assert f"images from scratch, at {top1}" in page
     rows = page.split("<h2>Cost at equal accuracy")[1].split("</table>")[0].split("<tr>")[2:]
@@ -160,8 +171,7 @@ def test_missing_speed_up_is_a_dash_and_one_seed_has_no_range() -> None:
 
 
 def test_caption_says_when_seconds_are_comparable_and_the_method_is_given() -> None:
-    data = make_comparison()
-    page = render_comparison(data)
+    data, page = make_comparison(), plain_page()
     figure = page.split('<figure id="top1-over-seconds">')[1].split("</figure>")[0]
     assert "Seconds are comparable only where nothing else ran on the machine" in figure
     assert data["method"] in page
@@ -211,7 +221,7 @@ def test_texts_of_others_are_escaped_wherever_they_appear() -> None:
 
 
 def test_page_refers_to_nothing_outside_itself() -> None:
-    page = render_comparison(make_comparison())
+    page = plain_page()
     assert re.findall(r"(?:https?:)?//[a-z]|@import|<link|<script|<iframe", page) == []
     for target in re.findall(r'(?:href|src)="([^"]*)"', page):
         assert target.startswith("#")
@@ -219,15 +229,14 @@ def test_page_refers_to_nothing_outside_itself() -> None:
 
 
 def test_ids_are_unique_on_the_page_and_all_that_is_referred_to_is_there() -> None:
-    page = render_comparison(make_comparison())
+    page = plain_page()
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'href="#([^"]*)"', page)) <= set(ids)
 
 
 def test_same_comparison_gives_the_same_bytes() -> None:
-    first, second = (render_comparison(make_comparison()) for _ in range(2))
-    assert first == second
+    assert render_comparison(make_comparison()) == plain_page()
 
 
 def test_comparison_of_another_format_is_refused_with_its_number() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from conftest import HANGS_S
 from PIL import Image
 
 from accrete.config import SourceConfig
@@ -26,7 +27,7 @@ def test_what_fits_is_admitted_at_once_and_the_rest_when_something_is_used_up() 
         sleep(0.05)
         assert not third.done()
         budget.release(1)
-        third.result(timeout=10)
+        third.result(timeout=HANGS_S)
     assert budget.held_bytes == 70
 
 
@@ -39,7 +40,7 @@ def test_the_first_in_line_is_admitted_whatever_it_takes() -> None:
         sleep(0.05)
         assert not behind.done()
         budget.release(3)
-        behind.result(timeout=10)
+        behind.result(timeout=HANGS_S)
 
 
 def test_a_lifted_budget_holds_nobody() -> None:
@@ -48,7 +49,7 @@ def test_a_lifted_budget_holds_nobody() -> None:
     with ThreadPoolExecutor(1) as pool:
         behind = pool.submit(budget.admit, 1, 100)
         budget.lift()
-        behind.result(timeout=10)
+        behind.result(timeout=HANGS_S)
 
 
 def png(side: int) -> bytes:

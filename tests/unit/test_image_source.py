@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from batch_sample import ArrayReader, make_batches
+from conftest import HANGS_S
 from numpy.typing import NDArray
 from shard_sample import ENCODED, RAW, png, random_pixels, write_encoded, write_raw
 
@@ -143,7 +144,7 @@ def test_worker_that_is_killed_is_told_in_one_line(num_workers: int, busy_s: flo
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_S,
         check=False,
     )
     assert re.fullmatch(

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from conftest import HANGS_S
 
 SCRIPT = Path(__file__).parents[2] / "images" / "licences.py"
 
@@ -25,7 +26,7 @@ def licences() -> ModuleType:
 def run(*options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, str(SCRIPT), *options],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
 
 

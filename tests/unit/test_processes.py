@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import HANGS_S
 
 from accrete.processes import (
     available_cpus,
@@ -99,7 +100,7 @@ time.sleep(60)
     assert is_running(pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + HANGS_S
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not is_running(pid)

@@ -61,12 +61,11 @@ def test_texts_of_others_are_escaped_wherever_they_appear() -> None:
     assert page.count("&lt;script&gt;alert(1)") >= 9
 
 
-@pytest.mark.parametrize(
-    "name", ["$x_1$", r"$\frac$", "a\nb", "字", "x" * 300, "%s", "{{ 7 * 7 }}"]
-)
-def test_class_name_is_shown_as_it_is(name: str) -> None:
-    page = render_report(make_report([1, 2], names=[name, "cat", "dog"]))
-    assert f"<span>{name}</span>" in page
+def test_class_names_are_shown_as_they_are() -> None:
+    names = ["$x_1$", r"$\frac$", "a\nb", "字", "x" * 300, "%s", "{{ 7 * 7 }}"]
+    page = render_report(make_report([3, 4], names=names))
+    for name in names:
+        assert f"<span>{name}</span>" in page
 
 
 def test_first_stage_shows_a_dash_for_its_missing_old_classes() -> None:
@@ -136,8 +135,7 @@ def test_ids_are_unique_on_the_page() -> None:
 
 
 def test_same_report_gives_the_same_bytes() -> None:
-    first, second = (render_report(make_report([2, 2, 4, 2])) for _ in range(2))
-    assert first == second
+    assert render_report(make_report([2, 2, 4, 2])) == page_of(2, 2, 4, 2)
 
 
 def test_report_of_another_format_is_refused_with_its_number() -> None:

@@ -1,12 +1,14 @@
 """Shell scripts: shellcheck, and what those of the kind cluster would do."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import HANGS_S
 
 REPOSITORY = Path(__file__).parents[2]
 KIND = REPOSITORY / "manifests" / "kind"
@@ -28,7 +30,7 @@ def run(name: str, *arguments: str, **environment: str) -> "subprocess.Completed
     return subprocess.run(
         ["/bin/bash", str(KIND / name), *arguments],
         env={"PATH": "/usr/bin:/bin", **environment},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=HANGS_S, check=False,
     )  # fmt: skip
 
 
@@ -45,6 +47,12 @@ def tools(folder: Path, clusters: str, has_secret: bool) -> str:
     fake(folder, "kind", f'[ "$1 $2" = "get clusters" ] && echo "{clusters}"; exit 0')
     fake(folder, "kubectl", f'case "$*" in *"get secret"*) exit {0 if has_secret else 1};; esac')
     return f"{folder}:/usr/bin:/bin"
+
+
+def test_ci_runs_every_part_of_make_check() -> None:
+    (parts,) = re.findall(r"^check: ([a-z -]+?) *##", (REPOSITORY / "Makefile").read_text(), re.M)
+    done = re.findall(r"^part make (.+)$", (REPOSITORY / ".ci" / "run").read_text(), re.M)
+    assert set(parts.split()) <= {word for line in done for word in line.split()}
 
 
 def test_every_script_passes_shellcheck() -> None:

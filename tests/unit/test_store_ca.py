@@ -9,13 +9,14 @@ import pytest
 import yaml
 from accrete_pipelines.incremental import build_pipeline
 from click.testing import CliRunner
+from compiled_sample import compiled
 from manifest_sample import MANIFESTS, Document, breaches, environment, kustomize, pod_specs
 
 from accrete.cli import accrete
 from accrete.config import ModelConfig, RunConfig, SourceConfig
 from accrete.containers import _ca_mount, _reachable
 from accrete.errors import ConfigError, InputError
-from accrete.pipeline_file import PipelineRequest, compile_to
+from accrete.pipeline_file import PipelineRequest
 from accrete.placement import Placement
 from accrete.plan import Plan, even_counts
 from accrete.settings import StoreSettings
@@ -23,7 +24,7 @@ from accrete.settings import StoreSettings
 VARIABLE, FOLDER = "ACCRETE_S3_CA_BUNDLE", "/etc/accrete/store-ca"
 
 
-def compiled(folder: Path, **placement: Any) -> list[Document]:
+def documents_with(**placement: Any) -> list[Document]:
     plan = Plan(
         rule="the list 2,2",
         class_order=("a", "b", "c", "d"),
@@ -40,12 +41,11 @@ def compiled(folder: Path, **placement: Any) -> list[Document]:
         run_name="ca",
         store_uri="s3://accrete",
     )
-    compile_to(build_pipeline(request), folder / "pipeline.yaml")
-    return list(yaml.safe_load_all((folder / "pipeline.yaml").read_text()))
+    return compiled(build_pipeline, request)
 
 
-def test_every_step_mounts_the_ca_and_is_told_where(tmp_path: Path) -> None:
-    spec, platform = compiled(tmp_path, store_ca="team-ca")
+def test_every_step_mounts_the_ca_and_is_told_where() -> None:
+    spec, platform = documents_with(store_ca="team-ca")
     configs = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     containers = spec["deploymentSpec"]["executors"]
     assert len(containers) == 4  # prepare, two stages, report
@@ -58,8 +58,8 @@ def test_every_step_mounts_the_ca_and_is_told_where(tmp_path: Path) -> None:
         assert not mount.get("optional")
 
 
-def test_a_step_without_a_ca_of_its_own_mounts_none(tmp_path: Path) -> None:
-    spec, platform = compiled(tmp_path)
+def test_a_step_without_a_ca_of_its_own_mounts_none() -> None:
+    spec, platform = documents_with()
     assert VARIABLE not in str(spec)
     assert "configMapAsVolume" not in str(platform)
 

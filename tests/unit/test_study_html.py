@@ -2,6 +2,7 @@
 
 import html
 import re
+from functools import cache
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from study_sample import make_study
 
 from accrete.errors import InputError
 from accrete.study_figures import thousands
+from accrete.study_headline import convergence_headline, increments_headline
 from accrete.study_html import render_study
 from accrete.study_means import combine
 
@@ -28,16 +30,25 @@ SHAPES = {
 }
 
 
+@cache
+def plain_page(purpose: str) -> str:
+    """Return the page of the study that `make_study(purpose)` makes."""
+    return render_study(make_study(purpose))
+
+
 def visible_text(page: str) -> str:
     """Return a page's text without its markup, non-breaking spaces as spaces."""
     return html.unescape(re.sub(r"<[^>]+>", " ", page)).replace("\xa0", " ")
 
 
 def headline_of(data: dict[str, Any]) -> str:
-    """Return the page's headline."""
-    found = re.search(r'<p class="headline">(.*?)</p>', render_study(data))
-    assert found is not None
-    return visible_text(found[1])
+    """Return the page's headline, without drawing the page's figures."""
+    combinations = combine(data["cells"])
+    if data["purpose"] == "convergence":
+        text = convergence_headline(combinations)
+    else:
+        text = increments_headline(combinations, data["baseline"])
+    return text.replace("\xa0", " ")
 
 
 def figure_of(page: str, name: str) -> str:
@@ -77,6 +88,13 @@ def test_page_shows_what_was_measured_whatever_its_shape(purpose: str, shape: st
     rows = page.split("Every training</caption>")[1].split("</table>")[0]
     assert rows.count("<tr>") == 1 + len(data["cells"])
     assert all(f'<td class="name">{cell["name"]}</td>' in rows for cell in data["cells"])
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_headline_is_on_the_page(purpose: str) -> None:
+    found = re.search(r'<p class="headline">(.*?)</p>', plain_page(purpose))
+    assert found is not None
+    assert visible_text(found[1]) == headline_of(make_study(purpose))
 
 
 def test_map_of_images_has_thousands_and_leaves_missing_combinations_empty() -> None:
@@ -185,7 +203,7 @@ def test_study_without_test_images_states_no_error() -> None:
 @pytest.mark.parametrize("purpose", PURPOSES)
 def test_page_says_how_it_was_measured_and_what_seconds_are_worth(purpose: str) -> None:
     data = make_study(purpose)
-    text = visible_text(render_study(data))
+    text = visible_text(plain_page(purpose))
     assert text.count(data["criterion"]) == 2
     assert "econds are comparable only where nothing else ran on the machine." in text
 
@@ -219,7 +237,7 @@ def test_page_refers_to_nothing_outside_itself_and_its_ids_are_unique(purpose: s
 def test_same_study_gives_the_same_bytes_whatever_the_order_of_its_axes(purpose: str) -> None:
     data = make_study(purpose)
     turned = data | {"rows": data["rows"][::-1], "columns": data["columns"][::-1]}
-    assert render_study(data) == render_study(make_study(purpose)) == render_study(turned)
+    assert render_study(data) == plain_page(purpose) == render_study(turned)
 
 
 def test_study_of_another_format_or_purpose_or_without_trainings_is_refused() -> None:
