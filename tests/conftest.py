@@ -32,6 +32,7 @@ if (num_workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
     os.environ.pop("OMP_NUM_THREADS", None)
 share_cpus_well(among=int(num_workers or 1))
 ignore_language()  # as every command does
+os.environ["ACCRETE_STORE_LINGER_S"] = "0"
 # How long an example takes says nothing of the code where the machine is busy.
 hypothesis.settings.register_profile("accrete", deadline=None)
 hypothesis.settings.load_profile("accrete")
@@ -193,6 +194,7 @@ class Desk:
 def desk_at(folder: Path, store: ObjectStore, warm: WarmProcesses) -> Desk:
     """Return a desk in a folder, with a state folder of its own there."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
+    env["ACCRETE_STORE_LINGER_S"] = "3"  # until the test's next command
     env.pop("KFP_ENDPOINT", None)
     env |= store.settings.as_environment()
     env |= {"ACCRETE_HOME": str(folder / "home"), "ACCRETE_STORE": str(store.address)}

@@ -22,10 +22,10 @@ from accrete.embedded import (
     EmbeddedPaths,
     write_private,
 )
-from accrete.errors import StoreError
+from accrete.errors import AccreteError, StoreError
 from accrete.ports import free_ports, remove_sockets
 from accrete.processes import die_with_parent
-from accrete.settings import DEFAULT_STORE, StoreSettings, parse_store_uri
+from accrete.settings import DEFAULT_STORE, StoreSettings, parse_store_uri, store_linger_s
 from accrete.store import ObjectStore
 
 _POLL_S = 0.1
@@ -35,12 +35,12 @@ _PROBE_STORE, _PROBE_KEY = "s3://accrete-keeper", "ready"
 
 
 def keep(home: Path) -> None:
-    """Run the server until nobody uses the state folder.
+    """Run the server until nobody uses the state folder any more.
 
     Raises:
         StoreError: the binary is missing, or the server does not come up.
     """
-    paths = EmbeddedPaths(home)
+    paths, linger_s = EmbeddedPaths(home), store_linger_s()
     with paths.owner_lock.open("a") as owner, paths.clients_lock.open("a") as clients:
         _take_ownership(owner)
         server, settings, ports = _start(paths)
@@ -48,8 +48,7 @@ def keep(home: Path) -> None:
             state = {"pid": os.getpid(), "endpoint": settings.endpoint}
             state |= {"access_key": settings.access_key, "secret_key": settings.secret_key}
             write_private(paths.server, json.dumps(state).encode())
-            while server.poll() is None and not _nobody_left(clients):
-                time.sleep(_POLL_S)
+            _wait_until_unused(server, clients, linger_s)
         finally:
             paths.server.unlink(missing_ok=True)
             _stop(server)
@@ -67,6 +66,24 @@ def _take_ownership(owner: IO[str]) -> None:
         else:
             return
     raise StoreError("another embedded store owns this state folder and does not answer")
+
+
+def _wait_until_unused(server: subprocess.Popen[bytes], clients: IO[str], linger_s: float) -> None:
+    """Return when nobody has used the server for a while, or it has ended; nobody can join then.
+
+    It takes seconds to start and to stop: the next command finds it running.
+    """
+    unused_since: float | None = None
+    while server.poll() is None:
+        now = time.monotonic()
+        if not _nobody_left(clients):
+            unused_since = None
+        else:
+            unused_since = now if unused_since is None else unused_since
+            if now - unused_since >= linger_s:
+                return
+            fcntl.flock(clients, fcntl.LOCK_UN)  # for who comes
+        time.sleep(_POLL_S)
 
 
 def _nobody_left(clients: IO[str]) -> bool:
@@ -193,7 +210,7 @@ def main() -> None:
     """Run the keeper; its output is the store's log."""
     try:
         keep(Path(sys.argv[1]))
-    except StoreError as error:
+    except AccreteError as error:
         sys.exit(f"accrete: {error}")
 
 

@@ -23,6 +23,7 @@ ENV_CACHE = "ACCRETE_CACHE"
 ENV_HOME = "ACCRETE_HOME"
 ENV_PROGRESS = "ACCRETE_PROGRESS_DIR"
 ENV_SNAPSHOT_INTERVAL = "ACCRETE_SNAPSHOT_INTERVAL_S"
+ENV_LINGER = "ACCRETE_STORE_LINGER_S"
 ENV_FETCH_AHEAD = "ACCRETE_FETCH_AHEAD"
 ENV_PROCESSES = "ACCRETE_PROCESSES"
 ENV_METRICS_PORT = "ACCRETE_METRICS_PORT"
@@ -290,14 +291,27 @@ def snapshot_interval_s() -> float:
     Raises:
         ConfigError: the variable holds no number from 0 up.
     """
-    text = os.environ.get(ENV_SNAPSHOT_INTERVAL) or "60"
+    return _seconds(ENV_SNAPSHOT_INTERVAL, "60")
+
+
+def _seconds(name: str, default: str) -> float:
+    text = os.environ.get(name) or default
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < 1e6:
-        raise ConfigError(f"{ENV_SNAPSHOT_INTERVAL} is {text!r}: give seconds, such as 60")
+        raise ConfigError(f"{name} is {text!r}: give seconds, such as {default}")
     return seconds
+
+
+def store_linger_s() -> float:
+    """Return the seconds that the embedded store stays after its last user; 60 unless set.
+
+    Raises:
+        ConfigError: the variable holds no number from 0 up.
+    """
+    return _seconds(ENV_LINGER, "60")
 
 
 def fetches_ahead() -> bool:

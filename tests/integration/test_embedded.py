@@ -188,3 +188,20 @@ def test_a_state_folder_that_cannot_be_used_is_told() -> None:
         embedded_store(Path("/proc/nothing/here")),
     ):
         pass
+
+
+def test_the_server_stays_for_a_while_after_its_last_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCRETE_STORE_LINGER_S", "2")
+    paths = EmbeddedPaths(tmp_path)
+    with embedded_store(tmp_path) as first:
+        pass
+    began = time.monotonic()
+    with embedded_store(tmp_path) as second:
+        assert second == first  # the same server, at the same port
+    ended = time.monotonic()
+    while running_server(paths) is not None:
+        time.sleep(0.05)
+    assert time.monotonic() - began >= 2
+    assert ended - began < HANGS_S

@@ -1,6 +1,7 @@
 """What the environment says: store addresses, credentials, folders."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -250,13 +251,29 @@ def test_home_that_is_relative_becomes_absolute(
     assert settings.home_path() == tmp_path / "state"
 
 
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("ACCRETE_SNAPSHOT_INTERVAL_S", settings.snapshot_interval_s),
+        ("ACCRETE_STORE_LINGER_S", settings.store_linger_s),
+    ],
+)
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
-def test_snapshot_interval_that_is_no_time_is_refused(
-    text: str, monkeypatch: pytest.MonkeyPatch
+def test_seconds_that_are_no_time_are_refused(
+    text: str, name: str, read: Callable[[], float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ACCRETE_SNAPSHOT_INTERVAL_S", text)
-    with pytest.raises(ConfigError, match=f"'{text}': give seconds"):
-        settings.snapshot_interval_s()
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError, match=f"{name} is '{text}': give seconds"):
+        read()
+
+
+def test_the_embedded_store_lingers_for_a_minute_unless_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ACCRETE_STORE_LINGER_S")
+    assert settings.store_linger_s() == 60
+    monkeypatch.setenv("ACCRETE_STORE_LINGER_S", "0")
+    assert settings.store_linger_s() == 0
 
 
 @pytest.mark.parametrize(("text", "expected"), [(None, None), ("", None), ("1", 1), ("64", 64)])
