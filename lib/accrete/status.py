@@ -61,7 +61,7 @@ def _run_state(store: ObjectStore, name: str) -> RunState:
 
 def _state(documents: list[dict[str, Any]]) -> str:
     """Return the run's state; the step that was heard of last decides."""
-    last = max(documents, key=lambda document: str(document["updated_at"]))
+    last = max(documents, key=lambda document: datetime.fromisoformat(document["updated_at"]))
     if last["state"] == "failed":
         return "failed"
     if last["state"] == "done" and last["step"] == keys.report_step_name():
