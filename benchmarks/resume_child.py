@@ -4,7 +4,7 @@
 
 ARGUMENTS are those of `accrete.steps.train_step` as JSON; the environment names the store. Prints
 `mark NAME SECONDS` where a part begins: the imports, the connection to the store and the artifacts,
-the arithmetic (where torch imports its compiler), the pull, the snapshot, the network, the images
+the arithmetic, the pull, the snapshot, the network, the images
 and the steps.
 """
 

@@ -106,8 +106,7 @@ class Victim:
             more: picklable.
         """
         context = multiprocessing.get_context("forkserver")
-        # An optimizer imports torch._dynamo when it is made, most of an attempt otherwise.
-        context.set_forkserver_preload(["accrete.stage", "torch._dynamo", "sklearn.datasets"])
+        context.set_forkserver_preload(["accrete.stage"])
         attempt = Attempt(
             settings=self._settings,
             address=self._address,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from accrete.codec import to_json
 from accrete.config import ModelConfig, RunConfig
 from accrete.digest import sha256_of_json
-from accrete.manifests import FORMAT, SPLITS, DatasetManifest, FileRef
+from accrete.errors import CheckpointMismatchError
+from accrete.manifests import FORMAT, SPLITS, DatasetManifest, FileRef, StageManifest
 from accrete.plan import check_counts_match
 from accrete.recipe import StageSchedule, resolve
 
@@ -91,6 +92,25 @@ def stage_chain(config: RunConfig, dataset: DatasetManifest) -> tuple[StageSpec,
             )
         )
     return tuple(chain)
+
+
+def check_parent(spec: StageSpec, parent: StageManifest | None) -> None:
+    """Refuse a checkpoint other than the one that this stage of this plan grows from.
+
+    A base is no stage of the run: it is not handed on, but named by the run's record.
+
+    Raises:
+        CheckpointMismatchError: says how many classes it has and how many were expected.
+    """
+    found = parent.digest if parent else None
+    if found == (spec.parent if spec.base is None else None):
+        return
+    num_found = len(parent.class_names) if parent else 0
+    raise CheckpointMismatchError(
+        f"{spec.name} starts from {spec.num_old_classes} classes and stage "
+        f"{(spec.parent or 'none')[:12]}, but was given a checkpoint of {num_found} classes, stage "
+        f"{(found or 'none')[:12]}: is it another plan's, or {spec.name}'s own output?"
+    )
 
 
 def _base_checkpoint(config: RunConfig) -> FileRef | None:

@@ -64,7 +64,7 @@ def _cell_figures(cell: Cell, stages: Sequence[StageManifest]) -> dict[str, Any]
         "num_classes": cell.num_classes,
         **totals,
         "top1": stages[-1].result.top1,
-        "device": stages[-1].device,
+        "device": stages[-1].trained_on,
         "digest": stages[-1].digest,
         "stages": rows,
     }

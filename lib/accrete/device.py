@@ -1,10 +1,14 @@
 """The device that a stage trains on."""
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from accrete import __version__
+
+_FIRST_CAPABILITY_WITH_BF16 = (8, 0)
 
 
 def compute_device(local_rank: int = 0) -> torch.device:
@@ -15,8 +19,8 @@ def compute_device(local_rank: int = 0) -> torch.device:
 def set_arithmetic(*, deterministic: bool) -> None:
     """Have a GPU be quick, or repeat itself to the bit; a CPU does both.
 
-    Float32 products use TF32 tensor cores, which round inputs to 10 bits of mantissa: bf16, the
-    recipe's default, has 7. cuDNN tries its algorithms once for each shape, unless it must repeat.
+    Float32 products use TF32 tensor cores, which round inputs to 10 bits of mantissa: bf16 has
+    7. cuDNN tries its algorithms once for each shape, unless it must repeat.
     """
     torch.set_float32_matmul_precision("highest" if deterministic else "high")
     torch.backends.cudnn.allow_tf32 = not deterministic
@@ -24,6 +28,30 @@ def set_arithmetic(*, deterministic: bool) -> None:
     torch.backends.cudnn.deterministic = deterministic
     if torch.are_deterministic_algorithms_enabled() != deterministic:  # it imports the compiler
         torch.use_deterministic_algorithms(deterministic)
+
+
+@contextmanager
+def autocast(device: torch.device, name: str) -> Iterator[None]:
+    """Run a block in a precision: `bf16` by autocast, `fp32` as it is."""
+    assert name in ("bf16", "fp32")
+    with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
+        yield
+
+
+def bf16_units(device: torch.device) -> str | None:
+    """Return what a device multiplies bf16 numbers with; None: it has nothing for them."""
+    if device.type == "cuda":
+        if torch.version.hip is not None:
+            return "matrix cores"
+        has_units = torch.cuda.get_device_capability(device) >= _FIRST_CAPABILITY_WITH_BF16
+        return "tensor cores" if has_units else None
+    vectors = torch.backends.cpu.get_cpu_capability()  # what torch uses, which may be told less
+    if vectors.startswith("AVX512"):
+        if torch.cpu._is_amx_tile_supported():
+            return "AMX"
+        return "AVX-512 bf16" if torch.cpu._is_avx512_bf16_supported() else None
+    is_arm = platform.machine() in ("aarch64", "arm64")
+    return "Arm bf16" if is_arm and torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
 
 
 def seed_draws(seed: int, device: torch.device) -> None:

@@ -86,10 +86,18 @@ def _torch() -> Check:
     try:
         import torch
 
-        from accrete.device import compute_device, device_name
+        from accrete.device import bf16_units, compute_device, device_name
     except ImportError as error:
         return Check("torch", False, f"{error}: install it")
-    return Check("torch", True, f"{torch.__version__} on {device_name(compute_device())}")
+    device = compute_device()
+    units = bf16_units(device)
+    if units is None:
+        arithmetic = "no units for bf16: --precision auto takes fp32"
+    elif device.type == "cuda":
+        arithmetic = f"{units}: --precision auto takes bf16"
+    else:
+        arithmetic = f"{units}: --precision auto tries bf16 and fp32, and takes the quicker"
+    return Check("torch", True, f"{torch.__version__} on {device_name(device)}; {arithmetic}")
 
 
 def _kfp_script() -> Check:

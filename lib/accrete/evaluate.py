@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accrete.augmentation import normalize
+from accrete.device import autocast
 from accrete.image_format import Normalization
 from accrete.image_source import ImageSource
 from accrete.peers import ALONE, Peers
-from accrete.step import precision
 
 BATCH_SIZE = 1024
 
@@ -47,7 +47,7 @@ def evaluate(
     *,
     num_classes: int,
     normalization: Normalization,
-    precision_name: str,
+    precision: str,
     peers: Peers = ALONE,
 ) -> Evaluation | None:
     """Classify images in large batches; None where there is no image.
@@ -58,7 +58,7 @@ def evaluate(
         labels_N: int64, 0..num_classes-1.
         num_classes: outputs of the model.
         normalization: the data set's.
-        precision_name: `bf16` or `fp32`, as in training.
+        precision: `bf16` or `fp32`, as in training.
         peers: the processes that share the work; all get the result.
     """
     if not images.num_images:
@@ -72,7 +72,7 @@ def evaluate(
     picks = [indices_B.to(images.index_device) for indices_B in picks]
     for indices_B, images_BHWC in zip(picks, images.batches(picks), strict=True):
         labels_B = labels_N[indices_B.to(labels_N.device)].to(device)
-        with precision(device, precision_name):
+        with autocast(device, precision):
             logits_BK = model(normalize(images_BHWC, normalization))
         loss_sum += functional.cross_entropy(logits_BK.float(), labels_B, reduction="sum")
         cells = labels_B * num_classes + logits_BK.argmax(1)

@@ -97,7 +97,7 @@ def stage_facts(inventory: Inventory, manifest: StageManifest) -> Facts:
         "images_seen": manifest.result.images_seen,
         "top1": manifest.result.top1,
         "created_at": manifest.created_at,
-        "device": manifest.device,
+        "device": manifest.trained_on,
         "versions": manifest.versions,
         "checkpoint_sha256": manifest.checkpoint.sha256,
         "checkpoint_bytes": manifest.checkpoint.num_bytes,

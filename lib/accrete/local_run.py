@@ -4,19 +4,18 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from accrete import keys
 from accrete.catalog import Catalog
 from accrete.console import Console
-from accrete.errors import InputError, RunNotFoundError, StepFailedError, StoreError
+from accrete.errors import AccreteError, InputError, RunNotFoundError, StepFailedError, StoreError
+from accrete.local_runner import RunnerRequest, start_runner
 from accrete.local_store import describe_store
 from accrete.pipeline_file import Build, PipelineRequest, compile_to
 from accrete.runs import check_name, stages_of
@@ -45,16 +44,6 @@ class LocalRun:
     def pipeline(self) -> Path:
         """The compiled pipeline."""
         return self.folder / "pipeline.yaml"
-
-    @property
-    def arguments(self) -> Path:
-        """Its arguments."""
-        return self.folder / "arguments.json"
-
-    @property
-    def containers(self) -> Path:
-        """What its containers are run with, where the steps are containers."""
-        return self.folder / "containers.json"
 
     @property
     def log(self) -> Path:
@@ -95,14 +84,19 @@ def run_locally(
     store.check()
     is_known = check_name(store, request.run_name, request.config)
     run = LocalRun(folder=home_path() / "runs" / request.run_name)
-    with _claimed(run):
+    with _claimed(run) as lock:
         compile_to(build(request), run.pipeline)
-        arguments = {"run_name": request.run_name, "store_uri": request.store_uri}
-        run.arguments.write_text(json.dumps(arguments))
+        asked = RunnerRequest(
+            pipeline=str(run.pipeline),
+            arguments={"run_name": request.run_name, "store_uri": request.store_uri},
+            artifacts=str(run.artifacts),
+            trains=not (is_known and _has_all_stages(store, request.run_name)),
+        )
         console = Console()
         console.line(_headline(request, settings, is_known=is_known))
-        with _steps_place(run, request, settings, runner) as reachable:
-            failed = _follow(run, reachable, console)
+        with _steps_place(run, request, settings, runner) as place:
+            asked = replace(asked, containers=place.containers)
+            failed = _follow(run, asked, place.store, console, lock)
         console.close()
         if failed:
             raise _failure(run)
@@ -112,7 +106,7 @@ def run_locally(
 
 
 @contextmanager
-def _claimed(run: LocalRun) -> Iterator[None]:
+def _claimed(run: LocalRun) -> Iterator[IO[str]]:
     """Make a run's folder and keep other commands out of it.
 
     Raises:
@@ -137,7 +131,7 @@ def _claimed(run: LocalRun) -> Iterator[None]:
             ) from None
         for document in run.progress.iterdir():
             document.unlink()
-        yield
+        yield lock
 
 
 def _headline(request: PipelineRequest, settings: StoreSettings, *, is_known: bool) -> str:
@@ -156,14 +150,23 @@ def _headline(request: PipelineRequest, settings: StoreSettings, *, is_known: bo
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _StepsPlace:
+    """Where the steps run."""
+
+    store: StoreSettings
+    """The store as they reach it."""
+    containers: dict[str, Any] | None = None
+    """What their containers are run with; None: they are processes."""
+
+
 @contextmanager
 def _steps_place(
     run: LocalRun, request: PipelineRequest, settings: StoreSettings, runner: str
-) -> Iterator[StoreSettings]:
-    """Make the steps' place and give the store as they reach it."""
-    run.containers.unlink(missing_ok=True)
+) -> Iterator[_StepsPlace]:
+    """Make the steps' place."""
     if runner == "subprocess":
-        yield settings
+        yield _StepsPlace(settings)
         return
     from accrete.containers import container_host
 
@@ -172,50 +175,35 @@ def _steps_place(
     placement = request.placement
     wants_gpus = placement.gpus_of(range(1, 2)) > 0
     with container_host(placement.image, settings, run.progress, gpus=wants_gpus) as host:
-        run.containers.write_text(json.dumps(host.arguments))
-        yield host.settings
+        yield _StepsPlace(host.settings, host.arguments)
 
 
-def _follow(run: LocalRun, settings: StoreSettings, console: Console) -> bool:
+def _follow(
+    run: LocalRun, asked: RunnerRequest, store: StoreSettings, console: Console, lock: IO[str]
+) -> bool:
     """Run the steps and show how far they are; return whether one failed."""
-    env = os.environ | settings.as_environment()
+    env = os.environ | store.as_environment()
     env |= {ENV_PROGRESS: str(run.progress), ENV_HOME: str(home_path()), "PYTHONUNBUFFERED": "1"}
-    with run.log.open("wb") as log:
-        runner = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "accrete.local_runner",
-                str(run.pipeline),
-                str(run.arguments),
-                str(run.artifacts),
-                *([str(run.containers)] if run.containers.exists() else []),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=env,
-            start_new_session=True,
-        )
+    runner = start_runner(asked, run.log, env, lock)
     try:
-        while runner.poll() is None:
+        while runner.is_alive():
             console.follow(_documents(run))
-            time.sleep(_POLL_S)
+            runner.join(_POLL_S)
         console.follow(_documents(run))
     finally:
         _end(runner)
-    return runner.returncode != 0
+    return runner.exitcode != 0
 
 
-def _end(runner: subprocess.Popen[bytes]) -> None:
+def _end(runner: BaseProcess) -> None:
     """End what is left of the run's process group."""
+    assert runner.pid is not None
     for signum, patience_s in ((signal.SIGTERM, _STOP_TIMEOUT_S), (signal.SIGKILL, 5)):
         with suppress(ProcessLookupError):
             os.killpg(runner.pid, signum)
-        with suppress(subprocess.TimeoutExpired):
-            runner.wait(patience_s)
-            if signum == signal.SIGKILL or not _group_exists(runner.pid):
-                return
+        runner.join(patience_s)
+        if not runner.is_alive() and (signum == signal.SIGKILL or not _group_exists(runner.pid)):
+            return
 
 
 def _group_exists(group: int) -> bool:
@@ -238,6 +226,15 @@ def _failure(run: LocalRun) -> StepFailedError:
     lines = run.log.read_text(errors="replace").splitlines()
     errors = [line.split("accrete: error: ")[-1] for line in lines if "accrete: error: " in line]
     return StepFailedError(errors[-1] if errors else f"a step ended without a word: see {run.log}")
+
+
+def _has_all_stages(store: ObjectStore, name: str) -> bool:
+    """Return whether nothing is left to be trained of a run that the store knows."""
+    catalog = Catalog(store)
+    try:
+        return all(catalog.stage_manifest(digest) for digest in stages_of(store, name))
+    except AccreteError:
+        return False  # the steps will tell
 
 
 def _check_finished(store: ObjectStore, name: str) -> None:

@@ -1,50 +1,73 @@
-"""Runs a compiled pipeline: `python -m accrete.local_runner PIPELINE ARGUMENTS ROOT [CONTAINERS]`.
+"""Runs a compiled pipeline in a process of its own.
 
-A process of its own, so that KFP's output goes to the run's log and one signal ends all of it.
+So that KFP's output goes to the run's log and one signal ends all of it. Where it can be forked, it
+need not import KFP again.
 """
 
-import json
+import multiprocessing
 import os
 import shlex
 import signal
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import pairwise
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from accrete.backend_form import BackendForm
-from accrete.processes import die_with_parent, ignore_language
+from accrete.processes import can_fork, die_with_parent, ignore_language
 
 
-def run_pipeline(
-    pipeline_path: str, arguments_path: str, root: str, containers_path: str | None = None
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerRequest:
+    """What is to be run."""
+
+    pipeline: str
+    """Path of the IR YAML."""
+    arguments: dict[str, str]
+    """The pipeline's."""
+    artifacts: str
+    """Folder for artifacts."""
+    trains: bool = True
+    """Whether a stage is to be trained, as far as is known; changes how quick it is."""
+    containers: dict[str, Any] | None = None
+    """What containers are run with; None: the steps are processes."""
+
+
+def run_pipeline(request: RunnerRequest) -> None:
     """Run a compiled pipeline with KFP's subprocess runner, or with its Docker runner.
-
-    Args:
-        pipeline_path: IR YAML.
-        arguments_path: JSON object of pipeline arguments.
-        root: folder for artifacts.
-        containers_path: JSON object of what containers are run with; None: the steps are processes.
 
     Raises:
         RuntimeError: a task failed.
     """
     from kfp import components, local
 
-    with open(arguments_path) as file:  # noqa: PTH123  keeps start-up free of pathlib
-        arguments = json.load(file)
-    if containers_path is None:
+    if request.containers is None:
         runner = local.SubprocessRunner(use_venv=False)
+        _fork_steps(trains=request.trains)
     else:
         from accrete.containers import docker_runner
 
-        with open(containers_path) as file:  # noqa: PTH123
-            runner = docker_runner(json.load(file))
+        runner = docker_runner(request.containers)
     _quote_the_interpreter()
     _hand_over_as_a_backend_does()
-    local.init(runner=runner, pipeline_root=root, raise_on_error=True)
-    components.load_component_from_file(pipeline_path)(**arguments)
+    local.init(runner=runner, pipeline_root=request.artifacts, raise_on_error=True)
+    components.load_component_from_file(request.pipeline)(**request.arguments)
+
+
+def _fork_steps(*, trains: bool) -> None:
+    """Have KFP's subprocess runner fork the steps instead of starting each from nothing."""
+    from kfp.local import subprocess_task_handler
+
+    from accrete.step_forks import StepForks
+
+    forks = StepForks(subprocess_task_handler.run_local_subprocess, trains=trains)
+    subprocess_task_handler.run_local_subprocess = forks.run
 
 
 def _quote_the_interpreter() -> None:
@@ -97,16 +120,54 @@ def _end_group(_signum: int, _frame: FrameType | None) -> None:
     sys.exit(143)
 
 
-def main() -> None:
-    """Run the pipeline of the command line."""
+def start_runner(
+    request: RunnerRequest, log: Path, environment: Mapping[str, str], lock: IO[str]
+) -> BaseProcess:
+    """Start the runner, in a process group of its own.
+
+    Args:
+        request: what to run.
+        log: gets all output.
+        environment: all of the runner's.
+        lock: an open file whose lock is the caller's alone.
+    """
+    forks = can_fork()
+    context: BaseContext = multiprocessing.get_context("fork" if forks else "spawn")
+    process = context.Process(  # type: ignore[attr-defined]
+        target=_be_runner,
+        args=(request, log, dict(environment), os.getpid(), lock if forks else None),
+    )
+    process.start()
+    with suppress(OSError):  # whichever of the two is first
+        os.setpgid(process.pid, process.pid)
+    started: BaseProcess = process
+    return started
+
+
+def _be_runner(
+    request: RunnerRequest,
+    log: Path,
+    environment: Mapping[str, str],
+    parent: int,
+    lock: IO[str] | None,
+) -> None:
+    with suppress(OSError):
+        os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, _end_group)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if lock is not None:
+        lock.close()
+    with Path(os.devnull).open("rb") as nothing, log.open("wb") as output:
+        for descriptor, file in ((0, nothing), (1, output), (2, output)):
+            os.dup2(file.fileno(), descriptor)
+    # What the caller has in their place, a test's capture say, is not for here.
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        setattr(sys, name, os.fdopen(descriptor, "w", buffering=1, closefd=False))
+    die_with_parent(parent)
+    os.environ.clear()
+    os.environ.update(environment)
     ignore_language()
-    die_with_parent(os.getppid())
     try:
-        run_pipeline(*sys.argv[1:])
+        run_pipeline(request)
     except RuntimeError as error:
         sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from accrete.checks import check_distinct, check_range, check_sha256
+from accrete.checks import check_choice, check_distinct, check_range, check_sha256
 from accrete.codec import from_json, to_json
 from accrete.config import ModelConfig
 from accrete.digest import canonical_json, sha256_of_json
@@ -251,12 +251,21 @@ class StageManifest:
     """Bytes."""
     device: str
     """What it was trained on: `cpu`, or the GPU's name."""
+    precision: str | None = None
+    """`bf16` or `fp32`, what it was trained in; None: as the schedule says."""
     versions: str
     """accrete, torch and Python versions."""
     created_at: str
     """UTC, ISO 8601."""
 
+    @property
+    def trained_on(self) -> str:
+        """The device, and the precision that it computed in."""
+        return f"{self.device}, {self.precision or self.schedule.precision}"
+
     def __post_init__(self) -> None:
+        if self.precision is not None:
+            check_choice("precision", self.precision, ("bf16", "fp32"))
         for what, digest in (("parent", self.parent), ("dataset", self.dataset)):
             if digest is not None:
                 check_sha256(what, digest)

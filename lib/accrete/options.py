@@ -230,7 +230,9 @@ recipe_options = _group(
         help="Momentum from stage to stage. [default: fast carries, paper resets]",
     ),
     optgroup.option(
-        "--precision", type=click.Choice(["bf16", "fp32"]), help="[default: fast bf16, paper fp32]"
+        "--precision",
+        type=click.Choice(["auto", "bf16", "fp32"]),
+        help="auto: the quicker one where a stage is trained. [default: fast auto, paper fp32]",
     ),
     optgroup.option(
         "--compile",

@@ -4,6 +4,8 @@ import ctypes
 import locale
 import os
 import signal
+import sys
+import threading
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -22,6 +24,11 @@ def die_with_parent(parent_pid: int, signum: int = signal.SIGTERM) -> None:
         return  # not Linux: a child may then outlive a killed parent
     if os.getppid() != parent_pid:
         os.kill(os.getpid(), signum)
+
+
+def can_fork() -> bool:
+    """Return whether this process can go on as two: what another thread holds would stay held."""
+    return sys.platform == "linux" and threading.active_count() == 1
 
 
 def is_running(pid: int) -> bool:

@@ -60,8 +60,8 @@ class Recipe:
     image_sides: tuple[int, ...] | None = None
     """Shorter side in pixels that each stage scales its training images down to; None: none does.
     A stage's cost goes with the square of it."""
-    precision: str = "bf16"
-    """`bf16`: autocast with channels_last; `fp32`."""
+    precision: str = "auto"
+    """`bf16`, by autocast; `fp32`; `auto`: the quicker of them on the machine that trains."""
     compile: str = "auto"
     """torch.compile of the trunk: `always`, `never`, or `auto`: on a GPU, for a long stage."""
     deterministic: bool = False
@@ -75,7 +75,7 @@ class Recipe:
         check_choice("recipe", self.name, ("fast", "paper"))
         check_choice("lr shape", self.lr_shape, ("linear", "step"))
         check_choice("lr scope", self.lr_scope, ("plan", "stage"))
-        check_choice("precision", self.precision, ("bf16", "fp32"))
+        check_choice("precision", self.precision, ("auto", "bf16", "fp32"))
         check_range("lr", self.lr, 1e-9, 1e3)
         check_range("momentum", self.momentum, 0, 0.9999)
         check_range("weight decay", self.weight_decay, 0, 10)
@@ -216,7 +216,7 @@ class StageSchedule:
     image_side: int | None
     """Shorter side in pixels that training images are scaled down to; None: they are not."""
     precision: str
-    """`bf16` or `fp32`."""
+    """See Recipe. `auto` is an identity of its own: it stands for a stage in either."""
     compile: str
     """See Recipe."""
     deterministic: bool

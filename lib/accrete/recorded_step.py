@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from accrete.optimizer import Sgd
 from accrete.recipe import StageSchedule
 from accrete.step import Step
 
@@ -21,7 +22,7 @@ chooses its algorithms, torch.compile compiles and momentum is made, none of whi
 
 def make_step(
     model: nn.Module,
-    optimizer: torch.optim.SGD,
+    optimizer: Sgd,
     schedule: StageSchedule,
     *,
     num_parts: int,
@@ -49,7 +50,7 @@ class RecordedStep(Step):
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.SGD,
+        optimizer: Sgd,
         schedule: StageSchedule,
         *,
         num_parts: int = 1,
@@ -99,7 +100,7 @@ class RecordedStep(Step):
         except RuntimeError as error:  # out of memory, or an operation that waits for the GPU
             self._can_record = False
             self._batch, self._loss = (), None
-            self._optimizer.zero_grad(set_to_none=True)
+            self._optimizer.zero_grad()
             torch.cuda.synchronize()
             self._notice(
                 f"a step of this network cannot be recorded ({str(error).splitlines()[0]}): "

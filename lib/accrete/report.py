@@ -127,7 +127,7 @@ def _stage_figures(
         **to_json(manifest.times),
         **to_json(manifest.traffic),
         "checkpoint_sha256": manifest.checkpoint.sha256,
-        "device": manifest.device,
+        "device": manifest.trained_on,
         "versions": manifest.versions,
         "history": metrics["history"],
         "per_class": _per_class(manifest.class_names, confusion),

@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 
-import torch
 from torch import Tensor
 
 from accrete import keys
@@ -24,7 +23,8 @@ from accrete.disk import disk_full_named
 from accrete.errors import AccreteError, IntegrityError, ObjectMissingError, PreemptedError
 from accrete.manifests import FORMAT
 from accrete.model import Classifier
-from accrete.optimizer import momentum_of
+from accrete.optimizer import Sgd, momentum_of
+from accrete.snapshot_listing import listed_snapshots
 from accrete.stage_observer import StageObserver
 from accrete.store import ObjectRef, ObjectStore
 from accrete.train import TrainState
@@ -66,10 +66,10 @@ class SnapshotWatcher:
         self._told_to_end = False
         self._saved_position = -1
         self._model: Classifier | None = None
-        self._optimizer: torch.optim.SGD | None = None
+        self._optimizer: Sgd | None = None
 
     @contextmanager
-    def watching(self, model: Classifier, optimizer: torch.optim.SGD) -> Iterator[None]:
+    def watching(self, model: Classifier, optimizer: Sgd) -> Iterator[None]:
         """Save this model and optimizer while the block runs; SIGTERM saves once more and ends it.
 
         Raises:
@@ -150,7 +150,7 @@ class SnapshotWatcher:
         self._saved_position = position
         self._observer.snapshot_stored(num_bytes, time.monotonic() - started)
         with suppress(AccreteError):
-            for other, older in _listed(self._store, self._stage):
+            for other, older in listed_snapshots(self._store, self._stage):
                 if older < position:
                     self._store.delete(other)
 
@@ -159,7 +159,7 @@ class Bystander:
     """Watches nothing: for the processes of a stage that leave writing to the first one."""
 
     @contextmanager
-    def watching(self, _model: Classifier, _optimizer: torch.optim.SGD) -> Iterator[None]:
+    def watching(self, _model: Classifier, _optimizer: Sgd) -> Iterator[None]:
         """Leave SIGTERM to the first process, which still needs this one to finish its step."""
         previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
@@ -186,7 +186,7 @@ def newest_snapshot(
     stage: str, store: ObjectStore, work_path: Path
 ) -> Checkpoint[SnapshotInfo] | None:
     """Return the snapshot of a stage that is furthest and whole, None where there is none."""
-    for key, _ in sorted(_listed(store, stage), key=lambda found: found[1], reverse=True):
+    for key, _ in sorted(listed_snapshots(store, stage), key=lambda found: found[1], reverse=True):
         parsed = keys.parse_snapshot_key(key)
         assert parsed is not None
         position, num_bytes, sha256 = parsed
@@ -200,28 +200,6 @@ def newest_snapshot(
             if (snapshot.info.stage, snapshot.info.state.position) == (stage, position):
                 return snapshot
     return None
-
-
-def delete_snapshots(stage: str, store: ObjectStore, notice: Callable[[str], None]) -> None:
-    """Delete all snapshots of a stage, once its manifest stands; they are of no use then.
-
-    Args:
-        stage: its identity.
-        store: where they are.
-        notice: told where that fails; they cost space and nothing else.
-    """
-    try:
-        for key, _ in _listed(store, stage):
-            store.delete(key)
-    except AccreteError as error:
-        notice(f"the stage's snapshots stay in the store: {error}")
-
-
-def _listed(store: ObjectStore, stage: str) -> list[tuple[str, int]]:
-    """Return key and position of a stage's snapshots."""
-    listed = store.list_keys(keys.snapshot_prefix(stage))
-    found = [(key, keys.parse_snapshot_key(key)) for key in listed]
-    return [(key, parsed[0]) for key, parsed in found if parsed is not None]
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

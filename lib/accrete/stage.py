@@ -6,9 +6,8 @@ A composer: joins store and cache with model and training. A stage that exists i
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
-from threading import Thread
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -22,18 +21,14 @@ from accrete.device import set_arithmetic
 from accrete.errors import TrainingDivergedError
 from accrete.evaluate import BATCH_SIZE, Evaluation, evaluate
 from accrete.manifests import DatasetManifest, StageManifest, StageTimes
-from accrete.model import Classifier
 from accrete.optimizer import momentum_of
 from accrete.peers import ALONE, Peers
+from accrete.precision import choose_precision
 from accrete.prefetch import Prefetch
+from accrete.recipe import StageSchedule
 from accrete.residence import DataMemory
-from accrete.snapshots import (
-    Bystander,
-    Progress,
-    SnapshotWatcher,
-    delete_snapshots,
-    newest_snapshot,
-)
+from accrete.snapshot_listing import delete_snapshots
+from accrete.snapshots import Bystander, Progress, SnapshotWatcher, newest_snapshot
 from accrete.stage_inputs import (
     Split,
     StageInputs,
@@ -126,11 +121,7 @@ def run_stage(
         return StageOutcome(manifest=existing or _published(spec, place), reused=True)
     attempt = _Attempt(spec, dataset, place)
     watch = Stopwatch(place.observer)
-    # The first optimizer imports this, a second or more; the pull mostly waits for the network.
-    importing = Thread(target=import_module, args=("torch._dynamo",), daemon=True)
-    importing.start()
     inputs = attempt.pulled()
-    importing.join()
     set_arithmetic(deterministic=spec.schedule.deterministic)
     pull_s = watch.lap("pull")
     learner = attempt.learner(inputs)
@@ -139,8 +130,8 @@ def run_stage(
     with Prefetch(place.cache, wanted) as prefetch:
         attempt.train(learner, inputs.pulled)
         train_s = watch.lap("train")
-        test = attempt.evaluation(learner.model, inputs.pulled, "test")
-        validation = attempt.evaluation(learner.model, inputs.pulled, "validation")
+        test = attempt.evaluation(learner, inputs.pulled, "test")
+        validation = attempt.evaluation(learner, inputs.pulled, "validation")
         evaluate_s = watch.lap("evaluate")
     if not place.peers.leads:
         place.peers.wait()
@@ -211,7 +202,7 @@ class _Attempt:
         """Run the steps that are left."""
         spec, peers = self._spec, self._place.peers
         batches = self._batches(pulled)
-        self._compile(learner, batches)
+        schedule = self._decided(learner, batches)
         watcher = self._watcher()
         self._place.observer.training_begins(learner.state.position)
         try:
@@ -219,7 +210,7 @@ class _Attempt:
                 train(
                     learner.network,
                     batches,
-                    spec.schedule,
+                    schedule,
                     learner.optimizer,
                     state=learner.state,
                     watcher=watcher,
@@ -233,15 +224,30 @@ class _Attempt:
                 f"{spec.schedule.num_steps:,} steps: {learner.state.stopped}"
             )
 
-    def _compile(self, learner: Learner, batches: TrainingBatches) -> None:
-        """Compile the trunk where an earlier attempt did, or where it pays."""
-        state, schedule, peers = learner.state, self._spec.schedule, self._place.peers
+    def _decided(self, learner: Learner, batches: TrainingBatches) -> StageSchedule:
+        """Return the schedule with the precision that an earlier attempt had, or the quicker one;
+        compile the trunk where that attempt did, or where it pays."""
+        state, schedule, place = learner.state, self._spec.schedule, self._place
+        peers = place.peers
+        if state.precision is None:
+            some = batches.starting_at(0, schedule.first_step)
+            choices = place.cache.work_path.parent / "precision"
+            state.precision = peers.told(
+                choose_precision(
+                    learner.model, some, schedule, choices=choices, notice=place.notice
+                )
+                if peers.leads
+                else None
+            )
+        assert state.precision is not None
+        schedule = replace(schedule, precision=state.precision)
         if state.compiled is None:
             some = batches.starting_at(0, schedule.first_step)
             pays = peers.leads and compiling_pays(learner.model, some, schedule)
             state.compiled = bool(peers.told(pays))
         if state.compiled:
             compile_trunk(learner.model)
+        return schedule
 
     def _watcher(self) -> SnapshotWatcher | Bystander:
         place = self._place
@@ -285,23 +291,24 @@ class _Attempt:
             batch_size=batch_size,
         )
 
-    def evaluation(self, model: Classifier, pulled: Pulled, split_name: str) -> Evaluation | None:
+    def evaluation(self, learner: Learner, pulled: Pulled, split_name: str) -> Evaluation | None:
         """Evaluate on a split; weights that overflowed in the last steps show here.
 
         Raises:
             TrainingDivergedError: the loss is not finite.
         """
-        spec = self._spec
+        spec, state = self._spec, learner.state
+        assert state.precision is not None
         split = self._split(split_name, pulled, BATCH_SIZE)
         # Compiled code is for the shapes of training; compiling for these too would not pay.
-        with torch.compiler.set_stance("force_eager"):
+        with torch.compiler.set_stance("force_eager") if state.compiled else nullcontext():
             evaluation = evaluate(
-                model,
+                learner.model,
                 split.images,
                 split.labels_N,
                 num_classes=spec.num_classes,
                 normalization=self._dataset.normalization,
-                precision_name=spec.schedule.precision,
+                precision=state.precision,
                 peers=self._place.peers,
             )
         if evaluation is not None and not math.isfinite(evaluation.loss):

@@ -11,7 +11,7 @@ from accrete.chain import StageSpec
 from accrete.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
 from accrete.errors import CheckpointMismatchError, ConfigError
 from accrete.image_source import ImageSource
-from accrete.manifests import ClassEntry, DatasetManifest, FileRef, StageManifest
+from accrete.manifests import ClassEntry, DatasetManifest, FileRef
 from accrete.peers import Peers
 from accrete.residence import DataMemory, open_images
 from accrete.shard_reader import ShardReader
@@ -60,25 +60,6 @@ def find_parent(spec: StageSpec, catalog: Catalog) -> FileRef | None:
             "run the whole pipeline, it reuses what exists"
         )
     return parent.checkpoint
-
-
-def check_parent(spec: StageSpec, parent: StageManifest | None) -> None:
-    """Refuse a checkpoint other than the one that this stage of this plan grows from.
-
-    A base is no stage of the run: it is not handed on, but named by the run's record.
-
-    Raises:
-        CheckpointMismatchError: says how many classes it has and how many were expected.
-    """
-    found = parent.digest if parent else None
-    if found == (spec.parent if spec.base is None else None):
-        return
-    num_found = len(parent.class_names) if parent else 0
-    raise CheckpointMismatchError(
-        f"{spec.name} starts from {spec.num_old_classes} classes and stage "
-        f"{(spec.parent or 'none')[:12]}, but was given a checkpoint of {num_found} classes, stage "
-        f"{(found or 'none')[:12]}: is it another plan's, or {spec.name}'s own output?"
-    )
 
 
 def check_batch_size(spec: StageSpec, peers: Peers) -> None:

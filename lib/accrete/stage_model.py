@@ -12,7 +12,7 @@ from accrete.codec import from_json, to_json
 from accrete.errors import AccreteError
 from accrete.manifests import DatasetManifest
 from accrete.model import Classifier, build_model, grow_head, grow_momentum
-from accrete.optimizer import load_momentum, make_optimizer, momentum_of
+from accrete.optimizer import Sgd, load_momentum, make_optimizer, momentum_of
 from accrete.peers import Peers, exchange_gradients, share_batch_statistics
 from accrete.seeds import derive_seed
 from accrete.stage_inputs import check_same_classes
@@ -27,7 +27,7 @@ class Learner:
     """M_j."""
     network: nn.Module
     """What is trained: the model, or among peers what exchanges its gradients."""
-    optimizer: torch.optim.SGD
+    optimizer: Sgd
     """Of the model's parameters."""
     state: TrainState
     """How far it is."""
@@ -70,7 +70,7 @@ def _grown_model(
     dataset: DatasetManifest,
     checkpoint: Checkpoint[CheckpointInfo] | None,
     device: torch.device,
-) -> tuple[Classifier, torch.optim.SGD]:
+) -> tuple[Classifier, Sgd]:
     """Return M_{j-1} with a head for N_j classes, and its optimizer."""
     num_old = spec.num_old_classes if checkpoint else spec.num_classes
     model = build_model(

@@ -113,6 +113,7 @@ def push_outputs(
             num_objects=len(pulled.paths),
         ),
         device=device_name(outputs.device),
+        precision=outputs.state.precision,
         versions=versions(),
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -150,6 +151,7 @@ def _metrics(spec: StageSpec, outputs: StageOutputs) -> dict[str, Any]:
         "class_names": spec.class_names,
         "history": outputs.state.history,
         "stopped": outputs.state.stopped,
+        "precision": outputs.state.precision,
         "compiled": outputs.state.compiled,
         "num_parts": outputs.state.num_parts,
         "confusion": {

@@ -1,22 +1,16 @@
 """One optimizer step, in smaller parts where a batch does not fit the device's memory."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
+from accrete.device import autocast
 from accrete.errors import OutOfMemoryError
+from accrete.optimizer import Sgd
 from accrete.recipe import StageSchedule
-
-
-@contextmanager
-def precision(device: torch.device, name: str) -> Iterator[None]:
-    """Run a block under bf16 autocast, or in fp32 as it is."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
-        yield
 
 
 class Step:
@@ -25,7 +19,7 @@ class Step:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.SGD,
+        optimizer: Sgd,
         schedule: StageSchedule,
         *,
         num_parts: int = 1,
@@ -35,7 +29,7 @@ class Step:
         Args:
             model: in training mode; DistributedDataParallel among peers.
             optimizer: of its parameters.
-            schedule: precision and label smoothing.
+            schedule: precision, `bf16` or `fp32`, and label smoothing.
             num_parts: parts that each batch is computed in.
         """
         self._model, self._optimizer, self._schedule = model, optimizer, schedule
@@ -64,7 +58,7 @@ class Step:
             loss = self._gradients(batch)
             self._optimizer.step()
         except torch.OutOfMemoryError:
-            self._optimizer.zero_grad(set_to_none=True)
+            self._optimizer.zero_grad()
             self._restore_buffers()
             raise
         return loss
@@ -93,8 +87,7 @@ class Step:
         reads it anew each time, and every step in the same float32."""
         if self._lr is not None:
             self._lr.fill_(lr)
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr if self._lr is None else self._lr
+        self._optimizer.lr = lr if self._lr is None else self._lr
 
     def _in_parts(self) -> str:
         return "whole" if self.num_parts == 1 else f"in {self.num_parts} parts"
@@ -102,14 +95,14 @@ class Step:
     def _gradients(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Leave the batch's gradients in the parameters; return its mean loss."""
         images_BCHW, labels_B = batch
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         part_size = -(-len(labels_B) // self.num_parts)
         image_parts, label_parts = (torch.split(t, part_size) for t in (images_BCHW, labels_B))
         parts = list(zip(image_parts, label_parts, strict=True))
         losses = []
         for number, (images, labels) in enumerate(parts, start=1):
             with self._exchange(is_last=number == len(parts)):
-                with precision(images.device, self._schedule.precision):
+                with autocast(images.device, self._schedule.precision):
                     logits_BK = self._model(images)
                 loss = functional.cross_entropy(
                     logits_BK.float(), labels, label_smoothing=self._schedule.label_smoothing

@@ -33,7 +33,7 @@ from accrete.runs import (
 from accrete.step_frame import StepContext, attempt, one_line_errors
 from accrete.store import ObjectStore
 from accrete.sweep import Sweep
-from accrete.train_steps import TrainArguments, read_stage, train_stages
+from accrete.train_steps import TrainArguments, are_finished, read_stage, train_stages
 
 
 def prepare_step(
@@ -171,7 +171,7 @@ def train_step(
         cell=cell,
     )
     with one_line_errors():
-        count = num_processes()
+        count = 1 if are_finished(arguments) else num_processes()
         return train_stages(arguments) if count == 1 else train_among_peers(arguments, count)
 
 

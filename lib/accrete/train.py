@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from accrete.batches import TrainingBatches
-from accrete.checks import check_range
+from accrete.checks import check_choice, check_range
 from accrete.convergence import reason_to_stop
 from accrete.device import seed_draws
 from accrete.errors import TrainingDivergedError
-from accrete.optimizer import gradient_norm
+from accrete.optimizer import Sgd, gradient_norm
 from accrete.peers import ALONE, Peers
 from accrete.recipe import StageSchedule, lr_at
 from accrete.recorded_step import make_step
@@ -51,6 +51,8 @@ class TrainState:
     """Steps since the last point."""
     compiled: bool | None = None
     """Whether the trunk is compiled, decided once for the whole stage; None: not decided yet."""
+    precision: str | None = None
+    """`bf16` or `fp32`, likewise."""
     num_parts: int = 1
     """Parts that each batch is computed in, for want of memory."""
     stopped: str | None = None
@@ -59,6 +61,8 @@ class TrainState:
     def __post_init__(self) -> None:
         check_range("position", self.position, 0, 2**53)
         check_range("number of summed steps", self.num_summed, 0, 2**53)
+        if self.precision is not None:
+            check_choice("precision", self.precision, ("bf16", "fp32"))
         check_range("number of parts", self.num_parts, 1, 1 << 20)
 
 
@@ -83,7 +87,7 @@ def train(
     model: nn.Module,
     batches: TrainingBatches,
     schedule: StageSchedule,
-    optimizer: torch.optim.SGD,
+    optimizer: Sgd,
     *,
     state: TrainState,
     watcher: Watcher,
@@ -98,7 +102,7 @@ def train(
     Args:
         model: in channels_last, on the batches' device; DistributedDataParallel among peers.
         batches: the stage's images.
-        schedule: its window of the plan.
+        schedule: its window of the plan, with a precision of `bf16` or `fp32`.
         optimizer: from `make_optimizer`.
         state: fresh, or of the snapshot that model and optimizer were loaded from.
         watcher: told of progress, and may take the state after any step.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from accrete import keys
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog, parse_json
-from accrete.chain import StageSpec, stage_chain
+from accrete.chain import StageSpec, check_parent, stage_chain
 from accrete.codec import to_json
-from accrete.errors import ConfigError, IntegrityError
+from accrete.errors import AccreteError, ConfigError, IntegrityError
 from accrete.journal import MuteJournal
 from accrete.manifests import (
     DatasetManifest,
@@ -30,6 +30,7 @@ from accrete.settings import (
     require_store_settings,
     snapshot_interval_s,
 )
+from accrete.snapshot_listing import delete_snapshots
 from accrete.stage_metrics import StageMetrics
 from accrete.step_frame import StepContext, attempt
 from accrete.store import ObjectStore
@@ -66,6 +67,38 @@ class TrainArguments:
     """Of a sweep, whose stages they are; empty: a run's."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """How a step tells of its stages."""
+
+    context: StepContext
+    """Where."""
+    cell: str
+    """Of a sweep, whose stages they are; empty: a run's."""
+    num_stages: int
+    """All of the run's."""
+
+    def title(self, spec: StageSpec) -> str:
+        """Return what a stage is called."""
+        return f"{self.cell} stage {spec.index}/{self.num_stages}".strip()
+
+    def metrics(self, spec: StageSpec) -> StageMetrics:
+        """Begin a stage's figures."""
+        return StageMetrics(self.context.metrics, spec, snapshot_interval_s())
+
+    def tell(
+        self, spec: StageSpec, manifest: StageManifest, metrics: StageMetrics, *, reused: bool
+    ) -> None:
+        """Say what a stage came to."""
+        metrics.finished(manifest, reused=reused)
+        self.context.journal.result(
+            stage_text(self.title(spec), manifest, reused=reused),
+            stage=spec.index,
+            digest=spec.digest,
+            reused=reused,
+        )
+
+
 def train_stages(arguments: TrainArguments, peers: "Peers | None" = None) -> dict[str, Any]:
     """Train consecutive stages, mostly one; reuse those that exist.
 
@@ -94,22 +127,50 @@ def follow_stages(arguments: TrainArguments, peers: "Peers") -> dict[str, Any]:
     return _train_all(arguments, peers, context)
 
 
-def _train_all(
-    arguments: TrainArguments, peers: "Peers | None", context: StepContext
-) -> dict[str, Any]:
-    from accrete.stage_inputs import check_parent
+def are_finished(arguments: TrainArguments) -> bool:
+    """Return whether all of a step's stages exist: then it needs neither GPUs nor torch.
 
+    What goes wrong in finding out is the step's to tell.
+    """
+    try:
+        store = ObjectStore(require_store_settings(), parse_store_uri(arguments.store_uri))
+        _, _, wanted = _stages_of(arguments)
+        return None not in [Catalog(store).stage(spec.digest) for spec in wanted]
+    except (AccreteError, OSError):
+        return False
+
+
+def _stages_of(
+    arguments: TrainArguments,
+) -> tuple[DatasetManifest, tuple[StageSpec, ...], list[StageSpec]]:
+    """Return the data set, the run's stages, and the step's among them."""
     record = _read_record(arguments)
     dataset = _read_dataset(arguments.dataset_path, record)
     chain = _chain_of(record, dataset)
     wanted = [_spec(chain, index) for index in arguments.stages]
     check_parent(wanted[0], read_stage(arguments.parent_path))
-    place = _workplace(arguments, peers, context)
-    for spec in wanted:
-        manifest = _train_one(spec, chain, dataset, place, context, cell=arguments.cell)
-    if place.peers.leads:
-        Path(arguments.model_path).write_bytes(dump_stage(manifest))
-    return model_facts(manifest, context.catalog)
+    return dataset, chain, wanted
+
+
+def _train_all(
+    arguments: TrainArguments, peers: "Peers | None", context: StepContext
+) -> dict[str, Any]:
+    dataset, chain, wanted = _stages_of(arguments)
+    telling = _Telling(context, arguments.cell, len(chain))
+    found = [context.catalog.stage(spec.digest) for spec in wanted] if peers is None else []
+    if found and None not in found:
+        manifests = [manifest for manifest in found if manifest is not None]
+        for spec, manifest in zip(wanted, manifests, strict=True):
+            # An attempt that published the stage may have been killed before it deleted them.
+            delete_snapshots(spec.digest, context.catalog.store, context.journal.say)
+            telling.tell(spec, manifest, telling.metrics(spec), reused=True)
+    else:
+        place = _workplace(arguments, peers, context)
+        manifests = [_train_one(spec, chain, dataset, place, telling) for spec in wanted]
+        if not place.peers.leads:
+            return model_facts(manifests[-1], context.catalog)
+    Path(arguments.model_path).write_bytes(dump_stage(manifests[-1]))
+    return model_facts(manifests[-1], context.catalog)
 
 
 def _workplace(
@@ -140,15 +201,13 @@ def _train_one(
     chain: Sequence[StageSpec],
     dataset: DatasetManifest,
     place: "Workplace",
-    context: StepContext,
-    *,
-    cell: str,
+    telling: _Telling,
 ) -> StageManifest:
     from accrete.stage import run_stage
 
-    title = f"{cell} stage {spec.index}/{len(chain)}".strip()
-    meter = context.journal.meter(title, spec.schedule.num_images_seen, "images")
-    metrics = StageMetrics(context.metrics, spec, place.snapshot_interval_s)
+    title = telling.title(spec)
+    meter = telling.context.journal.meter(title, spec.schedule.num_images_seen, "images")
+    metrics = telling.metrics(spec)
 
     def progress(steps: int, loss: float) -> None:
         metrics.progress(steps, loss)
@@ -157,13 +216,7 @@ def _train_one(
     place = replace(place, progress=progress, observer=metrics)
     later = chain[spec.index] if fetches_ahead() and spec.index < len(chain) else None
     outcome = run_stage(spec, dataset, place, following=later)
-    metrics.finished(outcome.manifest, reused=outcome.reused)
-    context.journal.result(
-        stage_text(title, outcome.manifest, reused=outcome.reused),
-        stage=spec.index,
-        digest=spec.digest,
-        reused=outcome.reused,
-    )
+    telling.tell(spec, outcome.manifest, metrics, reused=outcome.reused)
     return outcome.manifest
 
 
@@ -177,8 +230,9 @@ def stage_text(title: str, manifest: StageManifest, *, reused: bool) -> str:
     ]
     if reused:
         return "  ".join([*parts, "reused"])
-    speed = f"{result.images_seen:,} images in {times.train_s:.1f} s ({result.images_per_s:,.0f}/s)"
-    return "  ".join([*parts, speed])
+    speed = f"{result.images_per_s:,.0f}/s, {manifest.precision or manifest.schedule.precision}"
+    work = f"{result.images_seen:,} images in {times.train_s:.1f} s ({speed})"
+    return "  ".join([*parts, work])
 
 
 def _percent(share: float | None) -> str:

@@ -21,8 +21,7 @@ from warm import WarmProcesses
 from accrete.settings import StoreSettings
 
 PREPARING = ("accrete.steps", "accrete.prepare", "minio", "pyarrow", "sklearn.datasets", "attempts")
-# An optimizer imports torch._dynamo when it is made, most of an attempt otherwise.
-TRAINING = (*PREPARING, "accrete.stage", "torch._dynamo")
+TRAINING = (*PREPARING, "accrete.stage")
 
 
 class Workshop:

@@ -49,7 +49,7 @@ def small_run() -> RunConfig:
         class_images=tuple(counts.values()),
         stage_sizes=(2, 2),
     )
-    recipe = Recipe(flip="none", epochs=(2.0, 10.0))
+    recipe = Recipe(flip="none", epochs=(2.0, 10.0), precision="fp32")
     return RunConfig(
         source=source, plan=plan, model=ModelConfig(name="small", width=0.25), recipe=recipe
     )

@@ -24,7 +24,7 @@ from accrete.errors import OutOfMemoryError
 from accrete.image_format import Normalization
 from accrete.image_source import ResidentImages
 from accrete.model import Classifier, build_model
-from accrete.optimizer import load_momentum, make_optimizer, momentum_of
+from accrete.optimizer import Sgd, load_momentum, make_optimizer, momentum_of
 from accrete.plan import Plan
 from accrete.recipe import Recipe, StageSchedule, resolve
 from accrete.step import Step
@@ -154,7 +154,7 @@ def test_a_compiled_trunk_trains_as_an_eager_one(gpu: torch.device) -> None:
 class _Pauses:
     """Takes a stage's state after some steps."""
 
-    def __init__(self, position: int, model: nn.Module, optimizer: torch.optim.SGD) -> None:
+    def __init__(self, position: int, model: nn.Module, optimizer: Sgd) -> None:
         self._position, self._model, self._optimizer = position, model, optimizer
         self._num_steps = 0
         self.notices: list[str] = []

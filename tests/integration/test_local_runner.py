@@ -1,16 +1,25 @@
 """What local runs hand to a task: the form of a Kubeflow backend, so that its faults show here."""
 
 import json
+import logging
+import os
+import re
 import subprocess
 import sys
+import threading
+import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Optional
+from unittest.mock import patch
 
+import pytest
 from conftest import HANGS_S
 from kfp import compiler, dsl
 from kfp.dsl import Artifact, Input, Metrics, Model, Output
 
-from accrete.local_runner import with_interpreter
+from accrete.local_runner import RunnerRequest, start_runner, with_interpreter
+from accrete.processes import is_running
 
 
 @dsl.component(base_image="python", install_kfp_package=False)
@@ -65,20 +74,32 @@ def begins():
     grow_if_there()
 
 
-def run_locally(pipeline: Any, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run a pipeline as `accrete run` does."""
+def started(pipeline: Any, folder: Path, **arguments: str) -> BaseProcess:
+    """Start a pipeline as `accrete run` does."""
     compiler.Compiler().compile(pipeline, str(folder / "pipeline.yaml"))
-    (folder / "arguments.json").write_text("{}")
-    places = [str(folder / name) for name in ("pipeline.yaml", "arguments.json", "artifacts")]
-    return subprocess.run(
-        [sys.executable, "-m", "accrete.local_runner", *places],
-        capture_output=True, text=True, timeout=HANGS_S, check=False,
-    )  # fmt: skip
+    request = RunnerRequest(
+        pipeline=str(folder / "pipeline.yaml"),
+        arguments=arguments,
+        artifacts=str(folder / "artifacts"),
+        trains=False,
+    )
+    (folder / "lock").touch()
+    with (folder / "lock").open("a") as lock, patch.object(logging.getLogger(), "handlers", []):
+        return start_runner(request, folder / "run.log", os.environ, lock)  # no pytest's handlers
+
+
+def run_locally(pipeline: Any, folder: Path, **arguments: str) -> tuple[int, str]:
+    """Run a pipeline; return exit code and output."""
+    runner = started(pipeline, folder, **arguments)
+    runner.join(HANGS_S)
+    output = (folder / "run.log").read_text()
+    assert runner.exitcode is not None, output
+    return runner.exitcode, output
 
 
 def test_a_task_is_told_of_its_inputs_what_a_backend_tells_it(tmp_path: Path) -> None:
-    done = run_locally(looks, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, output = run_locally(looks, tmp_path)
+    assert code == 0, output
     (path,) = tmp_path.glob("artifacts/**/seen")
     seen = json.loads(path.read_text())
     assert seen["name"] == "1"
@@ -92,8 +113,8 @@ def test_a_task_is_told_of_its_inputs_what_a_backend_tells_it(tmp_path: Path) ->
     }
     assert seen["numbers"] == '[[1, 2], 2, {"epochs": 6, "rates": [0.1, 1e+300]}]'
     assert seen["cell"] == "none"
-    assert '"schemaTitle": "system.Model"' in done.stdout  # of the output
-    handed = done.stdout.split("Got executor_input:")[2]
+    assert '"schemaTitle": "system.Model"' in output  # of the output
+    handed = output.split("Got executor_input:")[2]
     inputs = handed[: handed.index('"outputs"')]
     assert "schemaTitle" not in inputs
     assert '"cell"' not in inputs  # left out
@@ -101,15 +122,89 @@ def test_a_task_is_told_of_its_inputs_what_a_backend_tells_it(tmp_path: Path) ->
 
 
 def test_an_optional_artifact_fails_here_as_it_does_on_a_backend(tmp_path: Path) -> None:
-    done = run_locally(grows, tmp_path)
-    assert done.returncode != 0
-    assert "TypeError: Cannot instantiate typing.Union" in done.stdout
+    code, output = run_locally(grows, tmp_path)
+    assert code != 0
+    assert "TypeError: Cannot instantiate typing.Union" in output
 
 
 def test_an_optional_artifact_that_is_left_out_is_none_on_both(tmp_path: Path) -> None:
-    done = run_locally(begins, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "grown from None" in done.stdout
+    code, output = run_locally(begins, tmp_path)
+    assert code == 0, output
+    assert "grown from None" in output
+
+
+@dsl.component(base_image="python", install_kfp_package=False)
+def end(how: str):
+    import os
+    import signal
+    import sys
+
+    print(f"in {os.getpid()}, group {os.getpgid(0)}, {os.environ.get('SAID')}, {sys.argv[0]}")  # noqa: T201
+    sys.stderr.write("to stderr\n")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if how == "exit":
+        sys.exit(5)
+    if how == "raise":
+        raise ValueError("on purpose")
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dsl.pipeline(name="ends")
+def ends(how: str):
+    first = end(how="well").set_env_variable("SAID", "first")
+    end(how=how).after(first)
+
+
+@pytest.mark.parametrize("is_threaded", [False, True])
+@pytest.mark.parametrize("how", ["well", "exit", "raise", "kill"])
+def test_each_step_is_a_process_of_its_own_however_it_ends(
+    tmp_path: Path, how: str, *, is_threaded: bool
+) -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    if is_threaded:  # then the runner is not forked: it starts from nothing
+        thread.start()
+    try:
+        code, output = run_locally(ends, tmp_path, how=how)
+    finally:
+        done.set()
+    assert (code == 0) == (how == "well"), output
+    said = re.findall(r"in (\d+), group (\d+), (\w+), (\S+)", output)
+    assert [word for _, _, word, _ in said] == ["first", "None"]
+    assert len({pid for pid, _, _, _ in said}) == 2
+    assert {group for _, group, _, _ in said} not in ({pid} for pid, _, _, _ in said)
+    assert len({group for _, group, _, _ in said}) == 1
+    assert all(path.endswith("executor_main.py") for _, _, _, path in said)
+    assert output.count("to stderr") == 2
+    assert ("ValueError: on purpose" in output) == (how == "raise")
+
+
+def test_a_step_that_is_told_to_end_ends_with_the_run(tmp_path: Path) -> None:
+    @dsl.component(base_image="python", install_kfp_package=False)
+    def wait(place: str):
+        import os
+        import time
+        from pathlib import Path
+
+        (Path(place) / "step").write_text(str(os.getpid()))
+        time.sleep(600)
+
+    @dsl.pipeline(name="waits")
+    def waits(place: str):
+        wait(place=place)
+
+    runner = started(waits, tmp_path, place=str(tmp_path))
+    deadline = time.monotonic() + HANGS_S
+    while not (tmp_path / "step").exists() or not (tmp_path / "step").read_text():
+        assert time.monotonic() < deadline
+        assert runner.is_alive(), (tmp_path / "run.log").read_text()
+        time.sleep(0.05)
+    step = int((tmp_path / "step").read_text())
+    runner.terminate()
+    runner.join(HANGS_S)
+    assert runner.exitcode == 143
+    assert not is_running(step)
 
 
 def test_the_interpreter_may_lie_in_a_folder_with_a_blank(tmp_path: Path) -> None:

@@ -49,8 +49,7 @@ def spec(dataset: DatasetManifest) -> StageSpec:
 def start(catalog: Catalog, dataset: DatasetManifest, tmp_path: Path) -> Start:
     """Starts an attempt in a process that is forked from one with torch already imported."""
     context = multiprocessing.get_context("forkserver")
-    # An optimizer imports torch._dynamo when it is made, a second that would be most of an attempt.
-    heavy = ["accrete.stage", "torch._dynamo", "sklearn.datasets", stage_process.__name__]
+    heavy = ["accrete.stage", stage_process.__name__]
     context.set_forkserver_preload(heavy)
     store = catalog.store
 

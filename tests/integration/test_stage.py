@@ -11,10 +11,10 @@ import pytest
 import torch
 from digits import SOURCE, digits_run, workplace
 
-from accrete import keys
+from accrete import keys, stage
 from accrete.cache import NodeCache
 from accrete.catalog import Catalog, object_ref
-from accrete.chain import SPLITS, StageSpec, stage_chain
+from accrete.chain import SPLITS, StageSpec, check_parent, stage_chain
 from accrete.checkpoint import load_checkpoint
 from accrete.config import ModelConfig
 from accrete.errors import (
@@ -27,7 +27,6 @@ from accrete.manifests import DatasetManifest
 from accrete.prepare import prepare
 from accrete.residence import DataMemory
 from accrete.stage import StageOutcome, run_stage
-from accrete.stage_inputs import check_parent
 
 Run = Callable[[StageSpec], StageOutcome]
 
@@ -130,6 +129,44 @@ def test_what_cannot_be_fetched_ahead_is_no_reason_to_fail(
     assert outcome.manifest.traffic.prefetched_bytes == 0
     with pytest.raises(AccreteError, match=lost.sha256[:12]):
         run_stage(chain[1], dataset, workplace(catalog, cache))
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp32"])
+def test_a_stage_whose_precision_is_open_says_what_it_was_trained_in(
+    run: Run, dataset: DatasetManifest, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(stage, "choose_precision", lambda *_, **__: name)
+    spec = stage_chain(digits_run(10, precision="auto"), dataset)[0]
+    manifest = run(spec).manifest
+    assert (manifest.precision, manifest.schedule.precision) == (name, "auto")
+    assert manifest.trained_on.endswith(f", {name}")
+    named = run(stage_chain(digits_run(10, precision=name), dataset)[0]).manifest
+    assert named.digest != manifest.digest
+    assert named.result.loss == manifest.result.loss
+
+
+def test_a_stage_that_goes_on_keeps_the_precision_that_it_began_with(
+    dataset: DatasetManifest,
+    catalog: Catalog,
+    cache: NodeCache,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = stage_chain(digits_run(10, precision="auto", budget_epochs=6.0), dataset)[0]
+
+    def interrupt(steps: int, _loss: float) -> None:
+        if steps > 20 and list(catalog.store.list_keys(keys.snapshot_prefix(spec.digest))):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "choose_precision", lambda *_, **__: "bf16")
+    place = dataclasses.replace(workplace(catalog, cache), snapshot_interval_s=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(spec, dataset, dataclasses.replace(place, progress=interrupt))
+    monkeypatch.setattr(stage, "choose_precision", lambda *_, **__: "fp32")  # of a new machine
+    manifest = run_stage(spec, dataset, place).manifest
+    assert manifest.precision == "bf16"
+    monkeypatch.undo()
+    named = stage_chain(digits_run(10, precision="bf16", budget_epochs=6.0), dataset)[0]
+    assert run_stage(named, dataset, place).manifest.result.loss == manifest.result.loss
 
 
 @pytest.mark.slow

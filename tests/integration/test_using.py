@@ -176,9 +176,13 @@ def test_the_table_names_files_and_classes_and_what_was_skipped(
 def test_colour_and_large_images_are_converted_and_told_once(
     command: Command, pictures: list[Path], tmp_path: Path
 ) -> None:
-    plain = command("predict", "whole", str(pictures[0]), "--json")
+    plain = command("predict", "whole", *map(str, pictures), "--json")
+    found = [json.loads(line)["predictions"][0] for line in plain.stdout.splitlines()]
+    surest = max(range(len(found)), key=lambda number: found[number]["probability"])
     for name in ("one.png", "two.png"):
-        image = Image.open(pictures[0]).convert("RGB").resize((80, 80), Image.Resampling.NEAREST)
+        image = (
+            Image.open(pictures[surest]).convert("RGB").resize((80, 80), Image.Resampling.NEAREST)
+        )
         image.save(tmp_path / name)
     done = command("predict", "whole", "one.png", "two.png", "--json")
     assert done.returncode == 0
@@ -188,7 +192,7 @@ def test_colour_and_large_images_are_converted_and_told_once(
         "cover that, and cropped",
     ]
     classes = [json.loads(line)["predictions"][0]["class"] for line in done.stdout.splitlines()]
-    assert classes == [json.loads(plain.stdout)["predictions"][0]["class"]] * 2
+    assert classes == [found[surest]["class"]] * 2
 
 
 def test_an_earlier_stage_and_a_digest_know_fewer_classes(

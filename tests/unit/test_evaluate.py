@@ -32,7 +32,7 @@ def evaluated(
         labels_N,
         num_classes=NUM_CLASSES,
         normalization=NORMALIZATION,
-        precision_name=precision_name,
+        precision=precision_name,
     )
 
 

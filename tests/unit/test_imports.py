@@ -56,17 +56,20 @@ PURE = (
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "pyarrow", "minio", "urllib3", "kfp", "kubernetes")
 COMPUTE = (
     *("train", "step", "optimizer", "batches", "augmentation", "draws", "order", "image_source"),
-    *("residence", "peers", "model", "evaluate", "compilation", "recorded_step"),
+    *("residence", "peers", "model", "evaluate", "compilation", "recorded_step", "precision"),
 )
 STORAGE = (
     *("store", "store_errors", "transport", "cache", "catalog", "prefetch", "inventory", "lineage"),
     *("verification", "collector", "collection_mark", "cache_collection", "forgetting"),
+    "snapshot_listing",
 )
 # The one place that reads the environment, and the modules that start child processes with it.
 # settings reads it; the others start processes, or set it for them and for libgomp.
 ENVIRONMENT_READERS = {
     "accrete.settings",
     "accrete.local_run",
+    "accrete.local_runner",
+    "accrete.step_forks",
     "accrete.local_store",
     "accrete.peer_launch",
     "accrete.embedded_keeper",
@@ -197,9 +200,19 @@ def test_storage_loads_neither_torch_nor_numpy() -> None:
     assert not loaded & {"torch", "numpy"}
 
 
-@pytest.mark.parametrize("name", ["cli", "pipeline_file", "requests", "sources"])
+@pytest.mark.parametrize(
+    "name",
+    [*("cli", "pipeline_file", "requests", "sources", "local_runner", "step_forks"),
+     *("steps", "train_steps", "prepare", "report_html")],
+)  # fmt: skip
 def test_command_line_and_sources_import_torch_only_where_it_is_needed(name: str) -> None:
     assert "torch" not in loaded_by(f"accrete.{name}")["modules"]
+
+
+def test_training_imports_neither_torch_s_compiler_nor_torchvision() -> None:
+    loaded = set(loaded_by("accrete.stage", "accrete.peers", "accrete.residence")["modules"])
+    assert "torch" in loaded
+    assert not loaded & {"torch._dynamo", "torch._inductor", "torchvision"}
 
 
 @pytest.mark.parametrize("module", FILES)

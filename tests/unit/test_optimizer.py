@@ -2,6 +2,10 @@
 
 import copy
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +21,8 @@ from training_sample import (
     same_weights,
 )
 
+from accrete.config import ModelConfig
+from accrete.model import build_model
 from accrete.optimizer import gradient_norm, load_momentum, make_optimizer, momentum_of
 from accrete.recipe import lr_at
 
@@ -48,6 +54,68 @@ def test_one_step_is_sgd_with_nesterov_momentum_and_weight_decay() -> None:
         bias = bias - lr * (gradient_b + 0.9 * velocity_b)
     np.testing.assert_allclose(model[1].weight.detach().numpy().T, weight, atol=1e-5)
     np.testing.assert_allclose(model[1].bias.detach().numpy(), bias, atol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_steps_are_those_of_torch_s_own_sgd_to_the_bit(
+    momentum: float, *, channels_last: bool
+) -> None:
+    schedule = make_schedule(4, momentum=momentum, nesterov=momentum > 0, weight_decay=0.01)
+    ours = build_model(ModelConfig(name="small"), channels=3, num_classes=7, seed=0)
+    if channels_last:
+        ours = ours.to(memory_format=torch.channels_last)
+    theirs = copy.deepcopy(ours)
+    optimizer = make_optimizer(ours, schedule)
+    reference = torch.optim.SGD(
+        theirs.parameters(),
+        momentum=momentum,
+        nesterov=momentum > 0,
+        weight_decay=0.01,
+        fused=True,
+    )
+    generator = torch.Generator().manual_seed(0)
+    for step in range(4):
+        optimizer.lr = reference.param_groups[0]["lr"] = 0.1 / (1 + step)
+        pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
+        for parameter, other in pairs:
+            gradient = torch.randn(parameter.shape, generator=generator)
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)
+            other.grad = parameter.grad.clone()
+        optimizer.step()
+        reference.step()
+    assert same_weights(ours, theirs)
+    if momentum:
+        found = momentum_of(ours, optimizer)
+        for (name, _), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(found[name], reference.state[other]["momentum_buffer"])
+
+
+def test_a_parameter_whose_first_gradient_comes_late_begins_as_any_other_does() -> None:
+    schedule = make_schedule(4)
+    late = nn.ParameterList([nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))])
+    soon = nn.ParameterList([nn.Parameter(torch.ones(3))])
+    first, second = make_optimizer(late, schedule), make_optimizer(soon, schedule)
+    late[0].grad = torch.ones(3)
+    first.step()
+    for optimizer, parameter in ((first, late[1]), (second, soon[0])):
+        for _ in range(2):
+            parameter.grad = torch.tensor([1.0, -2.0, 3.0])
+            optimizer.step()
+    assert torch.equal(late[1], soon[0])
+
+
+def test_making_and_using_an_optimizer_imports_no_compiler() -> None:
+    code = (
+        "import sys, torch; from torch import nn\n"
+        "from training_sample import make_schedule\n"
+        "from accrete.optimizer import make_optimizer\n"
+        "model = nn.Linear(2, 2); optimizer = make_optimizer(model, make_schedule(1))\n"
+        "model(torch.ones(1, 2)).sum().backward(); optimizer.step(); optimizer.zero_grad()\n"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
 
 
 def test_momentum_that_is_carried_continues_as_if_nothing_had_happened() -> None:

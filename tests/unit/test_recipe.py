@@ -318,7 +318,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("name", "slow", "recipe is 'slow': choose one of fast, paper"),
     ("lr_shape", "cosine", "lr shape is 'cosine': choose one of linear, step"),
     ("lr_scope", "epoch", "lr scope is 'epoch': choose one of plan, stage"),
-    ("precision", "fp16", "precision is 'fp16': choose one of bf16, fp32"),
+    ("precision", "fp16", "precision is 'fp16': choose one of auto, bf16, fp32"),
     ("lr", 0.0, "lr is 0.0:"),
     ("lr", -0.1, "lr is -0.1:"),
     ("lr", 1001.0, "lr is 1001.0:"),

@@ -61,7 +61,7 @@ def top1_of(model: nn.Module) -> float:
         labels_N,
         num_classes=NUM_CLASSES,
         normalization=NORMALIZATION,
-        precision_name="fp32",
+        precision="fp32",
     )
     assert result is not None
     return result.top1(0, NUM_CLASSES) or 0.0

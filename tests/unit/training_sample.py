@@ -14,7 +14,7 @@ from accrete.config import ModelConfig
 from accrete.image_format import Normalization
 from accrete.image_source import ResidentImages
 from accrete.model import build_model
-from accrete.optimizer import load_momentum, make_optimizer
+from accrete.optimizer import Sgd, load_momentum, make_optimizer
 from accrete.plan import Plan
 from accrete.recipe import Recipe, StageSchedule, resolve
 from accrete.train import HistoryPoint, TrainState, train
@@ -121,7 +121,7 @@ def train_all(
     model: nn.Module,
     batches: TrainingBatches,
     schedule: StageSchedule,
-    optimizer: torch.optim.SGD,
+    optimizer: Sgd,
     watcher: Told,
 ) -> list[HistoryPoint]:
     """Train a stage from its beginning."""
@@ -129,7 +129,7 @@ def train_all(
 
 
 def run(
-    model: nn.Module, schedule: StageSchedule, optimizer: torch.optim.SGD | None = None
+    model: nn.Module, schedule: StageSchedule, optimizer: Sgd | None = None
 ) -> list[HistoryPoint]:
     """Train a model and return the history."""
     optimizer = optimizer or make_optimizer(model, schedule)
@@ -138,7 +138,7 @@ def run(
 
 def train_until(
     position: int, model: nn.Module, batches: TrainingBatches, schedule: StageSchedule
-) -> tuple[torch.optim.SGD, TrainState]:
+) -> tuple[Sgd, TrainState]:
     """Train up to a step and no further; return the optimizer and the state there."""
     optimizer, watcher = make_optimizer(model, schedule), StopAt(position)
     with suppress(StoppedError):
