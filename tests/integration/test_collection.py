@@ -220,8 +220,9 @@ def test_what_a_stage_pushed_is_pushed_again_if_it_went(
     assert verified(catalog).damages == ()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unheard")
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_runs_that_come_and_go_among_collections_lack_nothing(
     run: Run, catalog: Catalog, seed: int
 ) -> None:

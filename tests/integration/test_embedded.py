@@ -79,7 +79,7 @@ def test_keeper_and_server_listen_on_loopback_alone(tmp_path: Path) -> None:
     assert int(settings.endpoint.rpartition(":")[2]) in {port for _, port in sockets}
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022])
+@pytest.mark.parametrize("umask", [0o000, pytest.param(0o022, marks=pytest.mark.slow)])
 def test_no_file_of_the_store_is_open_to_others_whatever_the_umask(
     tmp_path: Path, umask: int
 ) -> None:
@@ -190,6 +190,7 @@ def test_a_state_folder_that_cannot_be_used_is_told() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_the_server_stays_for_a_while_after_its_last_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
