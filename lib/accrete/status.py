@@ -61,12 +61,16 @@ def _run_state(store: ObjectStore, name: str) -> RunState:
 
 def _state(documents: list[dict[str, Any]]) -> str:
     """Return the run's state; the step that was heard of last decides."""
-    last = max(documents, key=lambda document: datetime.fromisoformat(document["updated_at"]))
+    last = _heard_of_last(documents)
     if last["state"] == "failed":
         return "failed"
     if last["state"] == "done" and last["step"] == keys.report_step_name():
         return "done"
     return "running" if _silence_s(last) < SILENT_AFTER_S else "stopped"
+
+
+def _heard_of_last(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    return max(documents, key=lambda document: datetime.fromisoformat(document["updated_at"]))
 
 
 def _silence_s(document: dict[str, Any]) -> float:
@@ -104,7 +108,7 @@ def _running_text(document: dict[str, Any]) -> str:
 
 
 def _last_words(state: RunState) -> str:
-    last = max(state.documents, key=lambda document: str(document["updated_at"]))
+    last = _heard_of_last(state.documents)
     if last["error"]:
         return str(last["error"])
     texts = [r["text"] for d in state.documents for r in d["results"] if "stage" in r]
