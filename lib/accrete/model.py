@@ -79,17 +79,15 @@ def grow_head(head: nn.Linear, num_classes: int, generator: torch.Generator) -> 
             "classes are only added"
         )
     weight, bias = head.weight, head.bias
-    grown = nn.Linear(head.in_features, num_classes, device="meta", dtype=weight.dtype).to_empty(
-        device=weight.device
-    )
     bound = 1 / math.sqrt(head.in_features)
-    with torch.no_grad():
-        new_rows = torch.empty(num_classes - num_old, head.in_features)
-        new_biases = torch.empty(num_classes - num_old)
-        grown.weight[:num_old] = weight
-        grown.bias[:num_old] = bias
-        grown.weight[num_old:] = new_rows.uniform_(-bound, bound, generator=generator).to(weight)
-        grown.bias[num_old:] = new_biases.uniform_(-bound, bound, generator=generator).to(bias)
+    new_rows = torch.empty(num_classes - num_old, head.in_features)
+    new_biases = torch.empty(num_classes - num_old)
+    new_rows.uniform_(-bound, bound, generator=generator)
+    new_biases.uniform_(-bound, bound, generator=generator)
+    # No to_empty(): from "meta" to a device it imports sympy, half a second of every stage.
+    grown = nn.Linear(head.in_features, num_classes, device="meta", dtype=weight.dtype)
+    grown.weight = nn.Parameter(torch.cat([weight.detach(), new_rows.to(weight)]))
+    grown.bias = nn.Parameter(torch.cat([bias.detach(), new_biases.to(bias)]))
     return grown
 
 
