@@ -29,7 +29,9 @@ from accrete.settings import DEFAULT_STORE, StoreSettings, parse_store_uri, stor
 from accrete.store import ObjectStore
 
 _POLL_S = 0.1
-_STOP_TIMEOUT_S = 20
+_LEAVE_TIMEOUT_S = 20
+_STOP_TIMEOUT_S = 2
+"""Then its files are closed; what it waits for comes never: room for a log, on a closed volume."""
 _START_TRIES = 3
 _PROBE_STORE, _PROBE_KEY = "s3://accrete-keeper", "ready"
 
@@ -57,7 +59,7 @@ def keep(home: Path) -> None:
 
 def _take_ownership(owner: IO[str]) -> None:
     """Wait for a former keeper to leave: two servers on one folder would destroy it."""
-    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    deadline = time.monotonic() + _LEAVE_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,7 +161,9 @@ def _command(paths: EmbeddedPaths, ports: list[int]) -> list[str]:
         f"-master.volumeSizeLimitMB={VOLUME_MIB}",
         "-master.volumePreallocate=false",
         "-master.telemetry=false",
+        "-master.peers=none",  # else it waits for others before it elects itself
         f"-volume.minFreeSpace={RESERVE_MIB}MiB",
+        "-volume.preStopSeconds=0",
     ]
 
 
