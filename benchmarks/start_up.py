@@ -55,6 +55,7 @@ class Steps:
         """Use a store that runs."""
         self._folder = folder
         self._environment = os.environ | settings.as_environment() | {ENV_CACHE: str(folder)}
+        self._environment["_KFP_RUNTIME"] = "true"  # as a component's command has it: kfp is small
 
     def round(self, number: int) -> dict[str, float]:
         """Run all steps of a run that no round before had; return the seconds of each."""

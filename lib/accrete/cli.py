@@ -18,7 +18,7 @@ from accrete.options import class_options, cost_options, plan_options, source_op
 from accrete.pipeline_file import load_pipeline_file, shipped_pipeline
 from accrete.placement_options import gpus_option, planned_gpus
 from accrete.plan_text import plan_json, plan_text
-from accrete.processes import ignore_language
+from accrete.processes import ignore_language, leave_quickly
 from accrete.requests import class_counts, cost_model, make_plan, source_config, warn_about
 from accrete.run_command import ENV_PREFIX
 from accrete.settings import default_store_uri
@@ -177,6 +177,7 @@ def run_guarded(command: Any) -> None:
     """Run a command; turn what can go wrong into one line and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     ignore_language()
+    leave_quickly()
     try:
         command()
     except AccreteError as error:

@@ -1,6 +1,6 @@
 """The report as one HTML page that needs neither network nor script."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from accrete import figures
 from accrete.errors import InputError
 from accrete.page import check_format, inline, render_page
+from accrete.processes import call_side_by_side
 
 REPORT_FORMAT = 1
 MAX_CONFUSED_PAIRS = 12
@@ -93,14 +94,15 @@ def _names(report: Mapping[str, Any]) -> Sequence[str]:
 def _draw_figures(report: Mapping[str, Any]) -> dict[str, str]:
     """Return every figure by name."""
     stages, last = report["stages"], report["stages"][-1]
-    drawn = {
-        "top1_over_classes": figures.top1_over_classes(stages),
-        "top1_old_and_new": figures.top1_old_and_new(stages),
-        "loss_and_lr": figures.loss_and_lr(stages),
-        "cost_per_stage": figures.cost_per_stage(stages, report["scratch_estimate"]),
+    drawings: dict[str, Callable[[], str]] = {
+        "top1_over_classes": lambda: figures.top1_over_classes(stages),
+        "top1_old_and_new": lambda: figures.top1_old_and_new(stages),
+        "loss_and_lr": lambda: figures.loss_and_lr(stages),
+        "cost_per_stage": lambda: figures.cost_per_stage(stages, report["scratch_estimate"]),
     }
     if last["confusion"] is not None:
         ranked = rank_classes(last["per_class"])
-        drawn["confusion_matrix"] = figures.confusion_matrix(last["confusion"], _names(report))
-        drawn["top1_per_class"] = figures.top1_per_class(ranked, last["top1"])
-    return drawn
+        names = _names(report)
+        drawings["confusion_matrix"] = lambda: figures.confusion_matrix(last["confusion"], names)
+        drawings["top1_per_class"] = lambda: figures.top1_per_class(ranked, last["top1"])
+    return dict(zip(drawings, call_side_by_side([*drawings.values()]), strict=True))

@@ -16,7 +16,7 @@ from accrete.errors import AccreteError, PreemptedError, one_line
 from accrete.journal import Journal, MuteJournal
 from accrete.metrics import StepMetrics
 from accrete.outlets import Outlets
-from accrete.processes import keep_compiled_code, share_cpus_well
+from accrete.processes import keep_compiled_code, leave_quickly, share_cpus_well
 from accrete.settings import cache_path, parse_store_uri, progress_path, require_store_settings
 from accrete.store import ObjectStore
 
@@ -40,6 +40,7 @@ class StepContext:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn an expected failure into one line and its exit code; a traceback means a bug."""
+    leave_quickly()
     try:
         yield
     except AccreteError as error:
