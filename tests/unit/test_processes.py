@@ -13,7 +13,6 @@ from conftest import HANGS_S
 from accrete.processes import (
     available_cpus,
     available_memory_bytes,
-    call_side_by_side,
     is_running,
     share_cpus_well,
 )
