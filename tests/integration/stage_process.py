@@ -15,18 +15,23 @@ from accrete.stage import run_stage
 from accrete.store import ObjectStore
 
 
-def long_stage() -> RunConfig:
-    """One stage of several seconds on a CPU, in bf16 and with momentum."""
-    return digits_run(10, budget_epochs=120.0)
+def long_stage(budget_epochs: float) -> RunConfig:
+    """One stage with momentum; 100 epochs take seconds on a CPU."""
+    return digits_run(10, budget_epochs=budget_epochs)
 
 
 def attempt(
-    settings: StoreSettings, address: StoreAddress, dataset: str, cache: str, interval_s: float
+    settings: StoreSettings,
+    address: StoreAddress,
+    dataset: str,
+    budget_epochs: float,
+    cache: str,
+    interval_s: float,
 ) -> None:
     """Run the stage from where the last attempt left it; exit as a step does."""
     catalog = Catalog(ObjectStore(settings, address))
     manifest = catalog.dataset(dataset)
-    (spec,) = stage_chain(long_stage(), manifest)
+    (spec,) = stage_chain(long_stage(budget_epochs), manifest)
     node = NodeCache(Path(cache), catalog.store)
     try:
         run_stage(spec, manifest, workplace(catalog, node, snapshot_interval_s=interval_s))

@@ -33,20 +33,28 @@ SHORT_S = 0.05
 Start = Callable[..., BaseProcess]
 
 
+@pytest.fixture(scope="module")
+def budget_epochs() -> float:
+    """How long the stage is."""
+    return 30.0
+
+
 @pytest.fixture
 def dataset(catalog: Catalog, tmp_path: Path) -> DatasetManifest:
-    plan = long_stage().plan
+    plan = long_stage(1.0).plan
     return prepare(SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None).manifest
 
 
 @pytest.fixture
-def spec(dataset: DatasetManifest) -> StageSpec:
-    (only,) = stage_chain(long_stage(), dataset)
+def spec(dataset: DatasetManifest, budget_epochs: float) -> StageSpec:
+    (only,) = stage_chain(long_stage(budget_epochs), dataset)
     return only
 
 
 @pytest.fixture
-def start(catalog: Catalog, dataset: DatasetManifest, tmp_path: Path) -> Start:
+def start(
+    catalog: Catalog, dataset: DatasetManifest, budget_epochs: float, tmp_path: Path
+) -> Start:
     """Starts an attempt in a process that is forked from one with torch already imported."""
     context = multiprocessing.get_context("forkserver")
     heavy = ["accrete.stage", stage_process.__name__]
@@ -54,8 +62,8 @@ def start(catalog: Catalog, dataset: DatasetManifest, tmp_path: Path) -> Start:
     store = catalog.store
 
     def begin(interval_s: float = SHORT_S) -> BaseProcess:
-        arguments = (store.settings, store.address, dataset.digest, str(tmp_path / "cache"))
-        process = context.Process(target=attempt, args=(*arguments, interval_s))
+        what = (store.settings, store.address, dataset.digest, budget_epochs)
+        process = context.Process(target=attempt, args=(*what, str(tmp_path / "cache"), interval_s))
         process.start()
         return process
 
@@ -64,21 +72,24 @@ def start(catalog: Catalog, dataset: DatasetManifest, tmp_path: Path) -> Start:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    store_settings: StoreSettings, tmp_path_factory: pytest.TempPathFactory
+    store_settings: StoreSettings,
+    budget_epochs: float,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> StageManifest:
     """The same stage in another prefix of the store, in one go."""
     address = StoreAddress("accrete", f"{uuid4().hex}/")
     catalog = Catalog(ObjectStore(store_settings, address))
     tmp_path = tmp_path_factory.mktemp("undisturbed")
     meter = lambda _: lambda _: None  # noqa: E731
-    manifest = prepare(SOURCE, long_stage().plan, catalog, tmp_path / "work", meter).manifest
+    config = long_stage(budget_epochs)
+    manifest = prepare(SOURCE, config.plan, catalog, tmp_path / "work", meter).manifest
     context = multiprocessing.get_context("forkserver")
-    arguments = (store_settings, address, manifest.digest, str(tmp_path / "other"), 1e5)
-    process = context.Process(target=attempt, args=arguments)
+    what = (store_settings, address, manifest.digest, budget_epochs)
+    process = context.Process(target=attempt, args=(*what, str(tmp_path / "other"), 1e5))
     process.start()
     process.join(HANGS_S)
     assert process.exitcode == 0
-    (spec,) = stage_chain(long_stage(), manifest)
+    (spec,) = stage_chain(config, manifest)
     stage = catalog.stage(spec.digest)
     assert stage is not None
     return stage
@@ -114,7 +125,11 @@ def finished(start: Start, catalog: Catalog, spec: StageSpec) -> StageManifest:
     return stage
 
 
-@pytest.mark.parametrize("num_kills", [3, pytest.param(MOST_KILLS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("budget_epochs", "num_kills"),
+    [(30.0, 3), pytest.param(120.0, MOST_KILLS, marks=pytest.mark.slow)],
+    scope="module",
+)
 def test_a_stage_killed_at_any_moments_ends_bit_identical(
     num_kills: int, start: Start, catalog: Catalog, spec: StageSpec, undisturbed: StageManifest
 ) -> None:

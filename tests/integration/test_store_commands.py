@@ -52,6 +52,8 @@ def test_a_forgotten_run_is_collected_when_it_is_old_enough(trained: Catalog) ->
 
 def test_young_things_of_a_running_run_are_not_to_be_had(trained: Catalog, tmp_path: Path) -> None:
     with Journal("live", "stage-0001", store=trained.store, folder=None) as journal:
+        while trained.store.read_note(keys.step_key("live", "stage-0001")) is None:
+            time.sleep(0.01)  # its thread writes it
         found = command("gc", "--keep", "10m", "--delete")
         assert isinstance(found.exception, InputError)
         assert "run 'live' wrote to the store minutes ago" in str(found.exception)
