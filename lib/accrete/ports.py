@@ -55,11 +55,24 @@ def _is_taken(port: int, user: int | None) -> bool:
 
 
 def remove_sockets(ports: list[int]) -> None:
-    """Remove the socket files that a server of this user's left behind."""
+    """Remove the socket files that a server of this user's left behind.
+
+    One that somebody listens on is another server's, which was given a port of the one that ended.
+    """
     for port in ports:
         for path in _sockets_of(port):
-            with suppress(OSError):
-                path.unlink()
+            if not _is_listened_on(path):
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _is_listened_on(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _sockets_of(port: int) -> list[Path]:

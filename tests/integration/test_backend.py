@@ -83,6 +83,7 @@ def training(done: dict[str, Done]) -> list[Done]:
 STAGED = ("--stages", "2,3,5", "--model", "small", "--budget-epochs", "1")
 
 
+@pytest.mark.slow
 def test_a_run_s_stages_each_grow_from_the_one_before(run: Run, store: ObjectStore) -> None:
     done = run(incremental, make_request, "--name", "staged", *STAGED, *ON_CPU)
     stages = assert_reported(store, "staged")["stages"]

@@ -323,7 +323,7 @@ def test_exported_weights_work_in_a_plain_torch_network(
     np.testing.assert_allclose(logits, trained.expected_logits(digit_images), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("stage", [2, 4])
+@pytest.mark.parametrize("stage", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_exported_onnx_gives_pytorch_s_logits(
     stage: int, command: Command, digit_images: Pixels, trained: Trained, tmp_path: Path
 ) -> None:
