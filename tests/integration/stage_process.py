@@ -24,6 +24,7 @@ def attempt(
     settings: StoreSettings,
     address: StoreAddress,
     dataset: str,
+    *,
     budget_epochs: float,
     cache: str,
     interval_s: float,

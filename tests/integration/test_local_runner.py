@@ -156,8 +156,17 @@ def ends(how: str):
     end(how=how).after(first)
 
 
-@pytest.mark.parametrize("is_threaded", [False, True])
-@pytest.mark.parametrize("how", ["well", "exit", "raise", "kill"])
+@pytest.mark.parametrize(
+    ("how", "is_threaded"),
+    [
+        *(("well", False), ("kill", False), ("raise", True)),
+        *(
+            pytest.param(how, is_threaded, marks=pytest.mark.slow)
+            for how, is_threaded in [("exit", False), ("raise", False)]
+        ),
+        *(pytest.param(how, True, marks=pytest.mark.slow) for how in ("well", "exit", "kill")),
+    ],
+)
 def test_each_step_is_a_process_of_its_own_however_it_ends(
     tmp_path: Path, how: str, *, is_threaded: bool
 ) -> None:

@@ -66,6 +66,7 @@ def _compare_gradients(rank: int, port: int) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_shared_batch_statistics_give_the_whole_batch_s_gradients() -> None:
     context = multiprocessing.start_processes(
         _compare_gradients, tuple(free_ports(1)), nprocs=2, join=False, start_method="spawn"

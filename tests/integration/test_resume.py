@@ -62,8 +62,12 @@ def start(
     store = catalog.store
 
     def begin(interval_s: float = SHORT_S) -> BaseProcess:
-        what = (store.settings, store.address, dataset.digest, budget_epochs)
-        process = context.Process(target=attempt, args=(*what, str(tmp_path / "cache"), interval_s))
+        how = {"budget_epochs": budget_epochs, "interval_s": interval_s}
+        process = context.Process(
+            target=attempt,
+            args=(store.settings, store.address, dataset.digest),
+            kwargs=how | {"cache": str(tmp_path / "cache")},
+        )
         process.start()
         return process
 
@@ -84,8 +88,10 @@ def undisturbed(
     config = long_stage(budget_epochs)
     manifest = prepare(SOURCE, config.plan, catalog, tmp_path / "work", meter).manifest
     context = multiprocessing.get_context("forkserver")
-    what = (store_settings, address, manifest.digest, budget_epochs)
-    process = context.Process(target=attempt, args=(*what, str(tmp_path / "other"), 1e5))
+    how = {"budget_epochs": budget_epochs, "interval_s": 1e5, "cache": str(tmp_path / "other")}
+    process = context.Process(
+        target=attempt, args=(store_settings, address, manifest.digest), kwargs=how
+    )
     process.start()
     process.join(HANGS_S)
     assert process.exitcode == 0
