@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from accrete.config import ModelConfig
+from accrete.convolution import Conv3x3
 from accrete.errors import ConfigError, HeadShrinkError
 from accrete.seeds import derive_seed
 
@@ -129,7 +130,7 @@ def _conv_trunk(
         if number:
             layers.append(nn.MaxPool2d(2))
         for width in block:
-            conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+            conv = Conv3x3(channels, width)
             norm, relu = nn.BatchNorm2d(width), nn.ReLU(inplace=True)
             layers += [conv, relu, norm] if bn_after_relu else [conv, norm, relu]
             channels = width

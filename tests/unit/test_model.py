@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from accrete.config import ModelConfig
+from accrete.convolution import Conv3x3
 from accrete.errors import ConfigError, HeadShrinkError
 from accrete.model import build_model, grow_head, grow_momentum, num_parameters
 
@@ -61,8 +62,8 @@ def test_width_scales_every_block_of_vgg19(width: float, channels: list[int]) ->
 @pytest.mark.parametrize(
     ("bn_after_relu", "order"),
     [
-        (False, [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]),
-        (True, [nn.Conv2d, nn.ReLU, nn.BatchNorm2d]),
+        (False, [Conv3x3, nn.BatchNorm2d, nn.ReLU]),
+        (True, [Conv3x3, nn.ReLU, nn.BatchNorm2d]),
     ],
 )
 def test_batch_norm_comes_before_or_after_the_relu(
