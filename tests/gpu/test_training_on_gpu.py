@@ -12,7 +12,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor, nn
-from torch._dynamo.utils import counters
 from torch.nn import functional
 
 from accrete.augmentation import Augmentation
@@ -140,6 +139,8 @@ def test_a_step_in_bf16_or_tf32_is_no_further_from_float64_than_bf16_on_the_cpu(
 def test_a_compiled_trunk_trains_as_an_eager_one(gpu: torch.device) -> None:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler, which Triton needs")
+    from torch._dynamo.utils import counters  # seconds, where there is a GPU
+
     set_arithmetic(deterministic=True)  # what differs is the order of additions alone
     schedule = make_schedule(precision="fp32")
     batch = next(make_batches(schedule, gpu).starting_at(0, 0))

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor
-from torch._dynamo.utils import counters
 from training_sample import make_linear_model, make_schedule
 
 from accrete.compilation import compile_trunk, compiling_pays
@@ -25,6 +24,8 @@ def test_cpu_does_not_compile_by_itself_however_long_a_stage() -> None:
 
 
 def test_the_trunk_is_compiled_and_keeps_its_weights_names() -> None:
+    from torch._dynamo.utils import counters  # seconds, in one worker
+
     model = build_model(ModelConfig(name="small"), channels=3, num_classes=4, seed=0)
     names = list(model.state_dict())
     torch._dynamo.reset()

@@ -13,7 +13,6 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from cloudcoil.models.prometheus_operator import v1 as operator
 from conftest import HANGS_S
 from test_manifests import KUBERNETES_VERSIONS, breaches, pod_specs
 
@@ -64,6 +63,8 @@ def check_custom_resource(document: Document) -> None:
     The models were made from those definitions, but leave out what they do not know: that shows
     when the object is written out again.
     """
+    from cloudcoil.models.prometheus_operator import v1 as operator  # seconds, in one worker
+
     model = getattr(operator, document["kind"]).model_validate(document)
     again = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     assert again == document

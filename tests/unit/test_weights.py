@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision import models
 
 from accrete.config import ModelConfig
 from accrete.digest import sha256_of_file
@@ -22,6 +21,8 @@ SQUEEZED = ModelConfig(name="torchvision:resnet18")
 @pytest.fixture(scope="module")
 def network() -> Any:
     """A torchvision network of three classes, in evaluation mode."""
+    from torchvision import models  # seconds, in one worker
+
     torch.manual_seed(0)
     return models.resnet18(num_classes=3).eval()
 
