@@ -54,6 +54,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each loop")
     parser.add_argument("--steps", type=int, default=60, help="steps of a turn")
     parser.add_argument("--warmup", type=int, default=10, help="of them untimed, at least 1")
+    parser.add_argument("--precisions", default="bf16,fp32", help="of our loop, one or both")
     parser.add_argument("--workers", default="0,2", help="DataLoader workers to try")
     parser.add_argument("--images", type=int, help="load only so many [default: all]")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
@@ -89,17 +90,17 @@ def load(source: SourceConfig, num_images: int | None) -> dict[str, Any]:
     }
 
 
-def make_loops(setting: "Setting") -> tuple[list["Loop"], dict[str, str]]:
+def make_loops(setting: "Setting", precisions: str) -> tuple[list["Loop"], dict[str, str]]:
     """Return the loops that this machine can run, and why others are left out."""
     from throughput_loops import Ours
     from throughput_rivals import Avalanche, Plain
 
     left_out = {}
-    loops: list[Loop] = [
-        Ours("ours", setting, precision="bf16"),
-        Ours("ours, fp32", setting, precision="fp32"),
-        Plain(setting),
-    ]
+    ours = {
+        "bf16": Ours("ours", setting, precision="bf16"),
+        "fp32": Ours("ours, fp32", setting, precision="fp32"),
+    }
+    loops: list[Loop] = [*(ours[precision] for precision in precisions.split(",")), Plain(setting)]
     if find_spec("avalanche"):
         loops.append(Avalanche(setting))
     else:
@@ -119,7 +120,7 @@ class Race:
     def __init__(self, setting: "Setting", options: argparse.Namespace) -> None:
         """Set the loops up."""
         self._setting, self._options = setting, options
-        self._loops, self._left_out = make_loops(setting)
+        self._loops, self._left_out = make_loops(setting, options.precisions)
         self._num_images = dict.fromkeys((loop.name for loop in self._loops), 0)
 
     def run(self) -> dict[str, Any]:
