@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from uuid import uuid4
@@ -33,7 +34,7 @@ SHORT_S = 0.05
 Start = Callable[..., BaseProcess]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def budget_epochs() -> float:
     """How long the stage is."""
     return 30.0
@@ -75,12 +76,26 @@ def start(
 
 
 @pytest.fixture(scope="module")
+def train_undisturbed(
+    store_settings: StoreSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[float], StageManifest]:
+    """Trains a stage of some length in one go, in another prefix of the store; each once."""
+    return cache(partial(train_in_one_go, store_settings, tmp_path_factory))
+
+
+@pytest.fixture
 def undisturbed(
-    store_settings: StoreSettings,
-    budget_epochs: float,
-    tmp_path_factory: pytest.TempPathFactory,
+    budget_epochs: float, train_undisturbed: Callable[[float], StageManifest]
 ) -> StageManifest:
-    """The same stage in another prefix of the store, in one go."""
+    """The same stage, trained in one go."""
+    return train_undisturbed(budget_epochs)
+
+
+def train_in_one_go(
+    store_settings: StoreSettings,
+    tmp_path_factory: pytest.TempPathFactory,
+    budget_epochs: float,
+) -> StageManifest:
     address = StoreAddress("accrete", f"{uuid4().hex}/")
     catalog = Catalog(ObjectStore(store_settings, address))
     tmp_path = tmp_path_factory.mktemp("undisturbed")
@@ -134,7 +149,6 @@ def finished(start: Start, catalog: Catalog, spec: StageSpec) -> StageManifest:
 @pytest.mark.parametrize(
     ("budget_epochs", "num_kills"),
     [(30.0, 3), pytest.param(120.0, MOST_KILLS, marks=pytest.mark.slow)],
-    scope="module",
 )
 def test_a_stage_killed_at_any_moments_ends_bit_identical(
     num_kills: int, start: Start, catalog: Catalog, spec: StageSpec, undisturbed: StageManifest
