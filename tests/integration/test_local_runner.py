@@ -179,7 +179,7 @@ def test_each_step_is_a_process_of_its_own_however_it_ends(
     finally:
         done.set()
     assert (code == 0) == (how == "well"), output
-    said = re.findall(r"in (\d+), group (\d+), (\w+), (\S+)", output)
+    said = re.findall(r"in (\d+), group (\d+), (\w+), (.+)", output)
     assert [word for _, _, word, _ in said] == ["first", "None"]
     assert len({pid for pid, _, _, _ in said}) == 2
     assert {group for _, group, _, _ in said} not in ({pid} for pid, _, _, _ in said)

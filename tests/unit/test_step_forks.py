@@ -1,13 +1,16 @@
 """Which commands are steps that can be forked."""
 
+import shlex
 import sys
 
 import pytest
 from kfp import compiler, dsl, local
 from kfp.local import subprocess_task_handler
 
+from accrete.local_runner import with_interpreter
 from accrete.step_forks import Step, StepForks, parse_command
 
+PYTHON = shlex.quote(sys.executable)  # this environment may lie in a folder with a blank
 SCRIPT = """program_path=$(mktemp -d)
 
 printf "%s" "$0" > "$program_path/ephemeral_component.py"
@@ -18,7 +21,7 @@ ARGUMENTS = ("--executor_input", "{}", "--function_to_execute", "prepare")
 
 
 def test_a_lightweight_component_is_a_step() -> None:
-    script = SCRIPT.format(python=sys.executable)
+    script = SCRIPT.format(python=PYTHON)
     command = ["sh", "-ec", script, "def prepare(): ...", *ARGUMENTS]
     assert parse_command(command) == Step(source="def prepare(): ...", arguments=ARGUMENTS)
 
@@ -29,11 +32,11 @@ def test_a_lightweight_component_is_a_step() -> None:
         [],
         ["sh", "-ec"],
         ["sh", "-ec", "echo"],
-        ["bash", "-ec", SCRIPT.format(python=sys.executable), "source"],
-        ["sh", "-c", SCRIPT.format(python=sys.executable), "source"],
+        ["bash", "-ec", SCRIPT.format(python=PYTHON), "source"],
+        ["sh", "-c", SCRIPT.format(python=PYTHON), "source"],
         ["sh", "-ec", SCRIPT.format(python="/usr/bin/another"), "source"],
-        ["sh", "-ec", "pip install x\n" + SCRIPT.format(python=sys.executable), "source"],
-        ["sh", "-ec", SCRIPT.format(python=sys.executable) + "rm -r x", "source"],
+        ["sh", "-ec", "pip install x\n" + SCRIPT.format(python=PYTHON), "source"],
+        ["sh", "-ec", SCRIPT.format(python=PYTHON) + "rm -r x", "source"],
     ],
 )
 def test_any_other_command_is_not(command: list[str]) -> None:
@@ -59,6 +62,8 @@ def test_it_is_the_command_that_kfp_s_own_runner_has(
 
     compiler.Compiler().compile(says, f"{tmp_path}/pipeline.yaml")
     monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", run)
+    # As a local run does, which quotes the interpreter.
+    monkeypatch.setattr(subprocess_task_handler, "replace_python_executable", with_interpreter)
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
     says()
     (command,) = seen
