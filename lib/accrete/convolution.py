@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-_MOST_PIXELS = 2
-"""Height and width: there every pixel is within the kernel's reach of every other."""
+_LONGEST_SIDE = 2
+"""Of a map, in pixels: there every pixel is within the kernel's reach of every other."""
 
 
 class Conv3x3(nn.Conv2d):
@@ -28,7 +28,7 @@ class Conv3x3(nn.Conv2d):
         super().__init__(channels, width, 3, padding=1, bias=False)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        is_tiny = max(images_NCHW.shape[-2:]) <= _MOST_PIXELS
+        is_tiny = max(images_NCHW.shape[-2:]) <= _LONGEST_SIDE
         if not (is_tiny and self.training and images_NCHW.device.type == "cpu"):
             return super().forward(images_NCHW)
         if torch.is_autocast_enabled("cpu"):

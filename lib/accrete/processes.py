@@ -4,17 +4,11 @@ import atexit
 import ctypes
 import gc
 import locale
-import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
-
-T = TypeVar("T")
 
 _PR_SET_PDEATHSIG = 1
 
@@ -37,44 +31,6 @@ def die_with_parent(parent_pid: int, signum: int = signal.SIGTERM) -> None:
 def can_fork() -> bool:
     """Return whether this process can go on as two: what another thread holds would stay held."""
     return sys.platform == "linux" and threading.active_count() == 1
-
-
-def call_side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
-    """Return what functions return that need nothing of each other; half of them run in a fork.
-
-    Args:
-        works: what to call. Results are pickled. What raises in the fork is called here again.
-    """
-    if len(works) < 2 or available_cpus() < 2 or not can_fork():
-        return [work() for work in works]
-    others = works[1::2]
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    helper = multiprocessing.get_context("fork").Process(
-        target=_send_results, args=(others, sender, os.getpid()), daemon=True
-    )
-    helper.start()
-    sender.close()
-    own = [work() for work in works[::2]]
-    with receiver:
-        try:
-            theirs = receiver.recv()
-        except EOFError:
-            theirs = [work() for work in others]
-    helper.join()
-    results = [*own, *theirs]
-    results[::2], results[1::2] = own, theirs
-    return results
-
-
-def _send_results(works: Sequence[Callable[[], T]], sender: Connection, parent: int) -> None:
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, signal.SIG_DFL)
-    die_with_parent(parent)
-    try:
-        results = [work() for work in works]
-    except Exception:
-        os._exit(1)  # the caller will see it, too
-    sender.send(results)
 
 
 def leave_quickly() -> None:

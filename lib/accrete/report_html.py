@@ -8,7 +8,7 @@ import numpy as np
 from accrete import figures
 from accrete.errors import InputError
 from accrete.page import check_format, inline, render_page
-from accrete.processes import call_side_by_side
+from accrete.side_by_side import call_side_by_side
 
 REPORT_FORMAT = 1
 MAX_CONFUSED_PAIRS = 12

@@ -40,7 +40,6 @@ class StepContext:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn an expected failure into one line and its exit code; a traceback means a bug."""
-    leave_quickly()
     try:
         yield
     except AccreteError as error:
@@ -60,6 +59,7 @@ def attempt(run_name: str, step: str, store_uri: str, work: Callable[[StepContex
     Raises:
         AccreteError: what the work raised; journal and metrics have it.
     """
+    leave_quickly()
     share_cpus_well()
     keep_compiled_code(cache_path() / "compiled")
     store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))

@@ -164,3 +164,13 @@ def test_goodput_agrees_with_real_kills_and_draws_both_nodes(tmp_path: Path) -> 
     # Loose: the machine may be busier in one part than in the other.
     assert point["goodput"] == pytest.approx(point["modelled"], abs=0.25)
     assert "<svg" in figure.read_text()
+
+
+def test_tiny_maps_sets_both_convolutions_side_by_side(tmp_path: Path) -> None:
+    turns = ("--cases", "digits", "--precisions", "fp32,bf16", "--rounds", "2", "--seconds", "0.1")
+    results = benchmark("tiny_maps", tmp_path, *turns)["results"]
+    for precision in ("fp32", "bf16"):
+        found = results[f"digits, {precision}"]
+        assert set(found) == {"ours", "torch", "ratio"}
+        for summary in found.values():
+            check_summary(summary, 2)
