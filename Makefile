@@ -49,9 +49,10 @@ test-faults: $(STAMP) ## Kill steps and harm store, disk, network and clock, TRI
 	$(BIN)/python tests/faults/bench.py --tries $(or $(TRIES),50) $(ARGS)
 
 .PHONY: lint
-lint: $(STAMP) ## ruff: style and likely bugs
+lint: $(STAMP) ## Style and likely bugs, and which package imports which
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
 
 .PHONY: types
 types: $(STAMP) ## mypy, strict, on lib/
@@ -62,7 +63,7 @@ check: lint types test test-slow ## What CI runs: lint, types, all tests, golden
 
 .PHONY: golden
 golden: $(STAMP) ## Write the golden files and the table of bad input anew; review the diff
-	$(BIN)/python -m pytest tests/unit/test_golden.py tests/unit/test_golden_pipelines.py \
+	$(BIN)/python -m pytest tests/unit/pipelines \
 	  tests/fuzz/test_bad_input.py --golden
 
 $(BENCH_STAMP): $(STAMP)

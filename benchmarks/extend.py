@@ -8,9 +8,9 @@ the other 20 arrive, as a source of their own, and the model is extended at seve
 network with the same recipe trained from random weights on all 100 classes, at several budgets.
 
 The ratio at a budget is how many images the from-scratch side needs for the accuracy that the
-extended model reached, over the images seen while extending; accrete.equal_accuracy has the method,
-and the spread by seeds. What the finished model cost is not counted: it is there. All runs go
-through the stage code that the pipeline runs, on an embedded store, which keeps finished stages:
+extended model reached, over the images seen while extending; accrete.reports.statistics has the
+method, and the spread by seeds. What the finished model cost is not counted: it is there. All runs
+go through the stage code that the pipeline runs, on an embedded store, which keeps finished stages:
 started again, the benchmark goes on where it was ended.
 """
 
@@ -27,29 +27,30 @@ from typing import Any
 from record import RESULTS, table, write_results
 from samples_to_accuracy import Cell, as_trials, gflop_of, percent, shown_ratio
 
-from accrete.base import base_of_stage
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog
-from accrete.chain import stage_chain
-from accrete.classes import seeded_order
-from accrete.config import ModelConfig, RunConfig, SourceConfig
-from accrete.device import compute_device
-from accrete.embedded import embedded_store
-from accrete.equal_accuracy import speed_up
-from accrete.extend_request import LR
-from accrete.extension import open_extension
-from accrete.manifests import DatasetManifest, StageManifest
-from accrete.peers import Peers
-from accrete.plan import Plan
-from accrete.prepare import prepare
-from accrete.processes import available_cpus
-from accrete.recipe import Recipe
-from accrete.residence import DataMemory
-from accrete.settings import home_path, parse_store_uri
-from accrete.sources import open_source
-from accrete.sources.allotment import training_counts
-from accrete.stage import Workplace, run_stage
-from accrete.store import ObjectStore
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import stage_chain
+from accrete.catalog.lookup import base_of_stage
+from accrete.catalog.manifests import DatasetManifest, StageManifest
+from accrete.cli.extend import LR
+from accrete.config.classes import seeded_order
+from accrete.config.plan import Plan
+from accrete.config.recipe import Recipe
+from accrete.config.run import ModelConfig, RunConfig, SourceConfig
+from accrete.core.processes import available_cpus
+from accrete.core.settings import home_path
+from accrete.data.extension import open_extension
+from accrete.data.prepare import prepare
+from accrete.data.sources.opening import open_source
+from accrete.data.splits import training_counts
+from accrete.reports.statistics import speed_up
+from accrete.stages.run import Workplace, run_stage
+from accrete.store.cache import NodeCache
+from accrete.store.embedded import embedded_store
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import parse_store_uri
+from accrete.training.device import compute_device
+from accrete.training.distributed import Peers
+from accrete.training.image_source import DataMemory
 
 
 class Bench:

@@ -21,10 +21,10 @@ from typing import Any
 from goodput_model import Costs, expected, snapshot_cost_s, young_daly_s
 from record import RESULTS, table, write_results
 
-from accrete.embedded import embedded_store
-from accrete.processes import share_cpus_well
-from accrete.recipe import Recipe
-from accrete.settings import snapshot_interval_s
+from accrete.config.recipe import Recipe
+from accrete.core.processes import share_cpus_well
+from accrete.core.settings import snapshot_interval_s
+from accrete.store.embedded import embedded_store
 
 FIGURE = Path(__file__).parent.parent / "docs" / "goodput.svg"
 INTERVALS_S = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)

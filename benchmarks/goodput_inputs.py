@@ -17,8 +17,8 @@ from resume_kills import NEVER_S, Attempt, Victim, run_attempt
 from resume_snapshots import Stages, stalls_timed
 
 from accrete.errors import InputError
-from accrete.settings import StoreSettings
-from accrete.stage_observer import StageObserver
+from accrete.stages.observer import StageObserver
+from accrete.store.settings import StoreSettings
 
 CALIBRATION_S = 0.2
 """Between the snapshots that are measured."""
@@ -85,7 +85,7 @@ def costs_of(snapshots: dict[str, Any], start_s: float, away_s: float) -> Costs:
 
 def run_noted(attempt: Attempt, notes: str) -> None:
     """Run an attempt that leaves the moment of each step in a file, which outlives a kill."""
-    from accrete import snapshots
+    from accrete.stages import snapshots
 
     file = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     watcher: Any = snapshots.SnapshotWatcher

@@ -21,9 +21,9 @@ on. In this order:
 | paper | the paper's headline as `paper_tables.py` has it, in bf16, into its results file |
 | seeds | as accuracy, more budgets and seeds |
 
-All from search on run chains of stages with `accrete.stage.run_stage` on an embedded store, as the
-pipeline does, and keep each stage's seconds of pull, growth, training, evaluation and push. On the
-same machine a chain that was ended in the middle goes on from its stages and snapshots.
+All from search on run chains of stages with `accrete.stages.run.run_stage` on an embedded store, as
+the pipeline does, and keep each stage's seconds of pull, growth, training, evaluation and push. On
+the same machine a chain that was ended in the middle goes on from its stages and snapshots.
 
 `--miniature` does all of it with a tiny network on random images and the digits, on a CPU too.
 """
@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 from inputs import add_data_option
 from pieces import Piece, PiecesFailedError, parse_piece_options, read_pieces, run_pieces
 
-from accrete.processes import share_cpus_well
+from accrete.core.processes import share_cpus_well
 
 if TYPE_CHECKING:  # torch is imported once the CPUs are shared
     from gpu_chains import Chains
@@ -126,7 +126,7 @@ def main() -> None:
     from gpu_chains import opened_chains
     from gpu_text import report
 
-    from accrete.device import set_arithmetic
+    from accrete.training.device import set_arithmetic
 
     set_arithmetic(deterministic=False)
     started = time.monotonic()

@@ -10,12 +10,13 @@ from inputs import DATA_VARIABLE
 from pieces import Piece
 from samples_to_accuracy import Bench
 
-from accrete.catalog import Catalog
-from accrete.embedded import embedded_store
-from accrete.manifests import StageManifest
-from accrete.recipe import Recipe
-from accrete.settings import home_path, parse_store_uri
-from accrete.store import ObjectStore
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.manifests import StageManifest
+from accrete.config.recipe import Recipe
+from accrete.core.settings import home_path
+from accrete.store.embedded import embedded_store
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import parse_store_uri
 
 PAPER_TOP1 = 0.7083
 """Of the paper's staged model with 100 classes; it saw 5.6 million images."""

@@ -10,7 +10,7 @@ from gpu_chains import PAPER_TOP1, shown_change
 from gpu_rates import MODES
 from record import shown, table
 
-from accrete.equal_accuracy import Trial, cost_at, mean_curve, speed_up
+from accrete.reports.statistics import Trial, cost_at, mean_curve, speed_up
 
 NOT_MEASURED = "not measured"
 PHASES = ("pull_s", "grow_s", "train_s", "evaluate_s", "push_s")

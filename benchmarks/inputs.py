@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from accrete.config import ModelConfig, RunConfig, SourceConfig
-from accrete.plan import Plan
-from accrete.recipe import Recipe
-from accrete.sources import open_source
-from accrete.sources.allotment import training_counts
+from accrete.config.plan import Plan
+from accrete.config.recipe import Recipe
+from accrete.config.run import ModelConfig, RunConfig, SourceConfig
+from accrete.data.sources.opening import open_source
+from accrete.data.splits import training_counts
 
 DATA_VARIABLE = "ACCRETE_TEST_CIFAR100"
 """Environment variable with the folder of the real CIFAR-100 in Parquet."""

@@ -5,8 +5,9 @@
 
 Data sets of `--sizes` times the budget `--data-memory`, raw shards of random 16-px images in eight
 classes, lie in an embedded store. For each of them a fresh process trains one stage of `--steps`
-steps of `small` on the CPU through `accrete.stage.run_stage`, from a cold node cache: once with
-the budget, so that what is larger is streamed from disk, and once with a budget that holds it all.
+steps of `small` on the CPU through `accrete.stages.run.run_stage`, from a cold node cache: once
+with the budget, so that what is larger is streamed from disk, and once with a budget that holds it
+all.
 
 What counts: the proportional set size (PSS: private memory, and of shared memory each process's
 part) of the process and of all that it started, without the pages of files, every 50 ms while
@@ -39,14 +40,22 @@ import numpy as np
 from memory_child import STORE, Job, Peak
 from record import RESULTS, shown, summarize, table, write_results
 
-from accrete.catalog import Catalog
-from accrete.digest import sha256_of_file
-from accrete.embedded import embedded_store
-from accrete.image_format import ImageFormat, Normalization
-from accrete.manifests import FORMAT, ClassEntry, DatasetManifest, ShardRef, Skipped, SplitPolicy
-from accrete.settings import StoreSettings, parse_bytes, parse_store_uri
-from accrete.shards import parts_of, write_shard
-from accrete.store import ObjectRef, ObjectStore
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.manifests import (
+    FORMAT,
+    ClassEntry,
+    DatasetManifest,
+    ShardRef,
+    Skipped,
+    SplitPolicy,
+)
+from accrete.config.image_format import ImageFormat, Normalization
+from accrete.core.hashing import sha256_of_file
+from accrete.core.units import parse_bytes
+from accrete.data.shards import parts_of, write_shard
+from accrete.store.embedded import embedded_store
+from accrete.store.object_store import ObjectRef, ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 SIDE = 16
 """Pixels."""

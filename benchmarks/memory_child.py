@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event, Thread
 
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog
-from accrete.chain import StageSpec, stage_chain
-from accrete.config import ModelConfig, RunConfig, SourceConfig
-from accrete.manifests import DatasetManifest
-from accrete.plan import Plan
-from accrete.processes import available_cpus, share_cpus_well
-from accrete.recipe import Recipe
-from accrete.settings import parse_store_uri, require_store_settings
-from accrete.store import ObjectStore
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import StageSpec, stage_chain
+from accrete.catalog.manifests import DatasetManifest
+from accrete.config.plan import Plan
+from accrete.config.recipe import Recipe
+from accrete.config.run import ModelConfig, RunConfig, SourceConfig
+from accrete.core.processes import available_cpus, share_cpus_well
+from accrete.store.cache import NodeCache
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import parse_store_uri, require_store_settings
 
 STORE = "s3://accrete"
 BATCH_SIZE = 128
@@ -62,8 +62,8 @@ class Peak:
 
 def peak_of(job: Job) -> Peak:
     """Train both stages."""
-    from accrete.residence import DataMemory
-    from accrete.stage import Workplace, run_stage
+    from accrete.stages.run import Workplace, run_stage
+    from accrete.training.image_source import DataMemory
 
     catalog = Catalog(ObjectStore(require_store_settings(), parse_store_uri(STORE)))
     cache = NodeCache(Path(job.cache_path), catalog.store)

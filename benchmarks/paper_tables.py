@@ -34,7 +34,7 @@ from paper_cells import FULL, MINIATURE, PARTS, Cell, Scale, cells_of, num_image
 from paper_text import recorded_figures, report, with_figures
 from pieces import Piece, parse_piece_options, read_pieces, run_pieces
 
-from accrete.processes import share_cpus_well
+from accrete.core.processes import share_cpus_well
 
 if TYPE_CHECKING:  # torch is imported once the CPUs are shared
     from samples_to_accuracy import Bench
@@ -115,11 +115,12 @@ def main() -> None:
     share_cpus_well()
     from samples_to_accuracy import Bench
 
-    from accrete.catalog import Catalog
-    from accrete.device import set_arithmetic
-    from accrete.embedded import embedded_store
-    from accrete.settings import home_path, parse_store_uri
-    from accrete.store import ObjectStore
+    from accrete.catalog.catalog import Catalog
+    from accrete.core.settings import home_path
+    from accrete.store.embedded import embedded_store
+    from accrete.store.object_store import ObjectStore
+    from accrete.store.settings import parse_store_uri
+    from accrete.training.device import set_arithmetic
 
     set_arithmetic(deterministic=False)
     scale = MINIATURE if options.miniature else FULL

@@ -18,8 +18,8 @@ from paper_cells import (
 from pieces import read_pieces
 from record import table
 
-from accrete.cost import TABLE_I
-from accrete.equal_accuracy import Trial, speed_up
+from accrete.config.cost import TABLE_I
+from accrete.reports.statistics import Trial, speed_up
 
 NOT_MEASURED = "not measured"
 NOT_GIVEN = "–"

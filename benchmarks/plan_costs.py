@@ -12,9 +12,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from record import table
 
-from accrete.alternatives import Alternative, priced
-from accrete.cost import cheapest_sizes, paper_prior
-from accrete.plan import even_counts, parse_alpha, sizes_by_alpha, sizes_by_step
+from accrete.config.cost import Alternative, cheapest_sizes, paper_prior, priced
+from accrete.config.plan import even_counts, parse_alpha, sizes_by_alpha, sizes_by_step
 
 NUM_CLASSES, INITIAL = 100, 10
 ALPHAS = ("0.25", "0.5", "1", "2", "4", "9")

@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from accrete.processes import available_cpus
+from accrete.core.processes import available_cpus
 
 RESULTS = Path(__file__).parent / "results"
 """Folder of the recorded results."""

@@ -31,9 +31,9 @@ from typing import Any
 from inputs import add_data_option
 from record import RESULTS, write_results
 
-from accrete.embedded import embedded_store
-from accrete.processes import share_cpus_well
-from accrete.settings import StoreSettings
+from accrete.core.processes import share_cpus_well
+from accrete.store.embedded import embedded_store
+from accrete.store.settings import StoreSettings
 
 PARTS = ("snapshots", "restart", "kills")
 

@@ -21,7 +21,7 @@ MOMENTS = {
     "open_split": "images",
     "train": "steps",
 }
-"""What `accrete.stage` calls at the beginning of each part."""
+"""What `accrete.stages.run` calls at the beginning of each part."""
 
 
 def mark(name: str) -> None:
@@ -43,11 +43,11 @@ def mark_calls(module: Any, function_name: str, name: str) -> None:
 def main() -> None:
     """Run the step."""
     mark("imports")
-    from accrete.processes import share_cpus_well
-    from accrete.steps import train_step
+    from accrete.core.processes import share_cpus_well
+    from accrete.steps.train import train_step
 
     share_cpus_well()  # as the step does, before torch is imported
-    from accrete import stage
+    from accrete.stages import run as stage
 
     for function_name, name in MOMENTS.items():
         mark_calls(stage, function_name, name)

@@ -15,16 +15,16 @@ from typing import Any
 from inputs import one_stage
 from record import table
 
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog
-from accrete.chain import StageSpec, stage_chain
-from accrete.config import SourceConfig
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import StageSpec, stage_chain
+from accrete.catalog.manifests import DatasetManifest, StageManifest
+from accrete.config.run import SourceConfig
+from accrete.data.prepare import prepare
 from accrete.errors import AccreteError
-from accrete.keys import parse_snapshot_key, snapshot_prefix
-from accrete.manifests import DatasetManifest, StageManifest
-from accrete.prepare import prepare
-from accrete.settings import StoreAddress, StoreSettings
-from accrete.store import ObjectStore
+from accrete.store.cache import NodeCache
+from accrete.store.keys import parse_snapshot_key, snapshot_prefix
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreAddress, StoreSettings
 
 SOURCE = SourceConfig(kind="digits")
 SNAPSHOT_S = 0.05
@@ -55,8 +55,8 @@ class Attempt:
 
 def run_attempt(attempt: Attempt) -> None:
     """Run the stage from where the last attempt left it; exit as a step does."""
-    from accrete.residence import DataMemory
-    from accrete.stage import Workplace, run_stage
+    from accrete.stages.run import Workplace, run_stage
+    from accrete.training.image_source import DataMemory
 
     catalog = Catalog(ObjectStore(attempt.settings, attempt.address))
     manifest = catalog.dataset(attempt.dataset)
@@ -106,7 +106,7 @@ class Victim:
             more: picklable.
         """
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["accrete.stage"])
+        context.set_forkserver_preload(["accrete.stages.run"])
         attempt = Attempt(
             settings=self._settings,
             address=self._address,

@@ -15,20 +15,16 @@ from typing import Any
 from inputs import one_stage, source_of
 from record import shown, summarize, table
 
-from accrete.catalog import Catalog
-from accrete.chain import stage_chain
-from accrete.keys import parse_snapshot_key, snapshot_prefix
-from accrete.manifests import dump_dataset
-from accrete.prepare import prepare
-from accrete.recipe import Recipe
-from accrete.runs import dump_record, make_record
-from accrete.settings import (
-    ENV_CACHE,
-    ENV_SNAPSHOT_INTERVAL,
-    StoreAddress,
-    StoreSettings,
-)
-from accrete.store import ObjectStore
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import stage_chain
+from accrete.catalog.manifests import dump_dataset
+from accrete.catalog.records import dump_record, make_record
+from accrete.config.recipe import Recipe
+from accrete.core.settings import ENV_CACHE, ENV_SNAPSHOT_INTERVAL
+from accrete.data.prepare import prepare
+from accrete.store.keys import parse_snapshot_key, snapshot_prefix
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreAddress, StoreSettings
 
 NUM_STEPS = 399
 """Of the stage: below 400, progress is told of after every step."""

@@ -13,22 +13,23 @@ from typing import Any
 from inputs import one_stage, source_of
 from record import shown, summarize, table
 
-from accrete import stage
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog
-from accrete.chain import stage_chain
-from accrete.device import compute_device
-from accrete.manifests import DatasetManifest
-from accrete.peers import Peers
-from accrete.prepare import prepare
-from accrete.processes import available_cpus
-from accrete.recipe import Recipe
-from accrete.residence import DataMemory
-from accrete.settings import StoreAddress, StoreSettings, snapshot_interval_s
-from accrete.snapshots import SnapshotWatcher
-from accrete.stage import Workplace, run_stage
-from accrete.store import ObjectStore
-from accrete.train import TrainState
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import stage_chain
+from accrete.catalog.manifests import DatasetManifest
+from accrete.config.recipe import Recipe
+from accrete.core.processes import available_cpus
+from accrete.core.settings import snapshot_interval_s
+from accrete.data.prepare import prepare
+from accrete.stages import run as stage
+from accrete.stages.run import Workplace, run_stage
+from accrete.stages.snapshots import SnapshotWatcher
+from accrete.store.cache import NodeCache
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreAddress, StoreSettings
+from accrete.training.device import compute_device
+from accrete.training.distributed import Peers
+from accrete.training.image_source import DataMemory
+from accrete.training.loop import TrainState
 
 NEVER_S = 1e5
 TRIAL_STEPS = 8

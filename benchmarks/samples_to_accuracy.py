@@ -8,9 +8,9 @@ ended. The from-scratch side is the same recipe with a plan of one stage: its le
 shaped over its own budget.
 
 The ratio at a staged budget is how many images the from-scratch side needs for the accuracy that
-the staged side reached, over the images that the staged side saw; accrete.equal_accuracy has the
-method, and the spread by seeds. Accuracy is top-1 on the test images of all classes, after the last
-step.
+the staged side reached, over the images that the staged side saw; accrete.reports.statistics has
+the method, and the spread by seeds. Accuracy is top-1 on the test images of all classes, after the
+last step.
 """
 
 import argparse
@@ -26,30 +26,31 @@ import torch
 from record import RESULTS, table, write_results
 from torch.utils.flop_counter import FlopCounterMode
 
-from accrete import keys
-from accrete.augmentation import scaled_size
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog, object_ref
-from accrete.chain import stage_chain
-from accrete.classes import seeded_order
-from accrete.config import ModelConfig, RunConfig, SourceConfig
-from accrete.device import compute_device
-from accrete.digest import sha256_of_json
-from accrete.embedded import embedded_store
-from accrete.equal_accuracy import Trial, speed_up
-from accrete.manifests import DatasetManifest, StageManifest
-from accrete.model import build_model
-from accrete.peers import Peers
-from accrete.plan import Plan, default_initial, parse_alpha, sizes_by_alpha
-from accrete.prepare import prepare
-from accrete.processes import available_cpus
-from accrete.recipe import Recipe
-from accrete.residence import DataMemory
-from accrete.settings import home_path, parse_store_uri
-from accrete.sources import open_source
-from accrete.sources.allotment import training_counts
-from accrete.stage import Workplace, run_stage
-from accrete.store import ObjectStore
+from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.identity import stage_chain
+from accrete.catalog.manifests import DatasetManifest, StageManifest
+from accrete.config.classes import seeded_order
+from accrete.config.plan import Plan, default_initial, parse_alpha, sizes_by_alpha
+from accrete.config.recipe import Recipe
+from accrete.config.run import ModelConfig, RunConfig, SourceConfig
+from accrete.core.hashing import sha256_of_json
+from accrete.core.processes import available_cpus
+from accrete.core.settings import home_path
+from accrete.data.prepare import prepare
+from accrete.data.sources.opening import open_source
+from accrete.data.splits import training_counts
+from accrete.models.networks import build_model
+from accrete.reports.statistics import Trial, speed_up
+from accrete.stages.run import Workplace, run_stage
+from accrete.store import keys
+from accrete.store.cache import NodeCache
+from accrete.store.embedded import embedded_store
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import parse_store_uri
+from accrete.training.augmentation import scaled_size
+from accrete.training.device import compute_device
+from accrete.training.distributed import Peers
+from accrete.training.image_source import DataMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,10 +28,11 @@ from typing import Any
 from inputs import one_stage
 from record import RESULTS, shown, summarize, table, write_results
 
-from accrete.codec import to_json, without_nones
-from accrete.config import RunConfig, SourceConfig
-from accrete.embedded import embedded_store
-from accrete.settings import ENV_CACHE, ENV_HOME, StoreSettings
+from accrete.config.run import RunConfig, SourceConfig
+from accrete.core.serialization import to_json, without_nones
+from accrete.core.settings import ENV_CACHE, ENV_HOME
+from accrete.store.embedded import embedded_store
+from accrete.store.settings import StoreSettings
 
 CHILD = Path(__file__).with_name("start_up_child.py")
 STEPS = ("prepare", "train, to the first batch", "train, reused", "report")

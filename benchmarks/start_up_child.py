@@ -2,9 +2,9 @@
 
     python benchmarks/start_up_child.py STEP ARGUMENTS
 
-STEP is a function of `accrete.steps`, ARGUMENTS are its own as JSON; the environment names the
-store. KFP's executor is imported first, as in a pod. Prints `first batch SECONDS` (wall clock) when
-the step loop asks for it.
+STEP is `prepare_step`, `train_step` or `report_step`, ARGUMENTS are its own as JSON; the
+environment names the store. KFP's executor is imported first, as in a pod. Prints
+`first batch SECONDS` (wall clock) when the step loop asks for it.
 """
 
 import json
@@ -31,12 +31,12 @@ def main() -> None:
     """Run the step."""
     step, arguments = sys.argv[1], json.loads(sys.argv[2])
     import_module("kfp.dsl.executor_main")
-    run = getattr(import_module("accrete.steps"), step)
+    run = getattr(import_module(f"accrete.steps.{step.removesuffix('_step')}"), step)
     if step == "train_step" and arguments.pop("is_new"):
-        from accrete.processes import share_cpus_well
+        from accrete.core.processes import share_cpus_well
 
         share_cpus_well()  # as the step does, before torch is imported
-        batches = import_module("accrete.batches").TrainingBatches
+        batches = import_module("accrete.training.batches").TrainingBatches
         batches.starting_at = say_when_asked(batches.starting_at)
     run(**arguments)
 

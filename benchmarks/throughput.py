@@ -11,7 +11,7 @@ per second, and of each round's ratio to the plain loop and to Avalanche's.
 
 | name | what it is |
 | --- | --- |
-| ours | `accrete.train.train`, recipe `fast`: bf16 autocast, channels_last, resident images |
+| ours | `accrete.training.loop.train`, recipe `fast`: bf16, channels_last, resident images |
 | ours, fp32 | the same in fp32, for a comparison of equals |
 | ours, compiled | the first with the trunk under torch.compile; on a GPU only |
 | plain PyTorch | fp32, torchvision's transforms on each image, DataLoader, loss.item() a step |
@@ -20,8 +20,8 @@ per second, and of each round's ratio to the plain loop and to Avalanche's.
 Every loop reads its loss as it does in earnest: ours about 200 times in a stage of the recipe's
 budget, on the device in between. On a GPU all of them have TF32 and cuDNN's tuning, which ours
 switches on; time is taken after torch.cuda.synchronize(). All have our thread settings
-(`accrete.processes.share_cpus_well`). The number of images that each network was given is counted,
-and must be that of the others.
+(`accrete.core.processes.share_cpus_well`). The number of images that each network was given is
+counted, and must be that of the others.
 """
 
 import argparse
@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any
 from inputs import add_data_option, source_of
 from record import RESULTS, shown, summarize, table, write_results
 
-from accrete.config import SourceConfig
-from accrete.processes import share_cpus_well
+from accrete.config.run import SourceConfig
+from accrete.core.processes import share_cpus_well
 
 if TYPE_CHECKING:  # torch is imported once the CPUs are shared
     from throughput_loops import Loop, Setting
@@ -68,9 +68,9 @@ def load(source: SourceConfig, num_images: int | None) -> dict[str, Any]:
     """Return the training images, labels, number of classes and normalization of a source."""
     import numpy as np
 
-    from accrete.image_format import Normalization
-    from accrete.images import decode_image
-    from accrete.sources import open_source
+    from accrete.config.image_format import Normalization
+    from accrete.data.images import decode_image
+    from accrete.data.sources.opening import open_source
 
     opened = open_source(source)
     labels = {name: label for label, name in enumerate(opened.counts()["train"])}
@@ -203,7 +203,7 @@ def main() -> None:
     share_cpus_well()
     from throughput_loops import Setting
 
-    from accrete.device import compute_device, set_arithmetic
+    from accrete.training.device import compute_device, set_arithmetic
 
     set_arithmetic(deterministic=False)
     images = load(source, options.images)

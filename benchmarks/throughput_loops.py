@@ -16,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from accrete.augmentation import Augmentation
-from accrete.batches import TrainingBatches
-from accrete.compilation import compile_trunk
-from accrete.config import ModelConfig
-from accrete.image_format import Normalization
-from accrete.image_source import ResidentImages
-from accrete.model import Classifier, build_model
-from accrete.optimizer import make_optimizer
-from accrete.plan import Plan
-from accrete.recipe import Recipe, StageSchedule, resolve
-from accrete.train import TrainState, train
+from accrete.config.image_format import Normalization
+from accrete.config.plan import Plan
+from accrete.config.recipe import Recipe, StageSchedule, resolve
+from accrete.config.run import ModelConfig
+from accrete.models.networks import Classifier, build_model
+from accrete.training.augmentation import Augmentation
+from accrete.training.batches import TrainingBatches
+from accrete.training.compilation import compile_trunk
+from accrete.training.image_source import ResidentImages
+from accrete.training.loop import TrainState, train
+from accrete.training.optimizer import make_optimizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ class Loop(Protocol):
 
 
 class Ours:
-    """`accrete.train.train` on resident images, in a stage of the recipe `fast`."""
+    """`accrete.training.loop.train` on resident images, in a stage of the recipe `fast`."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class Ours:
         compiled: str | None = None,
         recorded: bool = True,
     ) -> None:
-        """Set a stage up as `accrete.stage` does.
+        """Set a stage up as `accrete.stages.run` does.
 
         Args:
             name: in the table.
@@ -147,7 +147,7 @@ class Ours:
         self.name, self.num_workers = name, None
         self.model = setting.new_model().to(memory_format=torch.channels_last)
         if compiled is not None:
-            compile_trunk(self.model, compiled)
+            compile_trunk(self.model.trunk, compiled)
         self._recorded = recorded
         self._schedule = _whole_stage(setting, precision)
         self._optimizer = make_optimizer(self.model, self._schedule)

@@ -16,7 +16,7 @@ from torch import nn, optim
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from accrete.recipe import Recipe
+from accrete.config.recipe import Recipe
 
 
 class Plain:

@@ -4,8 +4,8 @@
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 make bench NAME=tiny_maps   # as on such a CPU
 
 Forward and backward pass of the networks whose last maps have at most 2×2 pixels, on random images,
-in each precision given; `accrete.convolution` says what is different. Each round has both, one
-after the other.
+in each precision given; `accrete.models._convolution` says what is different. Each round has both,
+one after the other.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 
 from record import RESULTS, shown, summarize, table, write_results
 
-from accrete.processes import share_cpus_well
+from accrete.core.processes import share_cpus_well
 
 share_cpus_well()  # before torch is imported, as a step does
 
@@ -24,9 +24,9 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from accrete.config import ModelConfig  # noqa: E402
-from accrete.convolution import Conv3x3  # noqa: E402
-from accrete.model import build_model  # noqa: E402
+from accrete.config.run import ModelConfig  # noqa: E402
+from accrete.models._convolution import Conv3x3  # noqa: E402
+from accrete.models.networks import build_model  # noqa: E402
 
 CASES = {"digits": ("small", 1, 8), "small": ("small", 3, 32), "vgg19": ("vgg19", 3, 32)}
 """Network, channels and side of the images, by case."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from accrete_pipelines.staging import staged_pipeline
 
-from accrete.extend_command import extend_command
-from accrete.pipeline_file import PipelineRequest
+from accrete.cli.extend import extend_command
+from accrete.runners.pipeline_file import PipelineRequest
 
 
 def build_pipeline(request: PipelineRequest) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 
 from accrete_pipelines.staging import staged_pipeline
 
-from accrete.pipeline_file import PipelineRequest
-from accrete.run_command import compile_command, environment_request, run_command
+from accrete.cli.run import compile_command, environment_request, run_command
+from accrete.runners.pipeline_file import PipelineRequest
 
 
 def build_pipeline(request: PipelineRequest) -> Any:

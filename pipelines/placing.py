@@ -2,8 +2,8 @@
 
 from kfp import dsl, kubernetes
 
-from accrete.placement import POD_ANNOTATIONS, POD_LABELS, USER_ID, Placement
-from accrete.settings import (
+from accrete.config.placement import POD_ANNOTATIONS, POD_LABELS, USER_ID, Placement
+from accrete.core.settings import (
     ENV_ACCESS_KEY,
     ENV_CA_BUNDLE,
     ENV_ENDPOINT,

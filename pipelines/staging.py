@@ -16,11 +16,11 @@ from accrete_pipelines.placing import (
 )
 from kfp import dsl
 
-from accrete.codec import to_json, without_nones
-from accrete.config import RunConfig
-from accrete.pipeline_file import PipelineRequest
-from accrete.plan import Plan, pack_steps
-from accrete.train_job import train_job_spec
+from accrete.config.plan import Plan, pack_steps
+from accrete.config.run import RunConfig
+from accrete.core.serialization import to_json, without_nones
+from accrete.runners.pipeline_file import PipelineRequest
+from accrete.steps.train_job import train_job_spec
 
 
 def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 
 from accrete_pipelines.sweeping import sweep_pipeline
 
-from accrete.pipeline_file import PipelineRequest
-from accrete.sweep_command import study_command
+from accrete.cli.sweep import study_command
+from accrete.runners.pipeline_file import PipelineRequest
 
 
 def build_pipeline(request: PipelineRequest) -> Any:

@@ -9,9 +9,9 @@ from accrete_components.train_stage.component import train_stage
 from accrete_pipelines.placing import pipeline_config, place_task, place_training
 from kfp import dsl
 
-from accrete.codec import to_json, without_nones
-from accrete.pipeline_file import PipelineRequest
-from accrete.sweep import Sweep, sweep_tasks
+from accrete.config.sweep import Sweep, sweep_tasks
+from accrete.core.serialization import to_json, without_nones
+from accrete.runners.pipeline_file import PipelineRequest
 
 
 def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) -> Any:

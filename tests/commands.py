@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from accrete.cli import main
+from accrete.cli.main import main
 
 
 def accrete(arguments: Sequence[str], env: Mapping[str, str], cwd: str, errors: str) -> None:

@@ -16,12 +16,12 @@ import hypothesis
 import pytest
 from warm import WarmProcesses
 
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog
-from accrete.embedded import embedded_store
-from accrete.processes import available_cpus, ignore_language, share_cpus_well
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectStore
+from accrete.catalog.catalog import Catalog
+from accrete.core.processes import available_cpus, ignore_language, share_cpus_well
+from accrete.store.cache import NodeCache
+from accrete.store.embedded import embedded_store
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 if TYPE_CHECKING:
     from scenarios import Workshop
@@ -44,7 +44,12 @@ MANY_FILES = 100
 HANGS_S = 1500
 """What ends before that does not hang, even where the machine is slow and busy."""
 COMMANDS_IMPORT = (
-    *("accrete.cli", "accrete.local_run", "accrete.remote_run", "accrete.predictor"),
+    *(
+        "accrete.cli.main",
+        "accrete.runners.local",
+        "accrete.runners.kubeflow",
+        "accrete.models.predictor",
+    ),
     *("kfp.compiler", "kfp.kubernetes", "minio", "pyarrow.parquet", "sklearn.datasets", "torch"),
 )
 CIFAR100 = os.environ.get("ACCRETE_TEST_CIFAR100")
@@ -60,10 +65,10 @@ KEPT_TOGETHER = (
     "tests/integration/test_secrets.py",
     "tests/integration/test_tls.py",
     "tests/integration/test_using.py",
-    "tests/unit/test_comparison_html.py",
-    "tests/unit/test_golden.py",
-    "tests/unit/test_report_html.py",
-    "tests/unit/test_study_html.py",
+    "tests/unit/reports/test_comparison_page.py",
+    "tests/unit/pipelines/test_golden.py",
+    "tests/unit/reports/test_run_page.py",
+    "tests/unit/reports/test_study_page.py",
 )
 """Where a test of one worker uses what another test made there: trained runs, servers, pages."""
 

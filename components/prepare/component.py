@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Output
 
-from accrete.placement import DEFAULT_IMAGE
+from accrete.config.placement import DEFAULT_IMAGE
 
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
@@ -25,7 +25,7 @@ def prepare(
         dataset: The dataset manifest.
         plan: The run's record: configuration, data set and the identity of each stage.
     """
-    from accrete.steps import prepare_step
+    from accrete.steps.prepare import prepare_step
 
     dataset.metadata.update(
         prepare_step(

@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Input, Metrics, Model, Output
 
-from accrete.placement import DEFAULT_IMAGE
+from accrete.config.placement import DEFAULT_IMAGE
 
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
@@ -27,7 +27,7 @@ def report(
         figures: report.json.
         metrics: Final top-1, images seen, seconds of training.
     """
-    from accrete.steps import report_step
+    from accrete.steps.report import report_step
 
     headline = report_step(
         run_name=run_name,

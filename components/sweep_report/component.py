@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Input, Metrics, Output
 
-from accrete.placement import DEFAULT_IMAGE
+from accrete.config.placement import DEFAULT_IMAGE
 
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
@@ -25,7 +25,7 @@ def sweep_report(
         figures: report.json.
         metrics: Headline figures.
     """
-    from accrete.steps import sweep_report_step
+    from accrete.steps.report import sweep_report_step
 
     headline = sweep_report_step(
         run_name=run_name,

@@ -6,7 +6,7 @@ The function has that component's name: whichever of the two it is, the task is 
 from kfp import dsl
 from kfp.dsl import Artifact, Input, Metrics, Model, Output
 
-from accrete.placement import DEFAULT_IMAGE
+from accrete.config.placement import DEFAULT_IMAGE
 
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
@@ -34,8 +34,8 @@ def train_on_nodes(
         metrics: Its headline figures.
         data_memory: Memory for images, such as 4G; empty: two fifths of a node's.
     """
-    from accrete.train_job_step import train_job_step
-    from accrete.train_steps import headline
+    from accrete.steps.train import headline
+    from accrete.steps.train_on_nodes import train_job_step
 
     facts = train_job_step(
         stages=stages,

@@ -6,7 +6,7 @@ The function has that component's name: whichever of the two it is, the task is 
 from kfp import dsl
 from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
 
-from accrete.placement import DEFAULT_IMAGE
+from accrete.config.placement import DEFAULT_IMAGE
 
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
@@ -34,8 +34,7 @@ def train_stage(
         data_memory: Memory for images, such as 4G; empty: two fifths of the step's.
         cell: Cell of a sweep whose stages they are; empty: a run's.
     """
-    from accrete.steps import train_step
-    from accrete.train_steps import headline
+    from accrete.steps.train import headline, train_step
 
     facts = train_step(
         stages=stages,

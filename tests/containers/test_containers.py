@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from conftest import HANGS_S, Cli
 
-from accrete.containers import USER, container_host
-from accrete.placement import DEFAULT_IMAGE
-from accrete.settings import StoreSettings
+from accrete.config.placement import DEFAULT_IMAGE
+from accrete.runners._containers import USER, container_host
+from accrete.store.settings import StoreSettings
 
 docker = pytest.importorskip("docker", reason="the package docker is not installed")
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(3600)]

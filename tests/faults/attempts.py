@@ -13,14 +13,14 @@ from typing import Any
 
 def prepare(**arguments: Any) -> None:
     """Run the step that prepares."""
-    from accrete.steps import prepare_step
+    from accrete.steps.prepare import prepare_step
 
     prepare_step(**arguments)
 
 
 def train(notes: str, **arguments: Any) -> None:
     """Run the step that trains, with notes."""
-    from accrete.steps import train_step
+    from accrete.steps.train import train_step
 
     _note_training(notes)
     train_step(**arguments)
@@ -29,7 +29,8 @@ def train(notes: str, **arguments: Any) -> None:
 def _note_training(path: str) -> None:
     import torch
 
-    from accrete import snapshots, stage
+    from accrete.stages import run as stage
+    from accrete.stages import snapshots
 
     torch.set_num_threads(1)  # 8×8 images gain nothing from threads that wait for each other
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -19,7 +19,7 @@ from typing import Any
 
 from scenarios import SCENARIOS, Scenario, Workshop
 
-from accrete.embedded import embedded_store
+from accrete.store.embedded import embedded_store
 
 DEFAULT_RESULTS = Path(__file__).parents[2] / "build" / "faults"
 

@@ -17,8 +17,8 @@ from proxy import Fault, Request
 from trial import Trial
 from warm import WarmProcesses
 
-from accrete.embedded import EmbeddedPaths, embedded_store
-from accrete.settings import StoreSettings
+from accrete.store.embedded import EmbeddedPaths, embedded_store
+from accrete.store.settings import StoreSettings
 
 FULL = "no space left"
 CLOCK = "clock"

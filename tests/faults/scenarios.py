@@ -18,10 +18,18 @@ import together
 from trial import Reference, Trial, Verdict, make_reference
 from warm import WarmProcesses
 
-from accrete.settings import StoreSettings
+from accrete.store.settings import StoreSettings
 
-PREPARING = ("accrete.steps", "accrete.prepare", "minio", "pyarrow", "sklearn.datasets", "attempts")
-TRAINING = (*PREPARING, "accrete.stage")
+PREPARING = (
+    "accrete.steps.prepare",
+    "accrete.steps.train",
+    "accrete.data.prepare",
+    "minio",
+    "pyarrow",
+    "sklearn.datasets",
+    "attempts",
+)
+TRAINING = (*PREPARING, "accrete.stages.run")
 
 
 class Workshop:

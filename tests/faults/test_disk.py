@@ -8,12 +8,12 @@ import torch
 from resources import Volume, why_no_mounts
 from safetensors.torch import save_file
 
-from accrete.disk import disk_full_named
-from accrete.embedded import embedded_store
+from accrete.core.disk import disk_full_named
+from accrete.data.shards import write_shard
 from accrete.errors import DiskFullError, StoreError
-from accrete.settings import parse_store_uri
-from accrete.shards import write_shard
-from accrete.store import ObjectStore
+from accrete.store.embedded import embedded_store
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import parse_store_uri
 
 
 @pytest.fixture

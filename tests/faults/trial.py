@@ -23,13 +23,14 @@ from minio import Minio
 from proxy import Plan, Proxy
 from warm import WarmProcess, WarmProcesses
 
-from accrete.codec import to_json
-from accrete.config import ModelConfig, RunConfig, SourceConfig
-from accrete.plan import Plan as StagePlan
-from accrete.recipe import Recipe
-from accrete.settings import ENV_CACHE, ENV_SNAPSHOT_INTERVAL, StoreSettings
-from accrete.sources import open_source
-from accrete.sources.allotment import training_counts
+from accrete.config.plan import Plan as StagePlan
+from accrete.config.recipe import Recipe
+from accrete.config.run import ModelConfig, RunConfig, SourceConfig
+from accrete.core.serialization import to_json
+from accrete.core.settings import ENV_CACHE, ENV_SNAPSHOT_INTERVAL
+from accrete.data.sources.opening import open_source
+from accrete.data.splits import training_counts
+from accrete.store.settings import StoreSettings
 
 BUCKET, RUN = "accrete", "faults"
 INTERVAL_S = 0.08

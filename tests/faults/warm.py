@@ -23,7 +23,7 @@ from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Any, Self
 
-from accrete.processes import die_with_parent
+from accrete.core.processes import die_with_parent
 
 _START_TIMEOUT_S = 600.0
 

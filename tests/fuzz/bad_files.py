@@ -18,7 +18,7 @@ import seeds
 import torch
 from PIL import Image
 
-from accrete.digest import canonical_json
+from accrete.core.hashing import canonical_json
 
 Change = Callable[[dict[str, Any]], object]
 

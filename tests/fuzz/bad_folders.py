@@ -17,10 +17,10 @@ from bad_kinds import (
     kind,
 )
 
-from accrete.catalog import Catalog
-from accrete.config import SourceConfig
-from accrete.counting import counts_of_source
-from accrete.image_files import find_images
+from accrete.catalog.catalog import Catalog
+from accrete.config.run import SourceConfig
+from accrete.data.counts import counts_of_source
+from accrete.models.image_files import find_images
 
 kind("a folder that is not there", "--data DIR/none does not exist: give the folder of the images")(
     lambda folder, _: counts_of_source(

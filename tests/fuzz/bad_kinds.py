@@ -10,11 +10,11 @@ from bad_files import (
     write,
 )
 
-from accrete.catalog import Catalog
-from accrete.config import SourceConfig
-from accrete.counting import counts_of_source
-from accrete.plan import Plan
-from accrete.prepare import prepare
+from accrete.catalog.catalog import Catalog
+from accrete.config.plan import Plan
+from accrete.config.run import SourceConfig
+from accrete.data.counts import counts_of_source
+from accrete.data.prepare import prepare
 
 Read = Callable[[Path, Catalog], Any]
 """Makes the bad input in a folder, and reads it as a command does."""

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from bad_kinds import kind, reader_kind
 
-from accrete.classes import check_order
-from accrete.config import SourceConfig
-from accrete.cost import read_measurements
-from accrete.counting import counts_of_file, counts_of_source
-from accrete.requests import read_names
+from accrete.cli._request import read_names
+from accrete.config.classes import check_order
+from accrete.config.cost import read_measurements
+from accrete.config.run import SourceConfig
+from accrete.data.counts import counts_of_file, counts_of_source
 
 reader_kind(
     "counts that are no JSON",

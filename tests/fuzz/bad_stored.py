@@ -14,15 +14,17 @@ from bad_files import (
 )
 from bad_kinds import DIGEST, Read, kind
 
-from accrete.catalog import Catalog, parse_json
-from accrete.codec import from_json
-from accrete.config import ModelConfig
-from accrete.digest import sha256_of_json
-from accrete.image_format import ImageFormat
-from accrete.manifests import load_dataset, load_stage
-from accrete.runs import parse_document, parse_record
-from accrete.shard_reader import ShardReader
-from accrete.status import run_states
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.manifests import load_dataset, load_stage
+from accrete.catalog.records import parse_record
+from accrete.catalog.step_documents import parse_document
+from accrete.config.image_format import ImageFormat
+from accrete.config.run import ModelConfig
+from accrete.core.hashing import sha256_of_json
+from accrete.core.serialization import from_json
+from accrete.core.untrusted import parse_json
+from accrete.data.shards import ShardReader
+from accrete.monitoring.status import run_states
 
 
 def _dataset_note(

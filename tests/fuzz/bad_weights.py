@@ -12,11 +12,11 @@ from bad_files import (
 )
 from bad_kinds import Read, kind, reader_kind
 
-from accrete.catalog import Catalog
-from accrete.checkpoint import load_checkpoint
-from accrete.config import ModelConfig
-from accrete.digest import sha256_of_file
-from accrete.weights import WeightsRequest, read_weights
+from accrete.catalog.catalog import Catalog
+from accrete.config.run import ModelConfig
+from accrete.core.hashing import sha256_of_file
+from accrete.models.checkpoint import load_checkpoint
+from accrete.models.pretrained import WeightsRequest, read_weights
 
 
 def _weights(path: Path, **options: Any) -> None:

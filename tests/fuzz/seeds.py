@@ -16,15 +16,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from accrete import keys
-from accrete.chain import stage_chain
-from accrete.checkpoint import CheckpointInfo, SnapshotInfo, save_checkpoint
-from accrete.codec import to_json
-from accrete.config import ModelConfig, RunConfig, SourceConfig
-from accrete.digest import canonical_json
-from accrete.image_format import ImageFormat, Normalization
-from accrete.journal import Journal
-from accrete.manifests import (
+from accrete.catalog.identity import stage_chain
+from accrete.catalog.manifests import (
     FORMAT,
     ClassEntry,
     DatasetManifest,
@@ -39,13 +32,20 @@ from accrete.manifests import (
     dump_dataset,
     dump_stage,
 )
-from accrete.model import build_model
-from accrete.plan import Plan
-from accrete.recipe import Recipe
-from accrete.runs import dump_record, dump_sweep_record, make_record, make_sweep_record
-from accrete.shards import write_shard
-from accrete.sweep import Cell, Sweep
-from accrete.train import HistoryPoint, TrainState
+from accrete.catalog.records import dump_record, dump_sweep_record, make_record, make_sweep_record
+from accrete.config.image_format import ImageFormat, Normalization
+from accrete.config.plan import Plan
+from accrete.config.recipe import Recipe
+from accrete.config.run import ModelConfig, RunConfig, SourceConfig
+from accrete.config.sweep import Cell, Sweep
+from accrete.core.hashing import canonical_json
+from accrete.core.serialization import to_json
+from accrete.data.shards import write_shard
+from accrete.models.checkpoint import CheckpointInfo, SnapshotInfo, save_checkpoint
+from accrete.models.networks import build_model
+from accrete.monitoring.journal import Journal
+from accrete.store import keys
+from accrete.training.loop import HistoryPoint, TrainState
 
 NAMES = ("ant", "bee", "Käfer")
 IMAGE = ImageFormat(encoding="raw", height=4, width=6, channels=3, preprocessing="none")

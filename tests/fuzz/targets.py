@@ -12,29 +12,30 @@ from typing import Any
 
 import numpy as np
 
-from accrete import keys
-from accrete.catalog import dataset_objects, object_ref, parse_json
-from accrete.checkpoint import load_checkpoint, load_snapshot
-from accrete.config import ModelConfig, SourceConfig
-from accrete.digest import sha256_of_json
-from accrete.errors import AccreteError
-from accrete.image_format import ImageFormat
-from accrete.images import decode_image, resize_crop
-from accrete.manifests import dump_stage, load_dataset, load_stage
-from accrete.runs import (
+from accrete.catalog.catalog import dataset_objects, object_ref
+from accrete.catalog.manifests import dump_stage, load_dataset, load_stage
+from accrete.catalog.records import (
     RunRecord,
     SweepRecord,
     dump_record,
     dump_sweep_record,
-    parse_document,
     parse_record,
     parse_sweep_record,
 )
-from accrete.shard_reader import ShardReader
-from accrete.sources import open_source
-from accrete.sources.allotment import training_counts
-from accrete.status import RunState, list_text, status_text
-from accrete.weights import WeightsRequest, read_weights
+from accrete.catalog.step_documents import parse_document
+from accrete.config.image_format import ImageFormat
+from accrete.config.run import ModelConfig, SourceConfig
+from accrete.core.hashing import sha256_of_json
+from accrete.core.untrusted import parse_json
+from accrete.data.images import decode_image, resize_crop
+from accrete.data.shards import ShardReader
+from accrete.data.sources.opening import open_source
+from accrete.data.splits import training_counts
+from accrete.errors import AccreteError
+from accrete.models.checkpoint import load_checkpoint, load_snapshot
+from accrete.models.pretrained import WeightsRequest, read_weights
+from accrete.monitoring.status import RunState, list_text, status_text
+from accrete.store import keys
 
 Target = Callable[[bytes], None]
 
@@ -170,8 +171,8 @@ def journal(data: bytes) -> None:
 
 def _own_digest(decoded: Any) -> str:
     """Return the digest that a data set of this content has, where it is one."""
-    from accrete.codec import from_json
-    from accrete.manifests import DatasetManifest
+    from accrete.catalog.manifests import DatasetManifest
+    from accrete.core.serialization import from_json
 
     return from_json(DatasetManifest, decoded, "manifest.json").digest
 

@@ -7,8 +7,8 @@ import pytest
 from bad_inputs import KINDS, Kind
 from conftest import ROOT
 
-from accrete.catalog import Catalog
-from accrete.cli import run_guarded
+from accrete.catalog.catalog import Catalog
+from accrete.cli.main import run_guarded
 
 PAGE = ROOT / "docs" / "bad-input.md"
 HEAD = "| what | exit code | the line |\n| --- | --- | --- |\n"

@@ -12,10 +12,10 @@ import targets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accrete.codec import from_json, to_json
-from accrete.digest import canonical_json
-from accrete.manifests import DatasetManifest, dump_dataset, load_dataset
-from accrete.strict_json import decode_json
+from accrete.catalog.manifests import DatasetManifest, dump_dataset, load_dataset
+from accrete.core.hashing import canonical_json
+from accrete.core.serialization import from_json, to_json
+from accrete.core.untrusted import decode_json
 
 CORPUS = Path(__file__).parent / "corpus"
 MAX_CORPUS_BYTES = 1 << 20

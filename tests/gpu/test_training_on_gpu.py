@@ -14,20 +14,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accrete.augmentation import Augmentation
-from accrete.batches import TrainingBatches
-from accrete.compilation import compile_trunk
-from accrete.config import ModelConfig
-from accrete.device import set_arithmetic
+from accrete.config.image_format import Normalization
+from accrete.config.plan import Plan
+from accrete.config.recipe import Recipe, StageSchedule, resolve
+from accrete.config.run import ModelConfig
 from accrete.errors import OutOfMemoryError
-from accrete.image_format import Normalization
-from accrete.image_source import ResidentImages
-from accrete.model import Classifier, build_model
-from accrete.optimizer import Sgd, load_momentum, make_optimizer, momentum_of
-from accrete.plan import Plan
-from accrete.recipe import Recipe, StageSchedule, resolve
-from accrete.step import Step
-from accrete.train import TrainState, train
+from accrete.models.networks import Classifier, build_model
+from accrete.training.augmentation import Augmentation
+from accrete.training.batches import TrainingBatches
+from accrete.training.compilation import compile_trunk
+from accrete.training.device import set_arithmetic
+from accrete.training.image_source import ResidentImages
+from accrete.training.loop import TrainState, train
+from accrete.training.optimizer import Sgd, load_momentum, make_optimizer, momentum_of
+from accrete.training.step import Step
 
 NUM_CLASSES, NUM_STEPS, BATCH_SIZE = 10, 24, 64
 FP32 = 5e-2
@@ -145,7 +145,7 @@ def test_a_compiled_trunk_trains_as_an_eager_one(gpu: torch.device) -> None:
     schedule = make_schedule(precision="fp32")
     batch = next(make_batches(schedule, gpu).starting_at(0, 0))
     eager, compiled = make_model(gpu).train(), make_model(gpu).train()
-    compile_trunk(compiled)
+    compile_trunk(compiled.trunk)
     counters.clear()
     update = update_of(compiled, batch, schedule)
     assert counters["stats"]["unique_graphs"] == 1

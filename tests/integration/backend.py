@@ -21,7 +21,7 @@ from uuid import uuid4
 import yaml
 from conftest import HANGS_S
 
-from accrete.pipeline_file import PipelineRequest, compile_to
+from accrete.runners.pipeline_file import PipelineRequest, compile_to
 
 Document = dict[str, Any]
 

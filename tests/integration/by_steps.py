@@ -5,10 +5,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from accrete.codec import to_json, without_nones
-from accrete.config import RunConfig
-from accrete.steps import prepare_step, train_step
-from accrete.store import ObjectStore
+from accrete.config.run import RunConfig
+from accrete.core.serialization import to_json, without_nones
+from accrete.steps.prepare import prepare_step
+from accrete.steps.train import train_step
+from accrete.store.object_store import ObjectStore
 
 
 def enter_pod(store: ObjectStore, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

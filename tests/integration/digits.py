@@ -3,15 +3,15 @@
 import dataclasses
 from typing import Any
 
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog
-from accrete.config import ModelConfig, RunConfig, SourceConfig
-from accrete.plan import Plan, parse_alpha, sizes_by_alpha
-from accrete.recipe import Recipe
-from accrete.residence import DataMemory
-from accrete.sources import open_source
-from accrete.sources.allotment import training_counts
-from accrete.stage import Workplace
+from accrete.catalog.catalog import Catalog
+from accrete.config.plan import Plan, parse_alpha, sizes_by_alpha
+from accrete.config.recipe import Recipe
+from accrete.config.run import ModelConfig, RunConfig, SourceConfig
+from accrete.data.sources.opening import open_source
+from accrete.data.splits import training_counts
+from accrete.stages.run import Workplace
+from accrete.store.cache import NodeCache
+from accrete.training.image_source import DataMemory
 
 SOURCE = SourceConfig(kind="digits")
 

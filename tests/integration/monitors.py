@@ -16,7 +16,7 @@ import pytest
 import yaml
 from conftest import HANGS_S
 
-from accrete.ports import free_ports
+from accrete.store._ports import free_ports
 
 MANIFESTS = Path(__file__).parents[2] / "manifests" / "components" / "monitoring"
 START_TIMEOUT_S = HANGS_S

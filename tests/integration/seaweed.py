@@ -18,9 +18,9 @@ import pytest
 from conftest import HANGS_S
 
 from accrete.errors import StoreError
-from accrete.ports import free_ports, remove_sockets
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectStore
+from accrete.store._ports import free_ports, remove_sockets
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 ADMIN = ("admin-key-of-this-test", "admin-secret-of-this-test")
 

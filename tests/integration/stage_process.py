@@ -5,14 +5,14 @@ from pathlib import Path
 
 from digits import digits_run, workplace
 
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog
-from accrete.chain import stage_chain
-from accrete.config import RunConfig
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import stage_chain
+from accrete.config.run import RunConfig
 from accrete.errors import AccreteError
-from accrete.settings import StoreAddress, StoreSettings
-from accrete.stage import run_stage
-from accrete.store import ObjectStore
+from accrete.stages.run import run_stage
+from accrete.store.cache import NodeCache
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreAddress, StoreSettings
 
 
 def long_stage(budget_epochs: float) -> RunConfig:

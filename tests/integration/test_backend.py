@@ -12,16 +12,16 @@ import pytest
 from accrete_pipelines import baseline, extend, incremental, study
 from backend import SESSION, Backend, Done, artifact_store
 
-from accrete import keys
-from accrete.catalog import Catalog
-from accrete.config import RunConfig
-from accrete.extend_request import make_extension
-from accrete.requests import make_request
-from accrete.run_command import MakeRequest
-from accrete.runs import find_record, stages_of
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectStore
-from accrete.sweep_request import make_comparison, make_study
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.records import find_record, stages_of
+from accrete.cli._request import make_request
+from accrete.cli.extend import make_extension
+from accrete.cli.run import MakeRequest
+from accrete.cli.sweep import make_comparison, make_study
+from accrete.config.run import RunConfig
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 ON_CPU = ("--gpus", "0")
 

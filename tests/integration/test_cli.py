@@ -11,8 +11,8 @@ import yaml
 from accrete_pipelines import incremental
 from conftest import ROOT, Cli
 
-from accrete import doctor
-from accrete.ports import free_ports
+from accrete.cli import _doctor as doctor
+from accrete.store._ports import free_ports
 
 PLAN = ("plan", "--classes", "100")
 COMPILE = ("compile", "-o", "out.yaml")
@@ -146,7 +146,7 @@ def test_a_class_order_file_is_followed(cli: Cli, tmp_path: Path) -> None:
 def test_planning_and_compiling_import_neither_torch_nor_minio(tmp_path: Path) -> None:
     code = """
 import sys
-from accrete.cli import main
+from accrete.cli.main import main
 sys.argv[1:1] = ["compile", "-o"]
 main()
 heavy = {"torch", "torchvision", "minio"} & set(sys.modules)
@@ -213,7 +213,7 @@ def test_doctor_sees_a_kfp_script_that_was_taken_back(
     assert done.returncode == 0
     assert "ok    kfp run" in done.stdout
     script = Path(sys.executable).parent / "kfp"
-    theirs = script.read_text().replace("accrete.kfp_command", "kfp.cli.__main__")
+    theirs = script.read_text().replace("accrete.cli.kfp_command", "kfp.cli.__main__")
     (tmp_path / "kfp").write_text(theirs)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     found = doctor._kfp_script()

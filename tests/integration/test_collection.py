@@ -13,15 +13,17 @@ from by_steps import enter_pod, run_by_steps
 from conftest import HANGS_S
 from digits import digits_run
 
-from accrete import collector, keys, stage_outputs, steps
-from accrete.catalog import Catalog
-from accrete.collection_mark import CollectionMark, CollectionWatch
-from accrete.collector import collect, find_collection
+from accrete.catalog import gc as collector
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.gc import collect, find_collection, forget_run, keys_of_run
+from accrete.catalog.gc_mark import CollectionMark, CollectionWatch
+from accrete.catalog.inventory import read_inventory
+from accrete.catalog.verification import Verification, verify
 from accrete.errors import IntegrityError, RunNotFoundError, StoreError
-from accrete.forgetting import forget_run, keys_of_run
-from accrete.inventory import read_inventory
-from accrete.store import ObjectStore
-from accrete.verification import Verification, verify
+from accrete.stages import _outputs as stage_outputs
+from accrete.steps import prepare as steps
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
 
 NOTHING, DAY = timedelta(0), timedelta(days=1)
 SMALL = digits_run(2, 2, only_classes=("0", "1", "2", "3"), budget_epochs=1.0)

@@ -18,9 +18,9 @@ from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
 from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.executor import Executor
 
-from accrete.codec import to_json, without_nones
-from accrete.config import RunConfig
-from accrete.store import ObjectStore
+from accrete.config.run import RunConfig
+from accrete.core.serialization import to_json, without_nones
+from accrete.store.object_store import ObjectStore
 
 
 def one_class_first() -> RunConfig:

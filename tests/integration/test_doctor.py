@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from accrete.doctor import _unprotected
-from accrete.store import ObjectStore
+from accrete.cli._doctor import _unprotected
+from accrete.store.object_store import ObjectStore
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ import pytest
 from conftest import HANGS_S
 from seaweed import listening
 
-from accrete.embedded import EmbeddedPaths, embedded_store, running_server
 from accrete.errors import StoreError
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectStore
+from accrete.store.embedded import EmbeddedPaths, embedded_store, running_server
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from accrete.embedded import embedded_store
+from accrete.store.embedded import embedded_store
 with embedded_store(Path(sys.argv[1])) as settings:
     print(settings.endpoint, flush=True)
     time.sleep(120)

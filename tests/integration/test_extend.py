@@ -12,16 +12,16 @@ from digits import digits_run, workplace
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from accrete import keys
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog, object_ref
-from accrete.chain import stage_chain
-from accrete.manifests import StageManifest
-from accrete.prepare import prepare
-from accrete.runs import create_record, make_record
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.stage import run_stage
-from accrete.store import ObjectStore
+from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.identity import stage_chain
+from accrete.catalog.manifests import StageManifest
+from accrete.catalog.records import create_record, make_record
+from accrete.data.prepare import prepare
+from accrete.stages.run import run_stage
+from accrete.store import keys
+from accrete.store.cache import NodeCache
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 OLD = tuple("01234567")
 

@@ -18,10 +18,10 @@ from PIL import Image
 from processes import processes_with
 from warm import WarmProcesses
 
-from accrete import keys
-from accrete.catalog import Catalog
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectStore
+from accrete.catalog.catalog import Catalog
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 SHORT = ("--budget-epochs", "2")
 """Enough to see that all works; accuracy has tests of its own."""

@@ -18,8 +18,8 @@ from conftest import HANGS_S
 from kfp import compiler, dsl
 from kfp.dsl import Artifact, Input, Metrics, Model, Output
 
-from accrete.local_runner import RunnerRequest, start_runner, with_interpreter
-from accrete.processes import is_running
+from accrete.core.processes import is_running
+from accrete.runners.local_process import RunnerRequest, start_runner, with_interpreter
 
 
 @dsl.component(base_image="python", install_kfp_package=False)

@@ -17,23 +17,22 @@ from digits import SOURCE, digits_run
 from monitors import Prometheus, eventually, get, prometheus, pushed, pushed_value
 from monitors import running_pushgateway as pushgateway_at
 
-from accrete.catalog import Catalog
-from accrete.chain import StageSpec, stage_chain
-from accrete.codec import to_json, without_nones
-from accrete.config import RunConfig
-from accrete.manifests import DatasetManifest, StageManifest, dump_dataset
-from accrete.metrics import StepMetrics
-from accrete.outlets import Outlets
-from accrete.ports import free_ports
-from accrete.prepare import prepare
-from accrete.pushgateway import PushError, Pushgateway
-from accrete.runs import dump_record, make_record, parse_record
-from accrete.settings import PushgatewaySettings
-from accrete.traffic import Traffic
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import StageSpec, stage_chain
+from accrete.catalog.manifests import DatasetManifest, StageManifest, dump_dataset
+from accrete.catalog.records import dump_record, make_record, parse_record
+from accrete.config.run import RunConfig
+from accrete.core.serialization import to_json, without_nones
+from accrete.core.settings import PushgatewaySettings
+from accrete.data.prepare import prepare
+from accrete.monitoring.exporters import Outlets, PushError, Pushgateway
+from accrete.monitoring.metrics import StepMetrics
+from accrete.store._ports import free_ports
+from accrete.store.traffic import Traffic
 
 PROGRAM = """
-import json, sys
-from accrete import steps
+import importlib, json, sys
+steps = importlib.import_module(f"accrete.steps.{sys.argv[1].removesuffix('_step')}")
 print(json.dumps(getattr(steps, sys.argv[1])(**json.loads(sys.argv[2]))))
 """
 STEP = "stage-0001"
@@ -356,7 +355,7 @@ def test_groups_of_the_past_are_deleted_when_a_run_begins(
 ) -> None:
     client = Pushgateway(PushgatewaySettings(url=gateway))
     monkeypatch.setenv("ACCRETE_PUSHGATEWAY", gateway)
-    monkeypatch.setattr("accrete.outlets.KEPT_S", 2.0)
+    monkeypatch.setattr("accrete.monitoring.exporters.KEPT_S", 2.0)
     client.push("old", "zz-report", StepMetrics("old", "zz-report", Traffic()).registry)
     time.sleep(2.1)
     client.push("other", "stage-0001", StepMetrics("other", "stage-0001", Traffic()).registry)

@@ -12,14 +12,14 @@ import pytest
 from conftest import HANGS_S
 from digits import SOURCE, digits_run
 
-from accrete import keys
-from accrete.catalog import Catalog
-from accrete.chain import StageSpec, stage_chain
-from accrete.config import RunConfig
-from accrete.manifests import DatasetManifest
-from accrete.ports import free_ports
-from accrete.prepare import prepare
-from accrete.runs import create_record, make_record
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import StageSpec, stage_chain
+from accrete.catalog.manifests import DatasetManifest
+from accrete.catalog.records import create_record, make_record
+from accrete.config.run import RunConfig
+from accrete.data.prepare import prepare
+from accrete.store import keys
+from accrete.store._ports import free_ports
 
 RUN = "nodes"
 

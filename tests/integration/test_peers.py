@@ -17,24 +17,24 @@ from digits import SOURCE, digits_run, workplace
 from torch import distributed, multiprocessing
 from torch.nn import functional
 
-from accrete import keys
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog, object_ref
-from accrete.chain import StageSpec, stage_chain
-from accrete.checkpoint import load_checkpoint
-from accrete.config import ModelConfig, RunConfig
-from accrete.manifests import DatasetManifest, StageManifest, dump_dataset
-from accrete.model import build_model
-from accrete.peers import exchange_gradients, share_batch_statistics
-from accrete.ports import free_ports
-from accrete.prepare import prepare
-from accrete.runs import dump_record, make_record
-from accrete.stage import run_stage
-from accrete.store import ObjectStore
+from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.identity import StageSpec, stage_chain
+from accrete.catalog.manifests import DatasetManifest, StageManifest, dump_dataset
+from accrete.catalog.records import dump_record, make_record
+from accrete.config.run import ModelConfig, RunConfig
+from accrete.data.prepare import prepare
+from accrete.models.checkpoint import load_checkpoint
+from accrete.models.networks import build_model
+from accrete.stages.run import run_stage
+from accrete.store import keys
+from accrete.store._ports import free_ports
+from accrete.store.cache import NodeCache
+from accrete.store.object_store import ObjectStore
+from accrete.training.distributed import exchange_gradients, share_batch_statistics
 
 PROGRAM = """
 import json, sys
-from accrete.steps import train_step
+from accrete.steps.train import train_step
 print(json.dumps(train_step(**json.loads(sys.argv[1]))))
 """
 

@@ -12,9 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog, dataset_objects, object_ref
-from accrete.config import SourceConfig
+from accrete.catalog.catalog import Catalog, dataset_objects, object_ref
+from accrete.config.plan import Plan
+from accrete.config.run import SourceConfig
+from accrete.data.prepare import Prepared, prepare
+from accrete.data.shards import ShardReader
+from accrete.data.sources.opening import open_source
+from accrete.data.splits import training_counts
 from accrete.errors import (
     AccreteError,
     BadImageError,
@@ -22,11 +26,7 @@ from accrete.errors import (
     EmptyClassError,
     LabelError,
 )
-from accrete.plan import Plan
-from accrete.prepare import Prepared, prepare
-from accrete.shard_reader import ShardReader
-from accrete.sources import open_source
-from accrete.sources.allotment import training_counts
+from accrete.store.cache import NodeCache
 
 Prepare = Callable[..., Prepared]
 
@@ -124,7 +124,7 @@ def test_the_same_images_elsewhere_are_the_same_data_set(
 def test_a_lost_shard_is_made_anew(run_prepare: Prepare, catalog: Catalog) -> None:
     manifest = run_prepare(SourceConfig(kind="digits")).manifest
     lost = dataset_objects(manifest)[3]
-    from accrete import keys
+    from accrete.store import keys
 
     catalog.store._client.remove_object(
         catalog.store.address.bucket, catalog.store.address.prefix + keys.object_key(lost.sha256)

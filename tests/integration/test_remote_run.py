@@ -15,7 +15,7 @@ from conftest import ROOT, Cli
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from accrete.ports import free_ports
+from accrete.store._ports import free_ports
 
 
 class StandIn(ThreadingHTTPServer):

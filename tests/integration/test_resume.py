@@ -16,14 +16,14 @@ from conftest import HANGS_S
 from digits import SOURCE
 from stage_process import attempt, long_stage
 
-from accrete import keys
-from accrete.catalog import Catalog
-from accrete.chain import StageSpec, stage_chain
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import StageSpec, stage_chain
+from accrete.catalog.manifests import DatasetManifest, StageManifest
+from accrete.data.prepare import prepare
 from accrete.errors import PreemptedError
-from accrete.manifests import DatasetManifest, StageManifest
-from accrete.prepare import prepare
-from accrete.settings import StoreAddress, StoreSettings
-from accrete.store import ObjectStore
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreAddress, StoreSettings
 
 pytestmark = pytest.mark.timeout(7200)
 
@@ -58,7 +58,7 @@ def start(
 ) -> Start:
     """Starts an attempt in a process that is forked from one with torch already imported."""
     context = multiprocessing.get_context("forkserver")
-    heavy = ["accrete.stage", stage_process.__name__]
+    heavy = ["accrete.stages.run", stage_process.__name__]
     context.set_forkserver_preload(heavy)
     store = catalog.store
 

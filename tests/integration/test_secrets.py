@@ -13,11 +13,11 @@ import pytest
 from processes import command_line, processes_with
 from seaweed import ADMIN, SeaweedServer, identity, make_bucket, seaweed_server, store_of
 
-from accrete.embedded import EmbeddedPaths, embedded_store, write_private
 from accrete.errors import StoreError
-from accrete.ports import free_ports
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectStore
+from accrete.store._ports import free_ports
+from accrete.store.embedded import EmbeddedPaths, embedded_store, write_private
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 KEYS = ("AKIADISTINCTIVEKEY01", "distinctive/secret+of.this/test0123456789")
 LATE = ("AKIADISTINCTIVEKEY02", "another/secret+which.fails/late987654321")

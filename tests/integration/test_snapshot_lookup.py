@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from accrete import keys
-from accrete.checkpoint import SnapshotInfo, save_checkpoint
-from accrete.digest import sha256_of_file
-from accrete.manifests import FORMAT
-from accrete.snapshots import newest_snapshot
-from accrete.store import ObjectStore
-from accrete.train import TrainState
+from accrete.catalog.manifests import FORMAT
+from accrete.core.hashing import sha256_of_file
+from accrete.models.checkpoint import SnapshotInfo, save_checkpoint
+from accrete.stages.snapshots import newest_snapshot
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
+from accrete.training.loop import TrainState
 
 STAGE, OTHER = "a" * 64, "b" * 64
 

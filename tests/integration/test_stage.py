@@ -11,22 +11,23 @@ import pytest
 import torch
 from digits import SOURCE, digits_run, workplace
 
-from accrete import keys, stage
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog, object_ref
-from accrete.chain import SPLITS, StageSpec, check_parent, stage_chain
-from accrete.checkpoint import load_checkpoint
-from accrete.config import ModelConfig
+from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.identity import SPLITS, StageSpec, check_parent, stage_chain
+from accrete.catalog.manifests import DatasetManifest
+from accrete.config.run import ModelConfig
+from accrete.data.prepare import prepare
 from accrete.errors import (
     AccreteError,
     CheckpointMismatchError,
     IntegrityError,
     TrainingDivergedError,
 )
-from accrete.manifests import DatasetManifest
-from accrete.prepare import prepare
-from accrete.residence import DataMemory
-from accrete.stage import StageOutcome, run_stage
+from accrete.models.checkpoint import load_checkpoint
+from accrete.stages import run as stage
+from accrete.stages.run import StageOutcome, run_stage
+from accrete.store import keys
+from accrete.store.cache import NodeCache
+from accrete.training.image_source import DataMemory
 
 Run = Callable[[StageSpec], StageOutcome]
 

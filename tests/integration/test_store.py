@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from accrete import keys
-from accrete.cache import NodeCache
-from accrete.digest import sha256_of_bytes
+from accrete.core.hashing import sha256_of_bytes
 from accrete.errors import (
     BucketMissingError,
     IntegrityError,
@@ -16,9 +14,11 @@ from accrete.errors import (
     StoreAccessError,
     StoreUnreachableError,
 )
-from accrete.ports import free_ports
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectRef, ObjectStore
+from accrete.store import keys
+from accrete.store._ports import free_ports
+from accrete.store.cache import NodeCache
+from accrete.store.object_store import ObjectRef, ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 
 def push(store: ObjectStore, folder: Path, data: bytes) -> ObjectRef:

@@ -10,11 +10,11 @@ from by_steps import enter_pod, run_by_steps
 from click.testing import CliRunner, Result
 from digits import digits_run
 
-from accrete import keys
-from accrete.catalog import Catalog
-from accrete.cli import accrete
+from accrete.catalog.catalog import Catalog
+from accrete.cli.main import accrete
 from accrete.errors import ConfigError, InputError
-from accrete.journal import Journal
+from accrete.monitoring.journal import Journal
+from accrete.store import keys
 
 CONFIG = digits_run(2, only_classes=("0", "1"), budget_epochs=1.0)
 

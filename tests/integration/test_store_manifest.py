@@ -21,9 +21,9 @@ from minio.error import S3Error
 from seaweed import listening
 
 from accrete.errors import StoreAccessError
-from accrete.ports import GRPC_OFFSET, free_ports
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectStore
+from accrete.store._ports import GRPC_OFFSET, free_ports
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 STORE_YAML = Path(__file__).parents[2] / "manifests" / "base" / "store.yaml"
 ACCESS_KEY, SECRET_KEY = "AKIA_EXAMPLE-1", "se.cr-et_/+=0123456789"

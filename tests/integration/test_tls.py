@@ -14,12 +14,12 @@ from certificates import Authority
 from conftest import HANGS_S
 from seaweed import ADMIN, make_bucket, seaweed_server
 
-from accrete.digest import sha256_of_bytes
-from accrete.embedded import embedded_store
+from accrete.core.hashing import sha256_of_bytes
 from accrete.errors import AccreteError, ConfigError, StoreError, StoreUnreachableError
-from accrete.ports import free_ports
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectRef, ObjectStore
+from accrete.store._ports import free_ports
+from accrete.store.embedded import embedded_store
+from accrete.store.object_store import ObjectRef, ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 
 @dataclass(frozen=True, slots=True)

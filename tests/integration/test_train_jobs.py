@@ -19,18 +19,20 @@ from digits import SOURCE, digits_run
 from kfp.dsl import Artifact, Metrics, Model
 from kubernetes_api import USER, Cluster, running_cluster
 
-from accrete import keys, settings
-from accrete.catalog import Catalog, parse_json
-from accrete.chain import StageSpec, stage_chain
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import StageSpec, stage_chain
+from accrete.catalog.manifests import load_stage
+from accrete.catalog.records import create_record, dump_record, make_record
+from accrete.config.placement import Placement
+from accrete.core import settings
+from accrete.core.untrusted import parse_json
+from accrete.data.prepare import prepare
 from accrete.errors import ClusterError, ClusterUnreachableError, StepFailedError
-from accrete.manifests import load_stage
-from accrete.placement import Placement
-from accrete.ports import free_ports
-from accrete.prepare import prepare
-from accrete.runs import create_record, dump_record, make_record
-from accrete.train_job import Owner, train_job, train_job_name, train_job_spec
-from accrete.train_job_api import TrainJobApi
-from accrete.train_job_wait import TrainJobWait
+from accrete.steps._train_job_wait import TrainJobWait
+from accrete.steps.train_job import Owner, train_job, train_job_name, train_job_spec
+from accrete.steps.train_job_api import TrainJobApi
+from accrete.store import keys
+from accrete.store._ports import free_ports
 
 RUN = "nodes"
 PLACEMENT = Placement(gpus=(2,), nodes=(2,))
@@ -435,11 +437,11 @@ def test_outside_of_a_cluster_the_step_says_so(
 
 PROGRAM = """
 import sys
-from accrete import settings
+from accrete.core import settings
 settings.SERVICE_ACCOUNT_PATH = sys.argv[1]
-from accrete.placement import Placement
-from accrete.train_job import train_job_spec
-from accrete.train_job_step import train_job_step
+from accrete.config.placement import Placement
+from accrete.steps.train_job import train_job_spec
+from accrete.steps.train_on_nodes import train_job_step
 train_job_step(
     stages=[1.0], run_name="nodes", store_uri=sys.argv[2], wait_s=600, parent_path=None,
     job=train_job_spec(Placement(gpus=(2,), nodes=(2,)), range(1, 2)),

@@ -22,19 +22,19 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from torch import nn
 
-from accrete import keys
-from accrete.cache import NodeCache
-from accrete.catalog import Catalog
-from accrete.chain import stage_chain
-from accrete.config import RunConfig
-from accrete.journal import Journal
-from accrete.manifests import StageManifest
-from accrete.prepare import prepare
-from accrete.runs import create_record, make_record
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.stage import run_stage
-from accrete.store import ObjectStore
-from accrete.trained_model import load_model
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import stage_chain
+from accrete.catalog.manifests import StageManifest
+from accrete.catalog.records import create_record, make_record
+from accrete.config.run import RunConfig
+from accrete.data.prepare import prepare
+from accrete.models.predictor import load_model
+from accrete.monitoring.journal import Journal
+from accrete.stages.run import run_stage
+from accrete.store import keys
+from accrete.store.cache import NodeCache
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Pixels = NDArray[np.uint8]

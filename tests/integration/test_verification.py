@@ -9,11 +9,11 @@ from by_steps import enter_pod, run_by_steps
 from click.testing import CliRunner, Result
 from digits import digits_run
 
-from accrete import keys
-from accrete.catalog import Catalog
-from accrete.cli import accrete
-from accrete.inventory import read_inventory
-from accrete.store import ObjectStore
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.inventory import read_inventory
+from accrete.cli.main import accrete
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
 
 CONFIG = digits_run(2, 1, only_classes=("0", "1", "2"), budget_epochs=1.0)
 

@@ -18,11 +18,11 @@ from uuid import uuid4
 
 import pytest
 
-from accrete import keys
-from accrete.placement import POD_LABELS, USER_ID
-from accrete.ports import free_ports
-from accrete.settings import StoreSettings, parse_store_uri
-from accrete.store import ObjectStore
+from accrete.config.placement import POD_LABELS, USER_ID
+from accrete.store import keys
+from accrete.store._ports import free_ports
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 pytestmark = [pytest.mark.kind, pytest.mark.timeout(3600)]
 

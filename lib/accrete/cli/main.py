@@ -1,0 +1,214 @@
+"""The `accrete` command. Every expected failure is one line and an exit code."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from accrete import __version__
+from accrete.cli._model import export, predict
+from accrete.cli._options import class_options, cost_options, plan_options, source_options
+from accrete.cli._placement_options import gpus_option, planned_gpus
+from accrete.cli._plan_text import plan_json, plan_text
+from accrete.cli._request import class_counts, cost_model, make_plan, source_config, warn_about
+from accrete.cli._store import forget, gc, ls, show, verify
+from accrete.cli.run import ENV_PREFIX
+from accrete.core.processes import ignore_language, leave_quickly
+from accrete.data.counts import counts_of_number
+from accrete.errors import AccreteError, one_line
+from accrete.runners.pipeline_file import load_pipeline_file, shipped_pipeline
+from accrete.store import keys
+from accrete.store.settings import default_store_uri
+
+if TYPE_CHECKING:
+    pass
+
+
+_STOPPED = "stopped; the same command continues from here"
+
+
+class _PipelineGroup(click.Group):
+    """Commands of this package and of the pipeline files that come with it."""
+
+    _from_pipeline = {  # noqa: RUF012  a constant
+        "run": ("incremental", "run"),
+        "compile": ("incremental", "compile"),
+        "extend": ("extend", "run"),
+        "compare": ("baseline", "run"),
+        "study": ("study", "run"),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self._from_pipeline, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._from_pipeline:
+            file, attribute = self._from_pipeline[cmd_name]
+            module = load_pipeline_file(shipped_pipeline(file))
+            command: click.Command = getattr(module, attribute)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(
+    cls=_PipelineGroup,
+    commands=[predict, export, ls, show, verify, gc, forget],
+    context_settings={"max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="accrete")
+def accrete() -> None:
+    """Train an image classifier in stages that add classes, as a Kubeflow pipeline.
+
+    `accrete run` needs nothing else: it trains on scikit-learn's digits, on this machine.
+    """
+
+
+@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@click.option("--classes", type=int, metavar="N", help="Plan for N classes of equal size.")
+@click.option(
+    "--images-per-class", type=int, default=500, show_default=True, help="With --classes."
+)
+@plan_options
+@class_options
+@cost_options
+@source_options
+@gpus_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def plan(classes: int | None, images_per_class: int, as_json: bool, **options: Any) -> None:
+    """Show the stages that a growth ratio, a fixed step or a list gives, and what they cost.
+
+    \b
+    Examples:
+      accrete plan --classes 100 --initial 10 --alpha 1
+      accrete plan --source imagefolder --data images/ --step 5
+      accrete plan --classes 1000 --alpha auto --stage-seconds 60
+    """
+    if classes is not None:
+        counts = counts_of_number(classes, images_per_class)
+    else:
+        with _store_to_read(options):
+            counts = class_counts(options, source_config(options), default_store_uri())
+    made = make_plan(options, counts)
+    model = cost_model(options) if options["alpha"] == "auto" or options["costs"] else None
+    gpus = planned_gpus(options, made)
+    if as_json:
+        click.echo(json.dumps(plan_json(made, model, options["initial"], gpus), indent=1))
+    else:
+        click.echo(plan_text(made, model, options["initial"], gpus))
+    warn_about(made)
+
+
+@contextmanager
+def _store_to_read(options: dict[str, Any]) -> Iterator[None]:
+    """Have a store at hand where the options name something in one."""
+    if options["dataset"] is None and not str(options["data"]).startswith("s3://"):
+        yield
+        return
+    from accrete.store.local import local_store
+
+    with local_store():
+        yield
+
+
+@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@click.argument("name", required=False)
+@click.option("--store", metavar="URI", help="s3://bucket[/prefix]. [default: s3://accrete]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def status(name: str | None, store: str | None, as_json: bool) -> None:
+    """Tell how a run stands, or list the runs: from the object store, wherever they run."""
+    from accrete.monitoring.status import list_text, run_states, status_text
+    from accrete.store.local import opened_store
+
+    with opened_store(store) as objects:
+        states = run_states(objects, name)
+    if as_json:
+        click.echo(json.dumps([state.as_json() for state in states], indent=1))
+    else:
+        click.echo(status_text(states[0]) if name else list_text(states))
+
+
+@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@click.argument("name")
+@click.option("--step", metavar="STEP", help="One step only, e.g. stage-0003.")
+@click.option("--store", metavar="URI", help="s3://bucket[/prefix]. [default: s3://accrete]")
+def logs(name: str, step: str | None, store: str | None) -> None:
+    """Print what a run's steps said, attempt by attempt; pods may be long gone."""
+    from accrete.monitoring.status import log_texts
+    from accrete.store.local import opened_store
+
+    with opened_store(store) as objects:
+        for key, text in log_texts(objects, name, step):
+            click.echo(f"== {key.removeprefix(keys.log_prefix(name)).removesuffix('.log')}")
+            click.echo(text, nl=False)
+
+
+@accrete.command()
+@click.option("--store", is_flag=True, help="Check the object store only, as a step would use it.")
+def doctor(store: bool) -> None:
+    """Check that this machine, or this pod, can do its part."""
+    from accrete.cli._doctor import checks, store_checks
+
+    found = store_checks() if store else checks()
+    for check in found:
+        click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.what}: {check.detail}")
+    if not all(check.ok for check in found):
+        sys.exit(1)
+
+
+def run_pipeline_file(path: Path, arguments: list[str]) -> None:
+    """Run a pipeline file's `run` command, as `kfp run FILE.py` does."""
+    run_guarded(
+        lambda: load_pipeline_file(path).run.main(
+            arguments, prog_name=f"kfp run {path}", standalone_mode=False
+        )
+    )
+
+
+def main() -> None:
+    """Run the `accrete` command."""
+    run_guarded(lambda: accrete.main(prog_name="accrete", standalone_mode=False))
+
+
+def run_guarded(command: Any) -> None:
+    """Run a command; turn what can go wrong into one line and an exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    ignore_language()
+    leave_quickly()
+    try:
+        command()
+    except AccreteError as error:
+        _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else error.message)
+    except click.ClickException as error:
+        _fail(f"{error.format_message().rstrip('.')} (see --help)", 2)
+    except _TerminatedError:
+        click.echo(_STOPPED, err=True)
+        sys.exit(143)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(_STOPPED, err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+
+
+class _TerminatedError(BaseException):  # no library may take it for a failure of its own
+    """SIGTERM came: unwind like Ctrl-C, so that steps and store end with this process."""
+
+
+def _interrupt(_signum: int, _frame: object) -> None:
+    raise _TerminatedError
+
+
+def _fail(message: str, exit_code: int) -> None:
+    click.echo(f"accrete: error: {one_line(message)}", err=True)
+    sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

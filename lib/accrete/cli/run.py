@@ -1,0 +1,165 @@
+"""The commands of a pipeline file: run it, or compile it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from accrete.cli._options import (
+    class_options,
+    cost_options,
+    model_options,
+    plan_options,
+    recipe_options,
+    run_options,
+    source_options,
+    where_options,
+)
+from accrete.cli._placement_options import placement_options
+from accrete.cli._request import make_request
+from accrete.config.run import RunConfig
+from accrete.core.settings import kfp_endpoint
+from accrete.runners.pipeline_file import Build, PipelineRequest, compile_to
+
+ENV_PREFIX = "ACCRETE"
+"""Every option can come from a variable: --alpha from ACCRETE_ALPHA."""
+
+MakeRequest = Callable[[dict[str, Any], bool], PipelineRequest]
+"""From options to a request; True: the run stays on this machine."""
+
+
+def run_command(build: Build) -> click.Command:
+    """Return the command that runs a pipeline file."""
+
+    @click.command(name="run", context_settings={"auto_envvar_prefix": ENV_PREFIX})
+    @plan_options
+    @class_options
+    @cost_options
+    @source_options
+    @model_options
+    @recipe_options
+    @run_options
+    @where_options
+    @placement_options
+    def run(**options: Any) -> None:
+        """Train in stages that add classes: through the compiled pipeline, here or on a cluster.
+
+        Without an endpoint everything runs on this machine: KFP's local runner and an embedded S3
+        store, both started and stopped by this command; their data stays in ~/.accrete (or
+        $ACCRETE_HOME), so the same command continues where it was stopped, and reuses what it can.
+
+        \b
+        Examples:
+          accrete run
+          accrete run --source parquet --data cifar100/ --alpha 0.5
+          accrete run --source imagefolder --data s3://bucket/images --endpoint http://kfp:8888
+        """
+        execute(build, make_request, options)
+
+    return run
+
+
+def execute(build: Build, make: MakeRequest, options: dict[str, Any]) -> None:
+    """Run a pipeline here, or submit it, as the options say.
+
+    Args:
+        build: makes the pipeline.
+        make: makes the request that it is for.
+        options: of the command line, the group "Where" among them.
+    """
+    endpoint = options["endpoint"] or kfp_endpoint()
+    if endpoint:
+        _run_remotely(build, make, options, endpoint)
+    else:
+        _run_here(build, make, options)
+
+
+def compile_command(build: Build) -> click.Command:
+    """Return the command that compiles a pipeline file."""
+
+    @click.command(name="compile", context_settings={"auto_envvar_prefix": ENV_PREFIX})
+    @click.option(
+        "--output",
+        "-o",
+        type=click.Path(path_type=Path),
+        required=True,
+        help="File to write, ending in .yaml.",
+    )
+    @plan_options
+    @class_options
+    @cost_options
+    @source_options
+    @model_options
+    @recipe_options
+    @run_options
+    @placement_options
+    def compile_(output: Path, **options: Any) -> None:
+        """Compile the pipeline to KFP's YAML, to upload or to keep.
+
+        \b
+        Example:
+          accrete compile --source parquet --data cifar100/ --alpha 0.5 -o incremental.yaml
+        """
+        request = make_request(options, False)
+        compile_to(build(request), output)
+        assert isinstance(request.config, RunConfig)
+        num_stages = len(request.config.plan.stage_sizes)
+        click.echo(f"{output}: {num_stages} stages ({request.config.plan.rule})")
+
+    return compile_
+
+
+def environment_request() -> PipelineRequest:
+    """Return what the environment's ACCRETE_… variables ask for, as for `compile`."""
+    command = compile_command(lambda _: None)
+    with command.make_context("compile", ["--output", "unused.yaml"]) as context:
+        options = dict(context.params)
+    return make_request(options, False)
+
+
+def _run_here(build: Build, make: MakeRequest, options: dict[str, Any]) -> None:
+    from accrete.runners.local import run_locally
+    from accrete.store.local import local_store
+
+    with local_store() as settings:
+        request = make(options, True)
+        folder = run_locally(build, request, settings, options["runner"]).folder
+    if isinstance(request.config, RunConfig):
+        _print_stages(folder)
+    click.echo(f"report: {folder / 'report.html'}")
+    click.echo(f"log:    {folder / 'run.log'}")
+
+
+def _run_remotely(build: Build, make: MakeRequest, options: dict[str, Any], endpoint: str) -> None:
+    from accrete.runners.kubeflow import Kubeflow, follow_remote
+
+    request = make(options, False)
+    kubeflow = Kubeflow(endpoint)
+    run = kubeflow.submit(build, request, options["experiment"])
+    click.echo(f"submitted {request.run_name}: {run.address}")
+    if options["watch"]:
+        follow_remote(kubeflow, run, request)
+
+
+def _print_stages(folder: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    names = ("classes", "top-1", "old", "new")
+    click.echo(f"stage {' '.join(f'{name:>8}' for name in names)} {'images':>10} {'train':>9}")
+    for stage in report["stages"]:
+        click.echo(
+            f"{stage['index']:>5} {stage['num_classes']:>8} {_percent(stage['top1']):>8} "
+            f"{_percent(stage['top1_old']):>8} {_percent(stage['top1_new']):>8} "
+            f"{stage['images_seen']:>10,} {stage['train_s']:>7.1f} s"
+            f"{'  reused' if stage['reused'] else ''}"
+        )
+    totals = report["totals"]
+    click.echo(
+        f"{'all':>5} {report['stages'][-1]['num_classes']:>8} {_percent(totals['top1']):>8} "
+        f"{'':>8} {'':>8} {totals['images_seen']:>10,} {totals['train_s']:>7.1f} s"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f} %"

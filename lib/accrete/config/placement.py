@@ -1,0 +1,237 @@
+"""Where a pipeline's steps run: image, nodes, GPUs, memory, retries. Changes no result."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from accrete.config.allocation import FewestNodes, GrowingGpus, check_spread
+from accrete.config.kubernetes import (
+    Toleration,
+    check_cpu,
+    check_label_key,
+    check_label_value,
+    check_memory,
+    check_name,
+)
+from accrete.core.validation import check_choice, check_range
+from accrete.errors import ConfigError
+
+DEFAULT_IMAGE = "accrete-trainer:0.1.0"
+"""The trainer image; `images/` builds it and `manifests/` names the same."""
+
+POD_LABELS = {"app.kubernetes.io/name": "accrete", "app.kubernetes.io/component": "step"}
+"""Labels of every step's pod: what `manifests/` selects them by."""
+
+POD_ANNOTATIONS = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/port": "9464",
+    "prometheus.io/path": "/metrics",
+}
+"""Where a step's metrics are while it runs: its pod declares no port, KFP has no way to."""
+
+USER_ID = 65532
+"""The image's user and group. Said to KFP too: it leaves a step's user open, and the Pod Security
+Standard `restricted` refuses such a pod."""
+
+SPOT_TOLERATIONS = (
+    Toleration(key="cloud.google.com/gke-spot", value="true", effect="NoSchedule"),
+    Toleration(key="kubernetes.azure.com/scalesetpriority", value="spot", effect="NoSchedule"),
+)
+"""Taints of spot nodes. Source: cloud.google.com/kubernetes-engine/docs/concepts/spot-vms and
+learn.microsoft.com/azure/aks/spot-node-pool; EKS sets none of its own."""
+
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?:{_PART}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What each step of the compiled pipeline asks of the cluster."""
+
+    image: str = DEFAULT_IMAGE
+    """Container image of every step."""
+    pull_policy: str | None = None
+    """When a node fetches the image; None: Kubernetes' own rule."""
+    pull_secrets: tuple[str, ...] = ()
+    """Secrets with a registry's credentials."""
+    gpus: tuple[int, ...] | GrowingGpus = (1,)
+    """GPUs of each stage's training step, or one number for all; 0 trains on the CPU. Where a stage
+    has several nodes, those of all together."""
+    nodes: tuple[int, ...] | FewestNodes = (1,)
+    """Nodes that each stage is trained on, or one number for all; on several, as a TrainJob."""
+    node_wait_s: int = 3600
+    """Seconds that a stage on several nodes may wait until all of them are there."""
+    max_gpus_per_node: int = 8
+    """What a node has: a step that asks for more would wait for ever."""
+    gpu_resource: str = "nvidia.com/gpu"
+    """The GPU's Kubernetes resource name; steps with GPUs tolerate the taint of this key."""
+    gpu_kinds: tuple[str, ...] = ()
+    """Kinds of GPU to choose from, as the nodes' label has them; none: any."""
+    gpu_label: str = "nvidia.com/gpu.product"
+    """The nodes' label that names the kind; NVIDIA's GPU feature discovery sets this one."""
+    train_cpu: str = "4"
+    """CPU request and limit of a training step, or of each of its nodes; so is memory."""
+    train_memory: str = "16G"
+    """Memory request and limit of a training step."""
+    shared_memory: str = "2Gi"
+    """Size of /dev/shm in a training step."""
+    data_memory: str | None = None
+    """Memory that images may take in a training step; None: two fifths of what it has."""
+    node_selector: tuple[tuple[str, str], ...] = ()
+    """Labels of the nodes that training steps may run on."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints that training steps do not mind."""
+    cache_claim: str | None = None
+    """PersistentVolumeClaim of the node cache; None: a cache that goes with the pod."""
+    pushgateway: str | None = None
+    """Address at which steps leave their last metrics; None: they leave none."""
+    retries: int = 2
+    """How often a failed step is tried again."""
+    timeout_s: int = 24 * 3600
+    """Seconds that one attempt at a training step may take."""
+    ttl_s: int | None = None
+    """Seconds that a finished run's workflow and pods stay; None: as Kubeflow is set up."""
+    store_config: str = "accrete-store"
+    """ConfigMap (endpoint, region) and Secret (access-key, secret-key) of the object store."""
+    store_ca: str | None = None
+    """ConfigMap (ca.crt) of the CA that signed the store's certificate; None: a public one."""
+
+    def __post_init__(self) -> None:
+        if not _IMAGE.fullmatch(self.image):
+            raise ConfigError(f"image is {self.image!r}: give a reference such as {DEFAULT_IMAGE}")
+        if self.pull_policy is not None:
+            check_choice("image pull policy", self.pull_policy, PULL_POLICIES)
+        check_range("GPUs per node", self.max_gpus_per_node, 0, 64)
+        self._check_gpus()
+        check_range("seconds that nodes may be waited for", self.node_wait_s, 60, 30 * 24 * 3600)
+        check_cpu("CPU of a training step", self.train_cpu)
+        check_memory("memory of a training step", self.train_memory)
+        check_memory("size of /dev/shm", self.shared_memory)
+        self._check_names()
+        if self.pushgateway is not None:
+            _check_address(self.pushgateway)
+        check_range("retries", self.retries, 0, 20)
+        check_range("step timeout in seconds", self.timeout_s, 60, 30 * 24 * 3600)
+        if self.ttl_s is not None:
+            # 0 would be lost on the way: kfp 2.17 leaves a field of value 0 out
+            check_range("seconds that a finished run stays", self.ttl_s, 1, 365 * 24 * 3600)
+
+    def _check_gpus(self) -> None:
+        listed = (self.gpus.most,) if isinstance(self.gpus, GrowingGpus) else self.gpus
+        if not listed:
+            raise ConfigError("GPUs per step are an empty list: give one number, or one a stage")
+        for gpus in listed:
+            check_range("GPUs per step", gpus, 0, 1024 if self.has_several_nodes else 64)
+            if not self.has_several_nodes:
+                check_spread(1, gpus, 1, self.max_gpus_per_node)
+        if isinstance(self.nodes, FewestNodes):
+            return
+        if not self.nodes:
+            raise ConfigError("nodes per step are an empty list: give one number, or one a stage")
+        for nodes in self.nodes:
+            check_range("nodes per step", nodes, 1, 64)
+
+    def _check_names(self) -> None:
+        check_name("the store's ConfigMap and Secret", self.store_config)
+        if self.store_ca is not None:
+            check_name("ConfigMap of the store's CA", self.store_ca)
+        for name in self.pull_secrets:
+            check_name("image pull secret", name)
+        if self.cache_claim is not None:
+            check_name("claim of the node cache", self.cache_claim)
+        check_label_key("GPU resource", self.gpu_resource)
+        check_label_key("label of the GPU kind", self.gpu_label)
+        for kind in self.gpu_kinds:
+            if not kind:
+                raise ConfigError("a GPU kind is empty: give the value of the nodes' label")
+            check_label_value("GPU kind", kind)
+        chosen: dict[str, str] = {}
+        for key, value in self.node_selector:
+            check_label_key("the key of the node selector", key)
+            check_label_value(f"the value of the node selector {key}", value)
+            if chosen.setdefault(key, value) != value:
+                raise ConfigError(
+                    f"node selector {key} is both {chosen[key]!r} and {value!r}: a node has one "
+                    "value of a label"
+                )
+
+    @property
+    def wants_gpus(self) -> bool:
+        """Whether any stage asks for a GPU."""
+        return isinstance(self.gpus, GrowingGpus) or max(self.gpus) > 0
+
+    @property
+    def has_several_nodes(self) -> bool:
+        """Whether a stage may be trained on more than one node."""
+        return isinstance(self.nodes, FewestNodes) or max(self.nodes, default=1) > 1
+
+    def gpus_of(self, stages: range) -> int:
+        """Return the GPUs of the step that trains these stages, counted from 1."""
+        return max(self._place_of(stage)[0] for stage in stages)
+
+    def nodes_of(self, stages: range) -> int:
+        """Return the nodes of that step: those of the stage with the most GPUs."""
+        return max(self._place_of(stage) for stage in stages)[1]
+
+    def _place_of(self, stage: int) -> tuple[int, int]:
+        """Return GPUs and nodes of a stage."""
+        assert not isinstance(self.gpus, GrowingGpus), "fit them to a plan first"
+        assert not isinstance(self.nodes, FewestNodes), "fit them to a plan first"
+        gpus, nodes = (listed[min(stage, len(listed)) - 1] for listed in (self.gpus, self.nodes))
+        return gpus, nodes
+
+    def fitted(self, num_images: Sequence[int], batch_size: int) -> "Placement":
+        """Return this placement for a plan: GPUs that grow become a number for each stage.
+
+        Args:
+            num_images: |D_j| of each stage.
+            batch_size: images of a step.
+
+        Raises:
+            ConfigError: the GPUs do not fit the plan's stages, or do not divide its batches.
+        """
+        gpus = self.gpus
+        if isinstance(gpus, GrowingGpus):
+            gpus = gpus.of_stages(num_images, batch_size)
+        _check_listed("GPUs", gpus, len(num_images))
+        for each in gpus:
+            if batch_size % max(1, each):
+                raise ConfigError(
+                    f"batch size {batch_size} does not divide among {each} GPUs: "
+                    f"choose a multiple of {each}"
+                )
+        nodes = self.nodes
+        if isinstance(nodes, FewestNodes):
+            nodes = nodes.of_stages(gpus, self.max_gpus_per_node)
+        _check_listed("nodes", nodes, len(num_images))
+        placement = replace(self, gpus=gpus, nodes=nodes)
+        for stage in range(1, len(num_images) + 1):
+            check_spread(stage, *placement._place_of(stage), self.max_gpus_per_node)
+        return placement
+
+
+def _check_listed(what: str, listed: tuple[int, ...], num_stages: int) -> None:
+    if len(listed) not in (1, num_stages):
+        raise ConfigError(
+            f"{what} are listed for {len(listed)} stages, but the plan has {num_stages}: "
+            "give one number for each stage, or one for all"
+        )
+
+
+def _check_address(address: str) -> None:
+    try:
+        url = urlsplit(address)
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        good, url = None, urlsplit("")
+    if not good or url.username or url.password or url.query or re.search(r"\s", address):
+        raise ConfigError(
+            f"Pushgateway is {address!r}: give http://host:port, without credentials (the compiled "
+            "pipeline shows it)"
+        )

@@ -1,0 +1,168 @@
+"""Sweeps: several runs over one data set, made by one pipeline.
+
+Pure. A cell is a run: its classes are the first ones in the class order that all cells share. Cells
+whose plans begin alike share those stages, since a stage's identity says nothing of what follows.
+"""
+
+import re
+from dataclasses import dataclass
+
+from accrete.config.plan import MAX_PIPELINE_STEPS, Plan
+from accrete.config.recipe import Recipe, resolve
+from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_seed
+from accrete.core.hashing import canonical_json, sha256_of_json
+from accrete.core.serialization import to_json
+from accrete.errors import ConfigError
+
+PURPOSES = ("comparison", "convergence", "increments")
+
+MAX_CELLS = 1000
+"""Each is a whole plan over all classes; a pipeline holds far fewer."""
+
+_CELL_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One run of a sweep."""
+
+    name: str
+    """Unique in the sweep; at most 63 of a-z, 0-9, - and dots."""
+    kind: str
+    """What it is in the report: `staged`, `scratch` or `cell`."""
+    stage_sizes: tuple[int, ...]
+    """n_j of its stages."""
+    recipe: Recipe
+    """How it is trained."""
+    seed: int = 0
+    """Of weights, sample order and augmentation."""
+
+    def __post_init__(self) -> None:
+        if not _CELL_NAME.fullmatch(self.name):
+            raise ConfigError(f"cell is named {self.name[:80]!r}: use a-z, 0-9, - and dots")
+        check_seed(self.seed, f"seed of cell {self.name}")
+
+    @property
+    def num_classes(self) -> int:
+        """N_T: classes after its last stage."""
+        return sum(self.stage_sizes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """Everything that decides a sweep's results."""
+
+    purpose: str
+    """One of PURPOSES: what its report is of."""
+    rule: str
+    """What it sweeps over, for people."""
+    source: SourceConfig
+    """The images of all cells."""
+    class_order: tuple[str, ...]
+    """All classes; a cell has the first ones."""
+    class_images: tuple[int, ...]
+    """Training images of each, in class order."""
+    model: ModelConfig
+    """The network of all cells."""
+    cells: tuple[Cell, ...]
+    """In the order in which they are trained where one must wait for another."""
+
+    def __post_init__(self) -> None:
+        if self.purpose not in PURPOSES:
+            raise ConfigError(f"sweep is for {self.purpose!r}: choose one of {PURPOSES}")
+        names = [cell.name for cell in self.cells]
+        if not names:
+            raise ConfigError("the sweep has no cell: give at least one")
+        if len(names) > MAX_CELLS:
+            raise ConfigError(f"the sweep has {len(names):,} cells: give at most {MAX_CELLS}")
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"cell {twice!r} is in the sweep twice: name each value once")
+        for cell in self.cells:
+            self.run_config(cell)  # refuses a plan that does not fit the classes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, 64 hex digits."""
+        return sha256_of_json(to_json(self))
+
+    def cell(self, name: str) -> Cell:
+        """Return a cell by name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for cell in self.cells:
+            if cell.name == name:
+                return cell
+        raise ConfigError(f"the sweep has no cell {name!r}: compile the pipeline again")
+
+    def run_config(self, cell: Cell) -> RunConfig:
+        """Return a cell as a run."""
+        return RunConfig(
+            source=self.source,
+            plan=Plan(
+                rule=f"{cell.kind} {cell.name}",
+                class_order=self.class_order,
+                class_images=self.class_images,
+                stage_sizes=cell.stage_sizes,
+            ),
+            model=self.model,
+            recipe=cell.recipe,
+            seed=cell.seed,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepTask:
+    """One training task of a sweep's pipeline."""
+
+    cell: str
+    """The cell that it is run for; others may build on it."""
+    stages: range
+    """Its stages, from 1."""
+    parent: int | None
+    """Position of the task that it continues, None where it begins a chain."""
+
+
+def sweep_tasks(sweep: Sweep) -> list[SweepTask]:
+    """Return the training tasks of a sweep, parents before their children.
+
+    A task is a stage, and one that several cells have in common is one task; where that gives more
+    tasks than a DAG can hold, a task is a whole cell, and common stages are found in the store.
+
+    Raises:
+        ConfigError: even so there are too many.
+    """
+    tasks = _by_stage(sweep)
+    if len(tasks) > MAX_PIPELINE_STEPS:
+        tasks = [
+            SweepTask(cell=cell.name, stages=range(1, len(cell.stage_sizes) + 1), parent=None)
+            for cell in sweep.cells
+        ]
+    if len(tasks) > MAX_PIPELINE_STEPS:
+        raise ConfigError(
+            f"the sweep has {len(sweep.cells)} cells, and a pipeline holds {MAX_PIPELINE_STEPS}: "
+            "sweep over fewer values, then over the others; what both share is trained once"
+        )
+    return tasks
+
+
+def _by_stage(sweep: Sweep) -> list[SweepTask]:
+    """Return a task for each stage, one for those that cells have in common."""
+    tasks: list[SweepTask] = []
+    known: dict[bytes, int] = {}
+    for cell in sweep.cells:
+        config = sweep.run_config(cell)
+        schedules = to_json(resolve(cell.recipe, config.plan, image_side=32))
+        parent: int | None = None
+        for index in range(1, len(cell.stage_sizes) + 1):
+            begun = [list(cell.stage_sizes[:index]), schedules[:index], cell.seed]
+            key = canonical_json(begun)
+            if key not in known:
+                known[key] = len(tasks)
+                tasks.append(
+                    SweepTask(cell=cell.name, stages=range(index, index + 1), parent=parent)
+                )
+            parent = known[key]
+    return tasks

@@ -1,0 +1,166 @@
+"""Processes that do not outlive what needs them, share the CPUs well, work side by side (Linux)."""
+
+import atexit
+import ctypes
+import gc
+import locale
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TypeVar
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent_pid: int, signum: int = signal.SIGTERM) -> None:
+    """Have the kernel signal this process when its parent ends, even by SIGKILL.
+
+    Args:
+        parent_pid: the parent that was meant; if it is gone already, this process ends now.
+        signum: the signal to get.
+    """
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signum)
+    except (OSError, AttributeError):
+        return  # not Linux: a child may then outlive a killed parent
+    if os.getppid() != parent_pid:
+        os.kill(os.getpid(), signum)
+
+
+def can_fork() -> bool:
+    """Return whether this process can go on as two: what another thread holds would stay held."""
+    return sys.platform == "linux" and threading.active_count() == 1
+
+
+def leave_quickly() -> None:
+    """Have this process end without a last look for garbage in all that it imported.
+
+    The look takes a quarter of a second after kfp, and the kernel takes the memory back anyway.
+    Not with torch, whose Triton would then list everything that it finds alive, on standard error.
+    """
+    atexit.register(lambda: None if "torch" in sys.modules else gc.freeze())
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process of this id exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def ignore_language() -> None:
+    """Have C libraries tell capital letters as ASCII does, whatever the user's language.
+
+    Call before kfp is imported. In Turkish the capital of i is another letter, and protobuf then
+    finds none of a pipeline's fields that have an i after an underscore, so that nothing compiles.
+    """
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    except locale.Error:
+        return  # a system without it: the user's own has to do
+
+
+def share_cpus_well(among: int = 1) -> None:
+    """Have torch use the CPUs that this process may use, and wait without burning them.
+
+    Call before torch is imported: its thread pool (libgomp) reads the environment once. By default
+    it takes every core of the node, whatever the pod's limit, and its threads spin for a while at
+    every barrier, which starves itself beside other busy processes: on two loaded cores `small` at
+    32 px ran at 138 images/s, and at 2,570 with the short spin (once each, load not controlled).
+
+    Args:
+        among: processes that share the CPUs.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cpus() // among)))
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def keep_compiled_code(path: Path) -> None:
+    """Have torch.compile keep what it makes in a folder, for later stages and attempts here.
+
+    Call before torch is imported. The folder is trusted as the node's disk is: torch loads from it
+    what it wrote there, and nothing in it ever comes from the object store.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(path))
+
+
+def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the CPUs that this process may use: its affinity, and its cgroup's quota (v2)."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cpus
+    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
+
+
+def available_memory_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the memory that this process may still take: its cgroup's (v2), the machine's.
+
+    Cached files count as free, as the kubelet counts them: shards that were just pulled are such.
+    """
+    machine = _fields(Path("/proc/meminfo"), separator=":")
+    free = int(machine["MemAvailable"].split()[0]) * 1024
+    try:
+        limit = int((cgroup / "memory.max").read_text())  # "max" where there is none
+        used = int((cgroup / "memory.current").read_text())
+        cached = int(_fields(cgroup / "memory.stat", separator=" ")["inactive_file"])
+    except (OSError, ValueError, KeyError):
+        return free
+    return max(0, min(free, limit - used + cached))
+
+
+def _fields(path: Path, separator: str) -> dict[str, str]:
+    """Return the values of one of the kernel's lists of names and values."""
+    lines = [line.partition(separator) for line in path.read_text().splitlines()]
+    return {name: value.strip() for name, _, value in lines}
+
+
+T = TypeVar("T")
+
+
+def call_side_by_side(works: Sequence[Callable[[], T]]) -> list[T]:
+    """Return what functions return that need nothing of each other; half of them run in a fork.
+
+    Args:
+        works: what to call. Results are pickled. What raises in the fork is called here again.
+    """
+    if len(works) < 2 or available_cpus() < 2 or not can_fork():
+        return [work() for work in works]
+    others = works[1::2]
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    helper = multiprocessing.get_context("fork").Process(
+        target=_send_results, args=(others, sender, os.getpid()), daemon=True
+    )
+    helper.start()
+    sender.close()
+    own = [work() for work in works[::2]]
+    with receiver:
+        try:
+            theirs = receiver.recv()
+        except (EOFError, OSError):  # nothing came, or a part
+            theirs = [work() for work in others]
+    helper.join()
+    results = [*own, *theirs]
+    results[::2], results[1::2] = own, theirs
+    return results
+
+
+def _send_results(works: Sequence[Callable[[], T]], sender: Connection, parent: int) -> None:
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_DFL)
+    die_with_parent(parent)
+    try:
+        results = [work() for work in works]
+    except Exception:
+        os._exit(1)  # the caller will see it, too
+    sender.send(results)

@@ -1,0 +1,254 @@
+"""What the environment says: the one place that reads it."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from accrete.errors import ConfigError
+
+ENV_ENDPOINT = "ACCRETE_S3_ENDPOINT"
+ENV_ACCESS_KEY = "ACCRETE_S3_ACCESS_KEY"
+ENV_SECRET_KEY = "ACCRETE_S3_SECRET_KEY"  # noqa: S105  the variable's name, not a secret
+ENV_ACCESS_KEY_FILE = "ACCRETE_S3_ACCESS_KEY_FILE"
+ENV_SECRET_KEY_FILE = "ACCRETE_S3_SECRET_KEY_FILE"  # noqa: S105
+ENV_REGION = "ACCRETE_S3_REGION"
+ENV_CA_BUNDLE = "ACCRETE_S3_CA_BUNDLE"
+ENV_STORE = "ACCRETE_STORE"
+ENV_CACHE = "ACCRETE_CACHE"
+ENV_HOME = "ACCRETE_HOME"
+ENV_PROGRESS = "ACCRETE_PROGRESS_DIR"
+ENV_SNAPSHOT_INTERVAL = "ACCRETE_SNAPSHOT_INTERVAL_S"
+ENV_LINGER = "ACCRETE_STORE_LINGER_S"
+ENV_FETCH_AHEAD = "ACCRETE_FETCH_AHEAD"
+ENV_PROCESSES = "ACCRETE_PROCESSES"
+ENV_METRICS_PORT = "ACCRETE_METRICS_PORT"
+ENV_PUSHGATEWAY = "ACCRETE_PUSHGATEWAY"
+ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
+ENV_POD_NAME = "ACCRETE_POD_NAME"
+ENV_POD_UID = "ACCRETE_POD_UID"
+ENV_IN_POD = "KUBERNETES_SERVICE_HOST"
+"""Kubernetes sets this in every container."""
+
+SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where Kubernetes mounts a pod's token, its API's certificate and the pod's namespace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushgatewaySettings:
+    """How to reach a Prometheus Pushgateway."""
+
+    url: str
+    """`http(s)://host[:port][/path]`, without credentials and without a `/` at the end."""
+    username: str | None = None
+    """For basic authentication; None: without."""
+    password: str | None = field(default=None, repr=False)
+    """The same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """What a pod knows of the cluster that it runs in."""
+
+    namespace: str
+    """The pod's namespace."""
+    token_path: Path
+    """The token of its service account, which Kubernetes renews."""
+    ca_path: Path
+    """The certificate authority of the Kubernetes API."""
+    pod: tuple[str, str] | None
+    """The pod's own name and unique id; None: it was not told."""
+
+
+def split_address(address: str) -> SplitResult | None:
+    """Return an address in its parts, None where host or port is malformed."""
+    try:
+        url = urlsplit(address)
+        _ = url.port  # checked when it is read
+    except ValueError:
+        return None
+    return url
+
+
+def without_user(address: str) -> str:
+    """Return an address for messages, without the name and password that may be in it."""
+    return address if "@" not in address else f"…@{address.rpartition('@')[2]}"
+
+
+def is_in_pod() -> bool:
+    """Return whether this process runs in a pod of Kubernetes."""
+    return bool(os.environ.get(ENV_IN_POD))
+
+
+def cluster_settings() -> ClusterSettings:
+    """Return the cluster that this process is in a pod of.
+
+    Raises:
+        ConfigError: this is no pod, or one without a service account's token.
+    """
+    if not os.environ.get(ENV_IN_POD):
+        raise ConfigError(
+            "a stage on several nodes needs a cluster, and this is no pod of one: submit the run "
+            "with --endpoint, or compile it without --nodes"
+        )
+    folder = Path(SERVICE_ACCOUNT_PATH)
+    try:
+        namespace = (folder / "namespace").read_text().strip()
+        (folder / "token").read_text()
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename} cannot be read ({error.strerror}): the pod needs the token of a "
+            "service account that may create TrainJobs (automountServiceAccountToken)"
+        ) from None
+    name, uid = os.environ.get(ENV_POD_NAME), os.environ.get(ENV_POD_UID)
+    return ClusterSettings(
+        namespace=namespace,
+        token_path=folder / "token",
+        ca_path=folder / "ca.crt",
+        pod=(name, uid) if name and uid else None,
+    )
+
+
+def home_path() -> Path:
+    """Return the state folder: the embedded store, the node cache and local runs."""
+    return Path(os.environ.get(ENV_HOME) or Path.home() / ".accrete").expanduser().absolute()
+
+
+def cache_path() -> Path:
+    """Return the node cache's folder."""
+    return Path(os.environ.get(ENV_CACHE) or home_path() / "cache").expanduser().absolute()
+
+
+def snapshot_interval_s() -> float:
+    """Return the seconds between snapshots of a stage in training.
+
+    Without the variable 60: within half a point of the best where a job is killed once an hour to
+    once a day (docs/faults.md).
+
+    Raises:
+        ConfigError: the variable holds no number from 0 up.
+    """
+    return _seconds(ENV_SNAPSHOT_INTERVAL, "60")
+
+
+def _seconds(name: str, default: str) -> float:
+    text = os.environ.get(name) or default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise ConfigError(f"{name} is {text!r}: give seconds, such as {default}")
+    return seconds
+
+
+def store_linger_s() -> float:
+    """Return the seconds that the embedded store stays after its last user; 60 unless set.
+
+    Raises:
+        ConfigError: the variable holds no number from 0 up.
+    """
+    return _seconds(ENV_LINGER, "60")
+
+
+def fetches_ahead() -> bool:
+    """Return whether a stage fetches the next one's shards to this node's cache meanwhile.
+
+    That is of use only where the cache outlives the step: in a local run, and on a cluster whose
+    cache is a volume, which the variable says.
+    """
+    return os.environ.get(ENV_FETCH_AHEAD) == "1" or bool(os.environ.get(ENV_PROGRESS))
+
+
+def training_processes() -> int | None:
+    """Return the processes that a training step is to have; None: one for each GPU.
+
+    Raises:
+        ConfigError: the variable holds no number from 1 to 64.
+    """
+    text = os.environ.get(ENV_PROCESSES)
+    if not text:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise ConfigError(f"{ENV_PROCESSES} is {text!r}: give a number from 1 to 64")
+    return int(text)
+
+
+def peer_place() -> tuple[int, int, int]:
+    """Return rank, rank on this node and number of processes, as torchrun sets them."""
+    rank, local_rank, size = (
+        int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+    )
+    return rank, local_rank, size
+
+
+def place_among_nodes() -> tuple[int, int]:
+    """Return which node this is, from 0, and how many train together, as a TrainJob sets them.
+
+    Torchrun reads these variables too, and the first node's address in PET_MASTER_ADDR and
+    PET_MASTER_PORT.
+
+    Raises:
+        ConfigError: there are several, but not which this is, or where the first is.
+    """
+    count, rank = os.environ.get("PET_NNODES") or "1", os.environ.get("PET_NODE_RANK") or ""
+    if count == "1":
+        return 0, 1
+    if not count.isdecimal() or not rank.isdecimal() or not int(rank) < int(count):
+        raise ConfigError(
+            f"PET_NNODES is {count!r} and PET_NODE_RANK {rank!r}: give a number of nodes, and "
+            "which this is, from 0"
+        )
+    for name in ("PET_MASTER_ADDR", "PET_MASTER_PORT"):
+        if not os.environ.get(name):
+            raise ConfigError(f"PET_NNODES is {count} but {name} is not set: a TrainJob sets both")
+    return int(rank), int(count)
+
+
+def metrics_address() -> tuple[str, int] | None:
+    """Return host and port to serve metrics on, None where none is to be open.
+
+    In a pod that is every interface, since Prometheus comes from another one; elsewhere loopback.
+
+    Raises:
+        ConfigError: the variable holds no port.
+    """
+    text = os.environ.get(ENV_METRICS_PORT)
+    if not text:
+        return None
+    if not text.isdecimal() or not text.isascii() or not 1 <= int(text) <= 65535:
+        raise ConfigError(f"{ENV_METRICS_PORT} is {text!r}: give a port from 1 to 65535")
+    host = "0.0.0.0" if is_in_pod() else "127.0.0.1"  # noqa: S104
+    return host, int(text)
+
+
+def pushgateway_settings() -> PushgatewaySettings | None:
+    """Return the Pushgateway that the environment names, None where it names none.
+
+    Raises:
+        ConfigError: not an address; does not repeat credentials.
+    """
+    text = os.environ.get(ENV_PUSHGATEWAY)
+    if not text:
+        return None
+    url = split_address(text)
+    if url is None or url.scheme not in ("http", "https") or not url.hostname or url.query:
+        raise ConfigError(
+            f"{ENV_PUSHGATEWAY} is {without_user(text)!r}: give http://[user:password@]host:port"
+        )
+    return PushgatewaySettings(
+        url=f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.rstrip('/')}",
+        username=unquote(url.username) if url.username is not None else None,
+        password=unquote(url.password) if url.password is not None else None,
+    )
+
+
+def progress_path() -> Path | None:
+    """Return the folder where a local run's steps say how far they are."""
+    value = os.environ.get(ENV_PROGRESS)
+    return Path(value) if value else None
+
+
+def kfp_endpoint() -> str | None:
+    """Return the Kubeflow Pipelines API address that the environment names."""
+    return os.environ.get(ENV_KFP_ENDPOINT) or None

@@ -1,0 +1,76 @@
+"""Class counts for planning: from a number, a JSON file, a stored data set, or the source."""
+
+from pathlib import Path
+
+from accrete.catalog.manifests import MAX_COUNT
+from accrete.config.classes import check_class_names
+from accrete.config.plan import even_counts
+from accrete.config.run import SourceConfig
+from accrete.core.untrusted import decode_json, read_small_file
+from accrete.errors import SourceError
+
+
+def counts_of_number(num_classes: int, images_per_class: int) -> dict[str, int]:
+    """Return equal counts for classes named by their number, sorted by it.
+
+    Raises:
+        PlanError: either is below 1.
+    """
+    counts = even_counts(num_classes, images_per_class)
+    width = len(str(num_classes - 1))
+    return {f"{number:0{width}}": count for number, count in enumerate(counts)}
+
+
+def counts_of_file(path: Path) -> dict[str, int]:
+    """Return the counts of a JSON file: an object from class name to training images.
+
+    Raises:
+        SourceError: the file is not there or is something else.
+    """
+    try:
+        text = read_small_file(path)
+    except ValueError as error:
+        raise SourceError(f"counts file {path} cannot be read ({error})") from error
+    try:
+        data = decode_json(text)
+    except ValueError as error:
+        raise SourceError(f"counts file {path} is not JSON ({error})") from error
+    if not isinstance(data, dict) or not data:
+        raise SourceError(f'counts file {path} must hold an object such as {{"cat": 500}}')
+    for name, count in data.items():
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise SourceError(f"counts file {path}: class {name!r} has {count!r}, not a number")
+        if not 0 <= count <= MAX_COUNT:
+            raise SourceError(
+                f"counts file {path}: class {name!r} has {str(count)[:40]} images: "
+                f"give a number from 1 to {MAX_COUNT}"
+            )
+    check_class_names(data, f"counts file {path}")
+    return data
+
+
+def counts_of_source(config: SourceConfig) -> dict[str, int]:
+    """Return the training images of each class of a source, after its splits.
+
+    Raises:
+        SourceError: of any kind.
+    """
+    from accrete.data.sources.opening import open_source
+    from accrete.data.splits import training_counts
+
+    return training_counts(open_source(config).counts(), config)
+
+
+def counts_of_dataset(digest: str, store_uri: str) -> dict[str, int]:
+    """Return the training images of each class of a stored data set.
+
+    Raises:
+        StoreError: it cannot be read, or there is no such data set.
+    """
+    from accrete.catalog.catalog import Catalog
+    from accrete.store.object_store import ObjectStore
+    from accrete.store.settings import parse_store_uri, require_store_settings
+
+    store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
+    store.check()
+    return Catalog(store).dataset(digest).planned_counts

@@ -1,0 +1,149 @@
+"""A data set that grows: classes that arrive later beside those that a trained model knows.
+
+The old classes' shards are taken over as they are; the new images must come in the same format, and
+are scaled by the same statistics, or the model's old answers would change before it learned any.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.manifests import SPLITS, ClassEntry, DatasetManifest
+from accrete.config.run import BaseModel, RunConfig
+from accrete.core.hashing import sha256_of_json
+from accrete.core.serialization import to_json
+from accrete.errors import ConfigError, ObjectMissingError, SourceError
+from accrete.store import keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """What new images are added to."""
+
+    base: BaseModel
+    """The model that will be grown: image format and normalization are its own."""
+    given: tuple[str, ...]
+    """Its classes, by label."""
+    old: DatasetManifest | None
+    """The data set with their shards; None: the source has their images too."""
+    more_images: bool
+    """Whether the source may have more images of these classes."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that changes what a source becomes."""
+        return sha256_of_json(
+            {
+                "old": self.old and self.old.digest,
+                "given": list(self.given),
+                "image": to_json(self.base.image),
+                "normalization": to_json(self.base.normalization),
+            }
+        )
+
+    def planned_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Return the training images of each class when a source's are added.
+
+        Args:
+            counts: training images of each class of the source.
+
+        Raises:
+            ConfigError: the source has classes that the model knows, or lacks those it should have.
+        """
+        if self.old is None:
+            return self._complete(counts)
+        known = [name for name in counts if name in self.given]
+        if known and not self.more_images:
+            others = f" (and {len(known) - 1} others)" if len(known) > 1 else ""
+            raise ConfigError(
+                f"class {known[0]!r} of the source{others} exists in {self.base.origin} already: "
+                "leave it out (--only-classes), rename it, or say --more-images if these are more "
+                "images of the same class"
+            )
+        before = self.old.planned_counts
+        merged = {name: before[name] for name in self.given}
+        for name, count in counts.items():
+            merged[name] = merged.get(name, 0) + count
+        return merged
+
+    def _complete(self, counts: Mapping[str, int]) -> dict[str, int]:
+        missing = [name for name in self.given if name not in counts]
+        if missing:
+            raise ConfigError(
+                f"class {missing[0]!r} of {self.base.origin} is not in the source, nor are "
+                f"{len(missing) - 1} others: training needs the old classes' images too; give "
+                "a source that has them, or the data set that is in the store (--old-dataset)"
+            )
+        return dict(counts)
+
+    def merged(self, new: DatasetManifest) -> DatasetManifest:
+        """Return the data set of old and new classes, the old ones first."""
+        if self.old is None:
+            return new
+        added = {entry.name: entry for entry in new.classes}
+        entries = [_joined(self.old.entry(name), added.pop(name, None)) for name in self.given]
+        return replace(new, classes=(*entries, *added.values()), extends=self.old.digest)
+
+
+def _joined(old: ClassEntry, more: ClassEntry | None) -> ClassEntry:
+    """Return a class with more images; its first shards stay the same ones."""
+    if more is None:
+        return old
+    shards = {split: (*old.shards(split), *more.shards(split)) for split in SPLITS}
+    skipped = old.num_skipped_train + more.num_skipped_train
+    return ClassEntry(name=old.name, num_skipped_train=skipped, **shards)
+
+
+def extension_of(config: RunConfig, catalog: Catalog) -> Extension | None:
+    """Return what a run extends, None for a run without a base.
+
+    Raises:
+        ObjectMissingError: the old classes' data set, or a shard of it, is not in the store.
+        ConfigError: it lacks a class that the model knows.
+    """
+    base = config.base
+    if base is None:
+        return None
+    given = config.plan.class_order[: config.plan.num_given]
+    return open_extension(base, given, catalog, more_images=config.more_images)
+
+
+def open_extension(
+    base: BaseModel, given: tuple[str, ...], catalog: Catalog, *, more_images: bool
+) -> Extension:
+    """Return an extension whose old shards were seen to be stored.
+
+    Raises:
+        ObjectMissingError: the old classes' data set, or a shard of it, is not in the store.
+        ConfigError: it lacks a class that the model knows.
+    """
+    old = None if base.dataset is None else catalog.dataset(base.dataset)
+    if old is not None:
+        _check_old(old, base, given, catalog)
+    return Extension(base=base, given=given, old=old, more_images=more_images)
+
+
+def _check_old(
+    old: DatasetManifest, base: BaseModel, given: tuple[str, ...], catalog: Catalog
+) -> None:
+    by_name = {entry.name: entry for entry in old.classes}
+    for name in given:
+        if name not in by_name:
+            raise ConfigError(
+                f"class {name!r} of {base.origin} is not in data set {old.digest[:12]}…: "
+                "give the data set that has the old classes"
+            )
+    if old.image != base.image:
+        raise SourceError(
+            f"data set {old.digest[:12]}… has images of another format than {base.origin} takes: "
+            "give the data set that it was trained on"
+        )
+    owners = {shard.sha256: name for name in given for shard in by_name[name].all_shards}
+    refs = [object_ref(shard) for name in given for shard in by_name[name].all_shards]
+    missing = catalog.missing_object(refs)
+    if missing is not None:
+        raise ObjectMissingError(
+            f"class {owners[missing.sha256]!r} of {base.origin} has lost a shard, "
+            f"{catalog.store.uri(keys.object_key(missing.sha256))}: restore it, or run the old "
+            "source again, which stores it anew"
+        )

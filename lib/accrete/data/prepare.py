@@ -1,0 +1,167 @@
+"""Prepare a data set: decode and check every image, store one shard per class and split.
+
+A composer: joins source, spool, shards and store. Data first, manifest last; the same input finds
+its manifest again and moves nothing.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import count, islice
+from pathlib import Path
+
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.manifests import FORMAT, DatasetManifest
+from accrete.config.plan import Plan, check_counts_match
+from accrete.config.run import BaseModel, SourceConfig
+from accrete.core.hashing import sha256_of_json
+from accrete.core.serialization import to_json
+from accrete.data._intake import Decoded, Intake
+from accrete.data.extension import Extension
+from accrete.data.images import DecodingBudget, Pixels, decode_image, resize_crop
+from accrete.data.sources.opening import Item, Source, open_source
+from accrete.data.splits import Allotment, split_policy, training_counts
+from accrete.errors import BadImageError
+
+_CHUNK_ITEMS = 8
+"""Images that a thread decodes at a time; a chunk always fits, so it is kept small."""
+
+_WINDOW_ITEMS = 256
+"""Images that are handed to the threads at once."""
+
+Meter = Callable[[int], Callable[[int], None]]
+"""Given the images in all, returns what is called with the images done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What preparing came to."""
+
+    manifest: DatasetManifest
+    """The data set."""
+    reused: bool
+    """Whether it was stored already."""
+
+
+def prepare(
+    config: SourceConfig,
+    plan: Plan,
+    catalog: Catalog,
+    work_path: Path,
+    meter: Meter,
+    *,
+    extension: Extension | None = None,
+) -> Prepared:
+    """Store a source's images as class shards, unless the same ones are stored already.
+
+    Args:
+        config: the source.
+        plan: what the images must match: its classes and training counts.
+        catalog: where manifests and objects go.
+        work_path: folder for temporary files, about twice the size of the images.
+        meter: told how far it is.
+        extension: what the source's classes are added to; its shards are not touched.
+
+    Raises:
+        SourceError: of any kind; nothing is published then.
+        CountsMismatchError: the source holds other counts than the plan was made from.
+        ConfigError: the source has classes that the model to extend knows.
+    """
+    source = open_source(config)
+    fingerprint = _fingerprint(config, source, extension)
+    known = catalog.prepared_dataset(fingerprint)
+    if known is not None:
+        return Prepared(manifest=known, reused=True)
+    counts = source.counts()
+    planned = training_counts(counts, config)
+    check_counts_match(plan, extension.planned_counts(planned) if extension else planned)
+    policy = split_policy(counts, config)
+    total = sum(sum(of_split.values()) for of_split in counts.values())
+    work_path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work_path, prefix="prepare-") as folder:
+        base = extension.base if extension else None
+        intake = Intake(Path(folder), list(counts["train"]), config, base)
+        allotment = Allotment(counts, policy)
+        report = meter(total)
+        for done, decoded in enumerate(
+            decoded_items(source, config, base, DecodingBudget()), start=1
+        ):
+            intake.add(decoded, allotment.split_of(decoded.item))
+            report(done)
+        manifest = intake.publish(policy, catalog)
+    if extension:
+        manifest = extension.merged(manifest)
+    catalog.create_dataset(manifest, fingerprint)
+    return Prepared(manifest=manifest, reused=False)
+
+
+def _fingerprint(config: SourceConfig, source: Source, extension: Extension | None) -> str:
+    """Return a digest of the source's content and of every option that changes the shards."""
+    options = to_json(config)
+    del options["location"]  # the same images elsewhere are the same images
+    return sha256_of_json(
+        {
+            "format": FORMAT,
+            "options": options,
+            "content": source.fingerprint(),
+            "extends": extension and extension.fingerprint,
+        }
+    )
+
+
+def decoded_items(
+    source: Source, config: SourceConfig, base: BaseModel | None, budget: DecodingBudget
+) -> Iterator[Decoded]:
+    """Yield all images decoded, in order; as many at a time as their memory allows, in threads."""
+    items = source.items()
+    turns = count()
+    pool = ThreadPoolExecutor()
+    try:
+        while window := list(islice(items, _WINDOW_ITEMS)):
+            chunks = [window[i : i + _CHUNK_ITEMS] for i in range(0, len(window), _CHUNK_ITEMS)]
+            decode = partial(_decode_chunk, config=config, base=base, budget=budget)
+            pairs = zip(chunks, turns, strict=False)
+            futures = [(turn, pool.submit(decode, turn, chunk)) for chunk, turn in pairs]
+            while futures:
+                turn, future = futures.pop(0)
+                yield from future.result()
+                del future  # or it would keep the pixels of its chunk
+                budget.release(turn)
+    finally:
+        budget.lift()
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode_chunk(
+    turn: int,
+    items: list[Item],
+    config: SourceConfig,
+    base: BaseModel | None,
+    budget: DecodingBudget,
+) -> list[Decoded]:
+    return [_decode(item, config, base, partial(budget.admit, turn)) for item in items]
+
+
+def _decode(
+    item: Item, config: SourceConfig, base: BaseModel | None, admit: Callable[[int], None]
+) -> Decoded:
+    try:
+        loaded = item.load()
+        if not isinstance(loaded, bytes):
+            return Decoded(item, _sized(loaded, config), None)
+        pixels = decode_image(loaded, item.place, admit)
+    except BadImageError:
+        if config.on_bad_image == "skip":
+            return Decoded(item, None, None)
+        raise
+    if base is not None and base.image.encoding == "raw":
+        return Decoded(item, _sized(pixels, config), None)
+    return Decoded(item, pixels, loaded)
+
+
+def _sized(pixels: Pixels, config: SourceConfig) -> Pixels:
+    """Return pixels that are stored as they are at the size that was asked for."""
+    size = config.image_size
+    return pixels if size is None else resize_crop(pixels, size, size)

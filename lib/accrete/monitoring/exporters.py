@@ -1,0 +1,180 @@
+"""Where a step's figures go: a port that Prometheus scrapes, and a Pushgateway at start and end.
+
+Monitoring never ends a step, nor holds it up: what does not work is one line in the log, and a push
+has a few seconds at most.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock, Thread
+from typing import Any
+from urllib.parse import quote
+from wsgiref.simple_server import WSGIServer
+
+import urllib3
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from accrete.core.settings import PushgatewaySettings, metrics_address, pushgateway_settings
+from accrete.errors import AccreteError, ConfigError
+from accrete.monitoring.metrics import StepMetrics
+
+JOB = "accrete"
+"""Every group that we push has this job."""
+REQUEST_TIMEOUT_S = 4.0
+
+
+class PushError(AccreteError):
+    """The Pushgateway did not take, or give, what was asked."""
+
+
+class Pushgateway:
+    """A Pushgateway; a group of metrics in it is one step of one run."""
+
+    def __init__(self, settings: PushgatewaySettings) -> None:
+        """Describe it; nothing is contacted until the first call."""
+        self._url = settings.url
+        self._headers = {}
+        if settings.username is not None:
+            pair = f"{settings.username}:{settings.password or ''}"
+            self._headers = urllib3.make_headers(basic_auth=pair)
+        self._http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(total=REQUEST_TIMEOUT_S), retries=False
+        )
+
+    def push(self, run_name: str, step: str, registry: CollectorRegistry) -> None:
+        """Replace a step's group by what the registry has now.
+
+        Raises:
+            PushError: it could not be.
+        """
+        body = generate_latest(registry)
+        self._request("PUT", _group_path(run_name, step), body=body)
+
+    def delete_older_than(self, seconds: float) -> int:
+        """Delete our groups that nothing was pushed to for so long; return how many.
+
+        A Pushgateway forgets nothing by itself, and every run has groups of its own.
+
+        Raises:
+            PushError: it could not be asked.
+        """
+        before = time.time() - seconds
+        old = [labels for labels, pushed_at in self._groups() if pushed_at < before]
+        for labels in old:
+            self._request("DELETE", _group_path(labels["run"], labels["step"]))
+        return len(old)
+
+    def _groups(self) -> list[tuple[dict[str, str], float]]:
+        """Return labels and time of the last push of our groups."""
+        response = self._request("GET", "/api/v1/metrics")
+        try:
+            return [
+                (group["labels"], float(group["push_time_seconds"]["metrics"][0]["value"]))
+                for group in response.json()["data"]
+                if group["labels"].get("job") == JOB
+                and group["labels"].keys() == {"job", "run", "step"}
+            ]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise PushError(f"what answers at {self._url} is no Pushgateway") from None
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> Any:
+        headers = self._headers | {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
+        try:
+            response = self._http.request(method, self._url + path, body=body, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise PushError(
+                f"the Pushgateway at {self._url} cannot be reached ({type(error).__name__})"
+            ) from None
+        if response.status >= 400:
+            raise PushError(f"the Pushgateway at {self._url} answered {response.status}")
+        return response
+
+
+def _group_path(run_name: str, step: str) -> str:
+    run, step = quote(run_name, safe=""), quote(step, safe="")
+    return f"/metrics/job/{JOB}/run/{run}/step/{step}"
+
+
+PUSH_TIMEOUT_S = 5.0
+"""Longest that the end of a step waits for the push, whatever the network does."""
+KEPT_S = 7 * 86_400.0
+"""Age at which a group in the Pushgateway is deleted; Prometheus has its figures by then."""
+
+
+class Outlets:
+    """Serves and pushes a step's figures while a block runs."""
+
+    def __init__(self, metrics: StepMetrics, notice: Callable[[str], None], *, tidy: bool) -> None:
+        """Open nothing yet.
+
+        Args:
+            metrics: the figures.
+            notice: told what does not work.
+            tidy: also delete old groups from the Pushgateway.
+        """
+        self._metrics, self._notice, self._tidy = metrics, notice, tidy
+        self._server: WSGIServer | None = None
+        self._gateway: Pushgateway | None = None
+        self._pushing = Lock()
+
+    def __enter__(self) -> "Outlets":
+        with self._noticed():
+            self._serve()
+        with self._noticed():
+            settings = pushgateway_settings()
+            self._gateway = Pushgateway(settings) if settings else None
+        if self._gateway is not None:
+            # So that a step which is killed without a word shows as one that makes no progress.
+            Thread(target=self._begin, args=(self._gateway,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._gateway is not None:
+            push = Thread(target=self._push, args=(self._gateway,), daemon=True)
+            push.start()
+            push.join(PUSH_TIMEOUT_S)
+            if push.is_alive():
+                self._notice(f"metrics: the push took over {PUSH_TIMEOUT_S:.0f} s and was given up")
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def _serve(self) -> None:
+        """Serve on the address that the environment names.
+
+        Raises:
+            ConfigError: it is none, or cannot be had.
+        """
+        address = metrics_address()
+        if address is None:
+            return
+        host, port = address
+        try:
+            self._server, _ = start_http_server(port, host, self._metrics.registry)
+        except OSError as error:
+            raise ConfigError(f"port {port} of {host} cannot be had ({error.strerror})") from error
+
+    def _begin(self, gateway: Pushgateway) -> None:
+        self._push(gateway)
+        if self._tidy:
+            with self._noticed():
+                gateway.delete_older_than(KEPT_S)
+
+    def _push(self, gateway: Pushgateway) -> None:
+        metrics = self._metrics
+        with self._pushing, self._noticed():
+            try:
+                gateway.push(metrics.run_name, metrics.step, metrics.registry)
+            except PushError:
+                metrics.add("accrete_push_failures_total", 1)
+                raise
+
+    @contextmanager
+    def _noticed(self) -> Iterator[None]:
+        """Say what does not work, and go on."""
+        try:
+            yield
+        except AccreteError as error:
+            self._notice(f"metrics: {error}; the step goes on without")

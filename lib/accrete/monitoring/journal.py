@@ -1,0 +1,223 @@
+"""What a step says of itself while it runs: lines for people, a small document for programs.
+
+A pod's log gets plain lines with rate and time left. The document and the log also go to the store
+now and then, from a thread of their own, so that `accrete status` and `accrete logs` work when the
+pod is gone; a store that fails then is no reason for a step to fail. A local run's launcher reads
+the document from a folder instead and draws a bar.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any, Protocol
+
+from accrete.catalog.step_documents import UPLOAD_INTERVAL_S
+from accrete.errors import AccreteError, one_line
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
+
+
+class Meter(Protocol):
+    """Takes the amount done, and a detail, as often as one likes."""
+
+    def __call__(self, done: int, detail: str = "") -> None:
+        """Say how far it is."""
+
+
+LINE_INTERVAL_S = 10.0
+_FILE_INTERVAL_S = 0.2
+
+
+class Journal:
+    """One attempt at one step."""
+
+    def __init__(
+        self,
+        run_name: str,
+        step: str,
+        *,
+        store: ObjectStore | None,
+        folder: Path | None,
+        heard: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> None:
+        """Begin an attempt.
+
+        Args:
+            run_name: the run.
+            step: the step, from `keys`.
+            store: where document and log go; None: nowhere.
+            folder: where a local launcher looks; None: there is none.
+            heard: told of what is done and the total, now and then.
+        """
+        self._store, self._folder, self._heard = store, folder, heard
+        self.run_name, self.step = run_name, step
+        self.attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        self._lock = Lock()
+        self._log: list[str] = []
+        self._document: dict[str, Any] = {
+            "step": step,
+            "attempt": self.attempt,
+            "state": "running",
+            "started_at": _now(),
+            "updated_at": _now(),
+            "results": [],
+            "progress": None,
+            "error": None,
+            "exit_code": 0,
+        }
+        self._next_file = self._next_line = 0.0
+        self._closed = Event()
+        self._uploader = Thread(target=self._upload_now_and_then, daemon=True)
+
+    def __enter__(self) -> "Journal":
+        self._write_file()
+        self._uploader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._uploader.join()
+        self._upload()
+
+    def say(self, text: str) -> None:
+        """Print a line and keep it for the log."""
+        line = f"{datetime.now(UTC):%H:%M:%S} {text}"
+        print(line, flush=True)  # noqa: T201  the pod's log
+        with self._lock:
+            self._log.append(line)
+
+    def result(self, text: str, **facts: Any) -> None:
+        """Say what a part of the step came to, and keep it in the document."""
+        self.say(text)
+        with self._lock:
+            self._document["results"].append({"text": text, **facts})
+            self._document["progress"] = None
+        self._write_file()
+
+    def meter(self, title: str, total: int, unit: str) -> Meter:
+        """Return what is to be told how far something is."""
+        started = time.monotonic()
+
+        def report(done: int, detail: str = "") -> None:
+            now = time.monotonic()
+            if now < self._next_file and now < self._next_line and done < total:
+                return
+            rate = done / max(now - started, 1e-9)
+            progress = {
+                "title": title,
+                "done": done,
+                "total": total,
+                "unit": unit,
+                "rate": rate,
+                "left_s": (total - done) / rate if rate else None,
+                "detail": detail,
+            }
+            with self._lock:
+                self._document["progress"] = progress
+            self._heard(done, total)
+            self._write_file_rarely(now)
+            if now >= self._next_line:
+                self._next_line = now + LINE_INTERVAL_S
+                self.say(progress_line(progress))
+
+        return report
+
+    def succeed(self) -> None:
+        """Say that the attempt is done."""
+        self._end(state="done")
+
+    def fail(self, error: str, exit_code: int) -> None:
+        """Say why the attempt failed."""
+        self.say(f"error: {one_line(error)}")
+        self._end(state="failed", error=error, exit_code=exit_code)
+
+    def _end(self, **facts: Any) -> None:
+        with self._lock:
+            self._document |= facts | {"progress": None}
+        self._write_file()
+
+    def _snapshot(self) -> tuple[bytes, bytes]:
+        with self._lock:
+            self._document["updated_at"] = _now()
+            return json.dumps(self._document).encode(), "".join(
+                f"{line}\n" for line in self._log
+            ).encode()
+
+    def _write_file_rarely(self, now: float) -> None:
+        if now >= self._next_file:
+            self._next_file = now + _FILE_INTERVAL_S
+            self._write_file()
+
+    def _write_file(self) -> None:
+        if self._folder is None:
+            return
+        document, _ = self._snapshot()
+        part = self._folder / f".{self.step}.part"
+        with suppress(OSError):  # progress is a courtesy
+            part.write_bytes(document)
+            part.replace(self._folder / f"{self.step}.json")
+
+    def _upload_now_and_then(self) -> None:
+        self._upload()
+        while not self._closed.wait(UPLOAD_INTERVAL_S):
+            self._upload()
+
+    def _upload(self) -> None:
+        if self._store is None:
+            return
+        document, log = self._snapshot()
+        try:
+            self._store.write_note(keys.step_key(self.run_name, self.step), document)
+            self._store.write_note(keys.log_key(self.run_name, self.step, self.attempt), log)
+        except AccreteError as error:
+            print(f"progress was not stored: {error}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+class MuteJournal:
+    """For a process of a step that leaves the telling to another one."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def result(self, text: str, **facts: Any) -> None:
+        """Keep nothing."""
+
+    def meter(self, title: str, total: int, unit: str) -> Meter:  # noqa: ARG002
+        """Return what takes no notice."""
+        return _ignore
+
+
+def _ignore(done: int, detail: str = "") -> None:
+    """Take no notice of how far something is."""
+
+
+def progress_line(progress: dict[str, Any]) -> str:
+    """Return how far something is as one plain line with rate and time left."""
+    done, total = progress["done"], progress["total"]
+    parts = [
+        progress["title"],
+        f"{100 * done / total:.0f} %" if total else "",
+        f"{done:,}/{total:,} {progress['unit']}",
+        f"{progress['rate']:,.0f} {progress['unit']}/s",
+        f"{duration(progress['left_s'])} left" if progress["left_s"] is not None else "",
+        progress["detail"],
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `m:ss` or `h:mm:ss`."""
+    whole = int(seconds + 0.5)
+    hours, rest = divmod(whole, 3600)
+    minutes, seconds_left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,136 @@
+"""How runs stand, from the journals that their steps keep in the store."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from accrete.catalog.records import find_record, run_names
+from accrete.catalog.step_documents import SILENT_AFTER_S, step_documents
+from accrete.config.run import check_run_name
+from accrete.errors import RunNotFoundError
+from accrete.monitoring.journal import duration, progress_line
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """How one run stands."""
+
+    name: str
+    """The run."""
+    state: str
+    """`done`, `failed`, `running` or `stopped`."""
+    num_stages: int | None
+    """Stages of its plan; None before its data set is prepared."""
+    documents: list[dict[str, Any]]
+    """Journal of each step that has begun."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "num_stages": self.num_stages,
+            "steps": self.documents,
+        }
+
+
+def run_states(store: ObjectStore, name: str | None) -> list[RunState]:
+    """Return the state of one run, or of all.
+
+    Raises:
+        RunNotFoundError: no run has this name.
+    """
+    names = run_names(store) if name is None else [check_run_name(name)]
+    return [_run_state(store, each) for each in names]
+
+
+def _run_state(store: ObjectStore, name: str) -> RunState:
+    documents = step_documents(store, name)
+    record = find_record(store, name)
+    return RunState(
+        name=name,
+        state=_state(documents),
+        num_stages=len(record.stages) if record else None,
+        documents=documents,
+    )
+
+
+def _state(documents: list[dict[str, Any]]) -> str:
+    """Return the run's state; the step that was heard of last decides."""
+    last = _heard_of_last(documents)
+    if last["state"] == "failed":
+        return "failed"
+    if last["state"] == "done" and last["step"] == keys.report_step_name():
+        return "done"
+    return "running" if _silence_s(last) < SILENT_AFTER_S else "stopped"
+
+
+def _heard_of_last(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    return max(documents, key=lambda document: datetime.fromisoformat(document["updated_at"]))
+
+
+def _silence_s(document: dict[str, Any]) -> float:
+    heard = datetime.fromisoformat(document["updated_at"])
+    return (datetime.now(UTC) - heard).total_seconds()
+
+
+def list_text(states: list[RunState]) -> str:
+    """Return a line a run."""
+    if not states:
+        return "no runs yet: `accrete run` starts one"
+    width = max(len(state.name) for state in states)
+    return "\n".join(
+        f"{state.name:<{width}}  {state.state:<8} {_last_words(state)}" for state in states
+    )
+
+
+def status_text(state: RunState) -> str:
+    """Return what each step of a run came to, or how far it is."""
+    lines = [f"{state.name}: {state.state}"]
+    for document in state.documents:
+        lines += [f"  {result['text']}" for result in document["results"]]
+        if document["error"]:
+            lines.append(f"  {document['step']} failed: {document['error']}")
+        elif document["state"] == "running":
+            lines.append(f"  {_running_text(document)}")
+    return "\n".join(lines)
+
+
+def _running_text(document: dict[str, Any]) -> str:
+    progress = document["progress"]
+    text = progress_line(progress) if progress else f"{document['step']} has begun"
+    silence = _silence_s(document)
+    return text if silence < SILENT_AFTER_S else f"{text}  (silent for {duration(silence)})"
+
+
+def _last_words(state: RunState) -> str:
+    last = _heard_of_last(state.documents)
+    if last["error"]:
+        return str(last["error"])
+    texts = [r["text"] for d in state.documents for r in d["results"] if "stage" in r]
+    return texts[-1] if texts else ""
+
+
+def log_texts(store: ObjectStore, name: str, step: str | None) -> list[tuple[str, str]]:
+    """Return key and text of each attempt's log, in order.
+
+    Raises:
+        RunNotFoundError: no such run, or no such step of it.
+    """
+    prefix = keys.log_prefix(check_run_name(name)) + (f"{step}/" if step else "")
+    found = store.list_keys(prefix)
+    if not found:
+        what = f"step {step!r} of run {name!r}" if step else f"run {name!r}"
+        raise RunNotFoundError(f"no log of {what} in {store.address}: see `accrete status`")
+    texts = [(key, store.read_note(key)) for key in sorted(found)]
+    return [(key, _shown(data)) for key, data in texts if data is not None]
+
+
+def _shown(log: bytes) -> str:
+    """Return a log as a terminal may have it: without what would move its cursor."""
+    text = log.decode(errors="replace")
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

@@ -1,0 +1,225 @@
+"""A run's report as data: walk the chain of stage manifests, add what their metrics hold."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accrete import __version__
+from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.manifests import DatasetManifest, StageManifest
+from accrete.catalog.records import RunRecord
+from accrete.catalog.step_documents import step_documents
+from accrete.config.recipe import assumptions
+from accrete.core.serialization import to_json
+from accrete.core.untrusted import parse_json
+from accrete.errors import IntegrityError, ObjectMissingError, RunNotFoundError
+from accrete.store.cache import NodeCache
+
+REPORT_FORMAT = 1
+
+
+def assemble_report(record: RunRecord, catalog: Catalog, cache: NodeCache) -> dict[str, Any]:
+    """Return all figures of a finished run as JSON values.
+
+    Args:
+        record: the run.
+        catalog: where its stages are.
+        cache: for the metrics objects.
+
+    Raises:
+        ObjectMissingError: a stage is not in the store.
+        IntegrityError: stored bytes are not those that a manifest names.
+    """
+    manifests = [finished_stage(catalog, digest, record.name) for digest in record.stages]
+    dataset = catalog.dataset(record.dataset)
+    metrics = metrics_of(manifests, cache)
+    reused = _reused(record, catalog)
+    stages = [
+        _stage_figures(manifest, metrics[manifest.metrics.sha256], dataset, reused)
+        for manifest in manifests
+    ]
+    totals = _totals(stages)
+    return {
+        "format": REPORT_FORMAT,
+        "run": {
+            "name": record.name,
+            "created_at": manifests[-1].created_at,
+            "accrete_version": __version__,
+            "config_digest": record.config.digest,
+            "seed": record.config.seed,
+        },
+        "config": {
+            name: value
+            for name, value in to_json(record.config).items()
+            if name in ("source", "model", "recipe", "seed")
+        },
+        "assumptions": list(assumptions(record.config.recipe)),
+        "base": _base_figures(record),
+        "dataset": dataset_figures(dataset),
+        "plan": _plan_figures(record),
+        "stages": stages,
+        "totals": totals,
+        "scratch_estimate": _scratch_estimate(stages),
+    }
+
+
+def finished_stage(catalog: Catalog, digest: str, name: str) -> StageManifest:
+    """Return a stage of a finished run.
+
+    Raises:
+        ObjectMissingError: it is not in the store.
+    """
+    manifest = catalog.stage(digest)
+    if manifest is None:
+        raise ObjectMissingError(
+            f"stage {digest[:12]}… of run {name!r} is not in the store: run it again"
+        )
+    return manifest
+
+
+def metrics_of(manifests: Sequence[StageManifest], cache: NodeCache) -> dict[str, dict[str, Any]]:
+    """Return each stage's metrics object, by SHA-256."""
+    pulled = cache.fetch(object_ref(manifest.metrics) for manifest in manifests)
+    return {sha256: _parsed(path) for sha256, path in pulled.paths.items()}
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """Return a metrics object; its confusion matrix has as many values as it has.
+
+    Raises:
+        IntegrityError: it is none.
+    """
+    metrics: Any = parse_json(path.read_bytes(), str(path), max_values=None)
+    confusion = metrics.get("confusion") if isinstance(metrics, dict) else None
+    if not isinstance(confusion, dict) or not isinstance(metrics.get("history"), list):
+        raise IntegrityError(f"{path} holds no stage's metrics: delete the stage and run again")
+    found: dict[str, Any] = metrics | {"confusion": {"test": None} | confusion}
+    return found
+
+
+def _reused(record: RunRecord, catalog: Catalog) -> set[int]:
+    """Return the stages that the run's last attempt found done."""
+    try:
+        documents = step_documents(catalog.store, record.name)
+    except RunNotFoundError:
+        return set()
+    results = [result for document in documents for result in document["results"]]
+    return {result["stage"] for result in results if result.get("reused") and "stage" in result}
+
+
+def _stage_figures(
+    manifest: StageManifest, metrics: dict[str, Any], dataset: DatasetManifest, reused: set[int]
+) -> dict[str, Any]:
+    schedule = manifest.schedule
+    by_name = {entry.name: entry for entry in dataset.classes}
+    num_images = sum(by_name[name].num_images("train") for name in manifest.class_names)
+    confusion = metrics["confusion"]["test"]
+    return {
+        "index": manifest.index,
+        "num_new_classes": len(manifest.class_names) - manifest.num_old_classes,
+        "num_classes": len(manifest.class_names),
+        "new_classes": list(manifest.class_names[manifest.num_old_classes :]),
+        "digest": manifest.digest,
+        "parent": manifest.parent,
+        "reused": manifest.index in reused,
+        **to_json(manifest.result),
+        "num_steps": schedule.num_steps,
+        "num_epochs": schedule.num_images_seen / num_images,
+        "num_images": num_images,
+        **to_json(manifest.times),
+        **to_json(manifest.traffic),
+        "checkpoint_sha256": manifest.checkpoint.sha256,
+        "device": manifest.trained_on,
+        "versions": manifest.versions,
+        "history": metrics["history"],
+        "per_class": _per_class(manifest.class_names, confusion),
+        "confusion": confusion,
+    }
+
+
+def _per_class(
+    class_names: Sequence[str], confusion: Sequence[Sequence[int]] | None
+) -> list[dict[str, Any]]:
+    """Return top-1 and test images of each class, by label."""
+    if confusion is None:
+        return []
+    return [
+        {
+            "name": name,
+            "top1": row[label] / sum(row) if sum(row) else None,
+            "num_images": sum(row),
+        }
+        for label, (name, row) in enumerate(zip(class_names, confusion, strict=True))
+    ]
+
+
+def dataset_figures(dataset: DatasetManifest) -> dict[str, Any]:
+    """Return what a report says of its data set, as JSON values."""
+    split = dataset.split
+    test = (
+        "the source's own"
+        if split.test == "source"
+        else f"stratified, {100 * split.test_fraction:g} % of each class by seed {split.seed}"
+    )
+    return {
+        "digest": dataset.digest,
+        "num_classes": len(dataset.classes),
+        "num_train_images": dataset.num_images("train"),
+        "num_validation_images": dataset.num_images("validation"),
+        "num_test_images": dataset.num_images("test"),
+        "image_shape": [dataset.image.channels, dataset.image.height, dataset.image.width],
+        "mean": list(dataset.normalization.mean),
+        "std": list(dataset.normalization.std),
+        "skipped_images": dataset.skipped.count,
+        "split": test,
+    }
+
+
+def _plan_figures(record: RunRecord) -> dict[str, Any]:
+    plan = record.config.plan
+    return {
+        "rule": plan.rule,
+        "class_order": list(plan.class_order),
+        "num_train_images_per_class": list(plan.class_images),
+        "stages": [to_json(stage) for stage in plan.stages],
+        "images_per_epoch": plan.images_per_epoch,
+        "scratch_images_per_epoch": plan.scratch_images_per_epoch,
+    }
+
+
+def _base_figures(record: RunRecord) -> dict[str, Any] | None:
+    """Return what the run grew from, None for a run from random weights."""
+    base = record.config.base
+    if base is None:
+        return None
+    return {
+        "origin": base.origin,
+        "identity": base.identity,
+        "num_classes": record.config.plan.num_given,
+        "top1": base.top1,
+    }
+
+
+def _totals(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    seconds = ("pull_s", "grow_s", "train_s", "evaluate_s", "push_s")
+    return {
+        "images_seen": sum(stage["images_seen"] for stage in stages),
+        "train_s": sum(stage["train_s"] for stage in stages),
+        "wall_s": sum(stage[name] for stage in stages for name in seconds),
+        "top1": stages[-1]["top1"],
+    }
+
+
+def _scratch_estimate(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what as many epochs over all data would cost; it is not a measurement."""
+    epochs = sum(stage["num_epochs"] for stage in stages)
+    images_seen = round(epochs * stages[-1]["num_images"])
+    return {
+        "images_seen": images_seen,
+        "train_s": images_seen / stages[-1]["images_per_s"],
+        "method": (
+            f"Not measured: the same {epochs:.1f} epochs, all of them over all training images, "
+            "at the last stage's speed. It says nothing of the accuracy that a run from scratch "
+            "reaches, or of the epochs that it needs."
+        ),
+    }

@@ -1,0 +1,151 @@
+"""The report of a finished sweep: its cells' stages, read from the store, as figures and page."""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from accrete import __version__
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.manifests import StageManifest
+from accrete.catalog.records import SweepRecord
+from accrete.config.recipe import assumptions
+from accrete.core.serialization import to_json
+from accrete.reports.comparison import Manifests, comparison_figures
+from accrete.reports.run_report import dataset_figures, finished_stage, metrics_of
+from accrete.reports.study import measurements, study_figures
+from accrete.store.cache import NodeCache
+
+SWEEP_REPORT_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """What a sweep came to."""
+
+    files: dict[str, bytes]
+    """`report.json`, `report.html`, and of a convergence study `costs.json`."""
+    lines: list[str]
+    """For people, a line each."""
+    headline: dict[str, float]
+    """Headline metrics."""
+
+
+def sweep_report(record: SweepRecord, catalog: Catalog, cache: NodeCache) -> SweepReport:
+    """Return the report of a finished sweep.
+
+    Args:
+        record: the sweep.
+        catalog: where its stages are.
+        cache: for the metrics objects.
+
+    Raises:
+        ObjectMissingError: a stage is not in the store.
+        IntegrityError: stored bytes are not those that a manifest names.
+    """
+    manifests = _manifests(record, catalog)
+    shared = _shared(record, manifests, catalog)
+    files: dict[str, bytes] = {}
+    if record.sweep.purpose == "comparison":
+        from accrete.reports._comparison_page import render_comparison
+
+        figures = shared | comparison_figures(record.sweep, manifests)
+        page = render_comparison(figures)
+        lines, headline = _comparison_lines(figures)
+    else:
+        from accrete.reports._study_page import render_study
+
+        figures = shared | study_figures(record.sweep, manifests, _stopped(manifests, cache))
+        page = render_study(figures)
+        lines, headline = _study_lines(figures)
+        if record.sweep.purpose == "convergence":
+            files["costs.json"] = json.dumps(measurements(figures), indent=1).encode()
+    files["report.json"] = json.dumps(figures, indent=1, ensure_ascii=False).encode()
+    files["report.html"] = page.encode()
+    return SweepReport(files=files, lines=lines, headline=headline)
+
+
+def _manifests(record: SweepRecord, catalog: Catalog) -> dict[str, list[StageManifest]]:
+    """Return all stages of all cells; what cells have in common is read once."""
+    digests = sorted({digest for cell in record.cells for digest in cell.stages})
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda digest: finished_stage(catalog, digest, record.name), digests)
+        by_digest = dict(zip(digests, found, strict=True))
+    return {cell.name: [by_digest[digest] for digest in cell.stages] for cell in record.cells}
+
+
+def _shared(record: SweepRecord, manifests: Manifests, catalog: Catalog) -> dict[str, Any]:
+    """Return what every sweep's report says of where its figures come from."""
+    sweep = record.sweep
+    recipe = sweep.cells[0].recipe
+    newest = max(stage.created_at for stages in manifests.values() for stage in stages)
+    return {
+        "format": SWEEP_REPORT_FORMAT,
+        "purpose": sweep.purpose,
+        "sweep": {
+            "name": record.name,
+            "created_at": newest,
+            "accrete_version": __version__,
+            "digest": sweep.digest,
+            "rule": sweep.rule,
+        },
+        "config": {
+            "source": to_json(sweep.source),
+            "model": to_json(sweep.model),
+            "recipe": to_json(recipe),
+        },
+        "assumptions": list(assumptions(recipe)),
+        "dataset": dataset_figures(catalog.dataset(record.dataset)),
+    }
+
+
+def _stopped(manifests: Manifests, cache: NodeCache) -> dict[str, str | None]:
+    """Return why each stage ended early, by its digest."""
+    stages = {stage.digest: stage for cell in manifests.values() for stage in cell}
+    metrics = metrics_of(list(stages.values()), cache)
+    return {digest: metrics[stage.metrics.sha256]["stopped"] for digest, stage in stages.items()}
+
+
+def _comparison_lines(figures: Mapping[str, Any]) -> tuple[list[str], dict[str, float]]:
+    lines = []
+    headline: dict[str, float] = {}
+    for row in figures["speed_ups"]:
+        is_images = row["measure"] == "images_seen"
+        cost = f"{row['staged_cost']:,.0f} images" if is_images else f"{row['staged_cost']:,.1f} s"
+        said = f"staged: {100 * row['top1']:.2f} % top-1 (mean of {row['num_seeds']}) after {cost}"
+        lines.append(f"{said}; {_ratio_text(row)}")
+        headline["top1"] = row["top1"]
+        if row["ratio"] is not None:
+            headline["images_ratio" if is_images else "seconds_ratio"] = row["ratio"]
+    return lines or ["no test images: nothing to compare"], headline
+
+
+def _ratio_text(row: Mapping[str, Any]) -> str:
+    if row["ratio"] is None:
+        return "from scratch has no such accuracy within the budgets tried: no ratio"
+    spread = (
+        ""
+        if row["low"] is None or row["num_seeds"] == 1
+        else f" ({row['low']:.2f}–{row['high']:.2f})"
+    )
+    return f"from scratch costs {row['ratio']:.2f}× as much{spread} for the same accuracy"
+
+
+def _study_lines(figures: Mapping[str, Any]) -> tuple[list[str], dict[str, float]]:
+    is_convergence = figures["purpose"] == "convergence"
+    cells: Sequence[Mapping[str, Any]] = figures["cells"]
+    lines = []
+    for row in cells:
+        value = (
+            "no test images" if row["top1"] is None else f"error {100 * (1 - row['top1']):.2f} %"
+        )
+        if is_convergence:
+            bound = "" if row["converged"] else "not converged within the bound, over "
+            value = f"{bound}{row['images_seen']:,} images, {value}"
+        lines.append(f"n1 {row['num_initial']:>4}  Δn {row['num_added']:>4}  {value}")
+    converged = sum(bool(row["converged"]) for row in cells)
+    return lines, {
+        "cells": float(len(cells)),
+        **({"converged": float(converged)} if is_convergence else {}),
+    }

@@ -1,0 +1,78 @@
+"""Pipeline files: Python files that define a pipeline and the commands that run and compile it."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from accrete.config.placement import Placement
+from accrete.config.run import RunConfig
+from accrete.config.sweep import Sweep
+from accrete.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineRequest:
+    """What a pipeline is to be built for."""
+
+    config: RunConfig | Sweep
+    """What decides its result."""
+    placement: Placement
+    """Where it runs."""
+    run_name: str
+    """The run's name."""
+    store_uri: str
+    """`s3://bucket[/prefix]`."""
+
+
+Build = Callable[[PipelineRequest], Any]
+"""Makes the KFP pipeline of a request."""
+
+
+def load_pipeline_file(path: Path) -> ModuleType:
+    """Return the module of a pipeline file; it must define a `run` command.
+
+    Raises:
+        InputError: there is no such file, or it is no pipeline file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give a pipeline file")
+    spec = importlib.util.spec_from_file_location(f"accrete_pipeline_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    if not hasattr(module, "run"):
+        raise InputError(
+            f"{path} defines no `run` command: see pipelines/incremental.py for a pipeline file"
+        )
+    return module
+
+
+def shipped_pipeline(name: str) -> Path:
+    """Return the path of a pipeline file that comes with this package."""
+    spec = importlib.util.find_spec(f"accrete_pipelines.{name}")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin)
+
+
+def compile_to(pipeline: Any, path: Path) -> None:
+    """Write a pipeline's IR YAML.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    from kfp import compiler
+
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        raise InputError(f"output is {path}: give a name that ends in .yaml")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        compiler.Compiler().compile(pipeline, str(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror})") from error

@@ -1,0 +1,119 @@
+"""The model of a stage: M_{j-1} with a wider head, continued from a snapshot, shared by peers."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from accrete.catalog.identity import StageSpec
+from accrete.catalog.manifests import DatasetManifest
+from accrete.core.hashing import derive_seed
+from accrete.core.serialization import from_json, to_json
+from accrete.errors import AccreteError
+from accrete.models.checkpoint import Checkpoint, CheckpointInfo, SnapshotInfo, load_weights
+from accrete.models.networks import Classifier, build_model, grow_head, grow_momentum
+from accrete.stages.inputs import check_same_classes
+from accrete.training.augmentation import scaled_size
+from accrete.training.distributed import Peers, exchange_gradients, share_batch_statistics
+from accrete.training.loop import TrainState
+from accrete.training.optimizer import Sgd, load_momentum, make_optimizer, momentum_of
+
+
+@dataclass(slots=True, kw_only=True)
+class Learner:
+    """What training changes."""
+
+    model: Classifier
+    """M_j."""
+    network: nn.Module
+    """What is trained: the model, or among peers what exchanges its gradients."""
+    optimizer: Sgd
+    """Of the model's parameters."""
+    state: TrainState
+    """How far it is."""
+
+
+def make_learner(
+    spec: StageSpec,
+    dataset: DatasetManifest,
+    checkpoint: Checkpoint[CheckpointInfo] | None,
+    snapshot: Checkpoint[SnapshotInfo] | None,
+    peers: Peers,
+) -> Learner:
+    """Return M_{j-1} with a wider head, as far as an earlier attempt brought it.
+
+    Args:
+        spec: the stage.
+        dataset: what it trains on.
+        checkpoint: the parent's; None for the first stage.
+        snapshot: the earlier attempt's; None where there was none. The first process's counts.
+        peers: the processes that train together.
+
+    Raises:
+        CheckpointMismatchError: the checkpoint has other classes or another network.
+        AccreteError: the network cannot take images of this size.
+    """
+    model, optimizer = _grown_model(spec, dataset, checkpoint, peers.device)
+    state = TrainState()
+    if snapshot is not None:
+        load_weights(model, snapshot)
+        load_momentum(model, optimizer, snapshot.momentum)
+        state = snapshot.info.state
+    learner = Learner(model=model, network=model, optimizer=optimizer, state=state)
+    if peers.size > 1:
+        _share(learner, peers)
+    return learner
+
+
+def _grown_model(
+    spec: StageSpec,
+    dataset: DatasetManifest,
+    checkpoint: Checkpoint[CheckpointInfo] | None,
+    device: torch.device,
+) -> tuple[Classifier, Sgd]:
+    """Return M_{j-1} with a head for N_j classes, and its optimizer."""
+    num_old = spec.num_old_classes if checkpoint else spec.num_classes
+    model = build_model(
+        spec.model, channels=dataset.image.channels, num_classes=num_old, seed=spec.seed
+    )
+    momentum: dict[str, Tensor] = {}
+    if checkpoint is not None:
+        check_same_classes(spec, checkpoint.info)
+        load_weights(model, checkpoint)
+        generator = torch.Generator().manual_seed(derive_seed("head", spec.seed, spec.index))
+        model.head = grow_head(model.head, spec.num_classes, generator)
+        if spec.schedule.carry_momentum:
+            momentum = grow_momentum(checkpoint.momentum, model)
+    _check_image_size(model, dataset, spec)
+    model = model.to(device).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(model, spec.schedule)
+    load_momentum(model, optimizer, momentum)
+    return model, optimizer
+
+
+def _share(learner: Learner, peers: Peers) -> None:
+    """Give every process the first one's weights, momentum and state."""
+    model, optimizer = learner.model, learner.optimizer
+    share_batch_statistics(model, peers.device)
+    names = peers.told(sorted(momentum_of(model, optimizer)))
+    zeros = {name: torch.zeros_like(p) for name, p in model.named_parameters() if name in names}
+    load_momentum(model, optimizer, zeros | momentum_of(model, optimizer))
+    momentum = momentum_of(model, optimizer)
+    peers.copy_tensors([momentum[name] for name in names])
+    state = peers.told(to_json(learner.state))
+    learner.state = from_json(TrainState, state, "the first process's state")
+    learner.network = exchange_gradients(model)
+
+
+def _check_image_size(model: Classifier, dataset: DatasetManifest, spec: StageSpec) -> None:
+    """Refuse images that the network's pools would shrink to nothing, before any work."""
+    image = dataset.image
+    height, width = scaled_size(image.height, image.width, spec.schedule.image_side)
+    with torch.no_grad():
+        try:
+            model.eval()(torch.zeros(1, image.channels, height, width))
+        except RuntimeError as error:
+            raise AccreteError(
+                f"model {spec.model.name} cannot take images of {width}x{height} px "
+                f"({str(error).splitlines()[0]}): choose --model small or a larger --image-size"
+            ) from error

@@ -1,0 +1,318 @@
+"""One stage: pull what this node lacks, grow the head, train, evaluate, push, manifest last.
+
+A composer: joins store and cache with model and training. A stage that exists is not trained again.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.identity import StageSpec
+from accrete.catalog.manifests import DatasetManifest, StageManifest, StageTimes
+from accrete.config.recipe import StageSchedule
+from accrete.errors import TrainingDivergedError
+from accrete.stages._learner import Learner, make_learner
+from accrete.stages._outputs import StageOutputs, push_outputs
+from accrete.stages.inputs import (
+    Split,
+    StageInputs,
+    check_batch_size,
+    find_parent,
+    needed_objects,
+    open_split,
+    pull_inputs,
+)
+from accrete.stages.observer import UNHEARD, StageObserver
+from accrete.stages.snapshot_listing import delete_snapshots
+from accrete.stages.snapshots import Bystander, Progress, SnapshotWatcher, newest_snapshot
+from accrete.store.cache import NodeCache, Prefetch, Pulled
+from accrete.training.augmentation import Augmentation
+from accrete.training.batches import TrainingBatches
+from accrete.training.compilation import compile_trunk, compiling_pays
+from accrete.training.device import set_arithmetic
+from accrete.training.distributed import ALONE, Peers
+from accrete.training.evaluation import BATCH_SIZE, Evaluation, evaluate
+from accrete.training.image_source import DataMemory
+from accrete.training.loop import train
+from accrete.training.optimizer import momentum_of
+from accrete.training.precision import choose_precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOutcome:
+    """What running a stage came to."""
+
+    manifest: StageManifest
+    """The stage."""
+    reused: bool
+    """Whether it existed already, or another attempt was quicker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """Where a stage is trained, and what it may use there; changes no result."""
+
+    catalog: Catalog
+    """Where its parent is and it goes."""
+    cache: NodeCache
+    """Objects of this node."""
+    memory: DataMemory
+    """What its images may cost."""
+    peers: Peers = ALONE
+    """The processes that train it."""
+    snapshot_interval_s: float = 60.0
+    """Seconds between snapshots, from which another attempt goes on."""
+    progress: Progress = lambda _steps, _loss: None
+    """What the step loop reports to."""
+    observer: StageObserver = UNHEARD
+    """Hears of the stage's phases and snapshots."""
+    notice: Callable[[str], None] = lambda _text: None
+    """Hears what the user should know."""
+
+
+class Stopwatch:
+    """Seconds of one phase after another."""
+
+    def __init__(self, observer: StageObserver) -> None:
+        """Start; tell the observer of each phase."""
+        self._observer, self._last = observer, time.perf_counter()
+
+    def lap(self, phase: str) -> float:
+        """Return the seconds since the last lap, those of a phase."""
+        last, self._last = self._last, time.perf_counter()
+        self._observer.phase_ended(phase, self._last - last)
+        return self._last - last
+
+
+def run_stage(
+    spec: StageSpec,
+    dataset: DatasetManifest,
+    place: Workplace,
+    *,
+    following: StageSpec | None = None,
+) -> StageOutcome:
+    """Train a stage and publish it, unless it is published already.
+
+    Args:
+        spec: the stage, from `identity.stage_chain`.
+        dataset: what it trains on.
+        place: where; every one of its peers calls this.
+        following: the next stage, whose shards are fetched to this node meanwhile.
+
+    Raises:
+        ConfigError: the batch size does not divide among the peers.
+        IntegrityError: stored bytes are not those that a manifest names.
+        CheckpointMismatchError: the parent is missing or of another plan.
+        TrainingDivergedError: the loss is not finite; nothing is published.
+        OutOfMemoryError: not a single image fits the device.
+        PreemptedError: SIGTERM came; a snapshot is stored.
+    """
+    check_batch_size(spec, place.peers)
+    existing = place.catalog.stage(spec.digest) if place.peers.leads else None
+    if place.peers.told(existing is not None):
+        if place.peers.leads:  # its attempt may have been killed before it did
+            delete_snapshots(spec.digest, place.catalog.store, place.notice)
+        return StageOutcome(manifest=existing or _published(spec, place), reused=True)
+    attempt = _Attempt(spec, dataset, place)
+    watch = Stopwatch(place.observer)
+    inputs = attempt.pulled()
+    set_arithmetic(deterministic=spec.schedule.deterministic)
+    pull_s = watch.lap("pull")
+    learner = attempt.learner(inputs)
+    grow_s = watch.lap("grow")
+    wanted = needed_objects(following, dataset, None) if following and place.peers.leads else []
+    with Prefetch(place.cache, wanted) as prefetch:
+        attempt.train(learner, inputs.pulled)
+        train_s = watch.lap("train")
+        test = attempt.evaluation(learner, inputs.pulled, "test")
+        validation = attempt.evaluation(learner, inputs.pulled, "validation")
+        evaluate_s = watch.lap("evaluate")
+    if not place.peers.leads:
+        place.peers.wait()
+        return StageOutcome(manifest=_published(spec, place), reused=True)
+    manifest = push_outputs(
+        spec,
+        dataset,
+        StageOutputs(
+            model=learner.model,
+            momentum=momentum_of(learner.model, learner.optimizer),
+            state=learner.state,
+            test=test,
+            validation=validation,
+            device=place.peers.device,
+        ),
+        catalog=place.catalog,
+        cache=place.cache,
+        pulled=inputs.pulled,
+        prefetched_bytes=prefetch.pulled_bytes,
+        times=lambda: StageTimes(
+            pull_s=pull_s,
+            grow_s=grow_s,
+            train_s=train_s,
+            evaluate_s=evaluate_s,
+            push_s=watch.lap("push"),
+        ),
+    )
+    published = place.catalog.create_stage(manifest)
+    delete_snapshots(spec.digest, place.catalog.store, place.notice)
+    place.peers.wait()
+    return StageOutcome(manifest=published, reused=published != manifest)
+
+
+def _published(spec: StageSpec, place: Workplace) -> StageManifest:
+    """Return the stage that the first process found or published."""
+    manifest = place.catalog.stage(spec.digest)
+    assert manifest is not None
+    return manifest
+
+
+class _Attempt:
+    """The parts of one attempt at a stage, by one of the processes that make it."""
+
+    def __init__(self, spec: StageSpec, dataset: DatasetManifest, place: Workplace) -> None:
+        self._spec, self._dataset, self._place = spec, dataset, place
+
+    def pulled(self) -> StageInputs:
+        """Pull what the stage needs; the first process does, the others find it in the cache."""
+        spec, place = self._spec, self._place
+        parent = find_parent(spec, place.catalog)
+        if not place.peers.leads:
+            place.peers.wait()
+        inputs = pull_inputs(spec, self._dataset, parent, place.cache)
+        if place.peers.leads:
+            place.peers.wait()
+        return inputs
+
+    def learner(self, inputs: StageInputs) -> Learner:
+        """Return the grown model, as far as an earlier attempt brought it."""
+        place = self._place
+        snapshot = None
+        if place.peers.leads:
+            store = place.catalog.store
+            snapshot = newest_snapshot(self._spec.digest, store, place.cache.work_path)
+        return make_learner(self._spec, self._dataset, inputs.checkpoint, snapshot, place.peers)
+
+    def train(self, learner: Learner, pulled: Pulled) -> None:
+        """Run the steps that are left."""
+        spec, peers = self._spec, self._place.peers
+        batches = self._batches(pulled)
+        schedule = self._decided(learner, batches)
+        watcher = self._watcher()
+        self._place.observer.training_begins(learner.state.position)
+        try:
+            with watcher.watching(learner.model, learner.optimizer):
+                train(
+                    learner.network,
+                    batches,
+                    schedule,
+                    learner.optimizer,
+                    state=learner.state,
+                    watcher=watcher,
+                    peers=peers,
+                )
+        except TrainingDivergedError as error:
+            raise TrainingDivergedError(f"{spec.name}: {error}") from None
+        if learner.state.stopped is not None:
+            self._place.notice(
+                f"{spec.name} ended after {learner.state.position:,} of "
+                f"{spec.schedule.num_steps:,} steps: {learner.state.stopped}"
+            )
+
+    def _decided(self, learner: Learner, batches: TrainingBatches) -> StageSchedule:
+        """Return the schedule with the precision that an earlier attempt had, or the quicker one;
+        compile the trunk where that attempt did, or where it pays."""
+        state, schedule, place = learner.state, self._spec.schedule, self._place
+        peers = place.peers
+        if state.precision is None:
+            some = batches.starting_at(0, schedule.first_step)
+            choices = place.cache.work_path.parent / "precision"
+            state.precision = peers.told(
+                choose_precision(
+                    learner.model, some, schedule, choices=choices, notice=place.notice
+                )
+                if peers.leads
+                else None
+            )
+        assert state.precision is not None
+        schedule = replace(schedule, precision=state.precision)
+        if state.compiled is None:
+            some = batches.starting_at(0, schedule.first_step)
+            pays = peers.leads and compiling_pays(learner.model, some, schedule)
+            state.compiled = bool(peers.told(pays))
+        if state.compiled:
+            compile_trunk(learner.model.trunk)
+        return schedule
+
+    def _watcher(self) -> SnapshotWatcher | Bystander:
+        place = self._place
+        if not place.peers.leads:
+            return Bystander()
+        return SnapshotWatcher(
+            self._spec.digest,
+            place.catalog.store,
+            place.cache.work_path,
+            interval_s=place.snapshot_interval_s,
+            progress=place.progress,
+            observer=place.observer,
+            notice=place.notice,
+        )
+
+    def _batches(self, pulled: Pulled) -> TrainingBatches:
+        spec, schedule, peers = self._spec, self._spec.schedule, self._place.peers
+        split = self._split("train", pulled, schedule.batch_size)
+        return TrainingBatches(
+            split.images,
+            split.labels_N,
+            batch_size=schedule.batch_size,
+            seed=spec.seed,
+            stage=spec.index,
+            normalization=self._dataset.normalization,
+            augmentation=Augmentation(
+                flip=schedule.flip, crop_padding=schedule.crop_padding, side=schedule.image_side
+            ),
+            rank=peers.rank,
+            num_processes=peers.size,
+        )
+
+    def _split(self, name: str, pulled: Pulled, batch_size: int) -> Split:
+        return open_split(
+            self._spec,
+            self._dataset,
+            name,
+            pulled,
+            memory=self._place.memory,
+            device=self._place.peers.device,
+            batch_size=batch_size,
+        )
+
+    def evaluation(self, learner: Learner, pulled: Pulled, split_name: str) -> Evaluation | None:
+        """Evaluate on a split; weights that overflowed in the last steps show here.
+
+        Raises:
+            TrainingDivergedError: the loss is not finite.
+        """
+        spec, state = self._spec, learner.state
+        assert state.precision is not None
+        split = self._split(split_name, pulled, BATCH_SIZE)
+        # Compiled code is for the shapes of training; compiling for these too would not pay.
+        with torch.compiler.set_stance("force_eager") if state.compiled else nullcontext():
+            evaluation = evaluate(
+                learner.model,
+                split.images,
+                split.labels_N,
+                num_classes=spec.num_classes,
+                normalization=self._dataset.normalization,
+                precision=state.precision,
+                peers=self._place.peers,
+            )
+        if evaluation is not None and not math.isfinite(evaluation.loss):
+            raise TrainingDivergedError(
+                f"{spec.name}: the test loss is {evaluation.loss} after training with lr "
+                f"{spec.schedule.lr:.4g}: lower --lr"
+            )
+        return evaluation

@@ -1,0 +1,135 @@
+"""What every step of a pipeline does around its work: journal, metrics, store, cache, errors."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from accrete.catalog.catalog import Catalog
+from accrete.core.disk import disk_full_named
+from accrete.core.processes import keep_compiled_code, leave_quickly, share_cpus_well
+from accrete.core.settings import cache_path, progress_path
+from accrete.errors import AccreteError, PreemptedError, one_line
+from accrete.monitoring.exporters import Outlets
+from accrete.monitoring.journal import Journal, MuteJournal
+from accrete.monitoring.metrics import StepMetrics
+from accrete.store import keys
+from accrete.store.cache import NodeCache
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import parse_store_uri, require_store_settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What every step has at hand."""
+
+    journal: Journal | MuteJournal
+    """Where it says how far it is."""
+    catalog: Catalog
+    """The store's data sets and stages."""
+    cache: NodeCache
+    """This node's objects."""
+    metrics: StepMetrics
+    """Its figures, for monitoring."""
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn an expected failure into one line and its exit code; a traceback means a bug."""
+    try:
+        yield
+    except AccreteError as error:
+        print(f"accrete: error: {one_line(str(error))}", file=sys.stderr, flush=True)  # noqa: T201
+        sys.exit(error.exit_code)
+
+
+def attempt(run_name: str, step: str, store_uri: str, work: Callable[[StepContext], T]) -> T:
+    """Do a step's work, with a journal of it.
+
+    Args:
+        run_name: the run.
+        step: the step, from `keys`.
+        store_uri: `s3://bucket[/prefix]`.
+        work: what to do.
+
+    Raises:
+        AccreteError: what the work raised; journal and metrics have it.
+    """
+    leave_quickly()
+    share_cpus_well()
+    keep_compiled_code(cache_path() / "compiled")
+    store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
+    metrics = StepMetrics(run_name, step, store.traffic)
+    with (
+        Journal(
+            run_name, step, store=store, folder=progress_path(), heard=metrics.count_images
+        ) as journal,
+        Outlets(metrics, journal.say, tidy=step == keys.prepare_step_name()),
+    ):
+        try:
+            with _sigterm_as_error():
+                store.check()
+                metrics.set("accrete_step_attempts", _count_attempts(store, journal))
+                cache = NodeCache(cache_path(), store)
+                metrics.watch(cache)
+                with disk_full_named(cache.work_path):
+                    result = work(StepContext(journal, Catalog(store), cache, metrics))
+        except BaseException as error:
+            message, code = f"{type(error).__name__}: {error}", 1
+            if isinstance(error, AccreteError):
+                message, code = str(error), error.exit_code
+            journal.fail(message, code)
+            metrics.end(error, code)
+            raise
+        journal.succeed()
+        metrics.end()
+        return result
+
+
+def _count_attempts(store: ObjectStore, journal: Journal) -> int | None:
+    """Return the attempts at the step by the logs that they left; None where that fails."""
+    try:
+        logs = store.list_keys(keys.step_log_prefix(journal.run_name, journal.step))
+    except AccreteError:
+        return None
+    return 1 + sum(not log.endswith(f"/{journal.attempt}.log") for log in logs)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; nothing that expects errors may take this for one."""
+
+
+@contextmanager
+def _sigterm_as_error() -> Iterator[None]:
+    """Have SIGTERM end a block as a failure, so that what frames it still says how it ended.
+
+    Training has a handler of its own, which saves first. A second SIGTERM ends the process at once.
+
+    Raises:
+        PreemptedError: it came.
+    """
+    owner = os.getpid()
+
+    def end(signum: int, _frame: object) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        if os.getpid() != owner:  # a forked worker, which has nothing to say
+            os.kill(os.getpid(), signum)
+        raise _Terminated
+
+    previous = signal.getsignal(signal.SIGTERM)
+    with suppress(ValueError):  # not in the main thread: no signal comes here
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except _Terminated:
+        raise PreemptedError(
+            "told to end before the step was done: another attempt goes on from what is stored"
+        ) from None
+    finally:
+        with suppress(ValueError):
+            signal.signal(signal.SIGTERM, previous)

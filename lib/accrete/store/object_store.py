@@ -1,0 +1,374 @@
+"""Objects in an S3 store: content-addressed data, create-only manifests, small mutable notes.
+
+Never sees a tensor. Every read of an object is checked against the size and SHA-256 that a
+manifest names; every error says which object, where, and what to do.
+"""
+
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+import urllib3
+from minio import Minio
+
+from accrete.core.validation import check_sha256
+from accrete.errors import IntegrityError, ObjectMissingError, StoreError
+from accrete.store import keys
+from accrete.store._errors import StoreErrors
+from accrete.store._http import http_pool, retries, signed_headers
+from accrete.store.settings import StoreAddress, StoreSettings
+from accrete.store.traffic import Traffic
+
+T = TypeVar("T")
+
+MAX_NOTE_BYTES = 64 << 20
+"""Largest manifest or note that is read into memory; one for 10,000 classes is about 4 MB."""
+
+_CHUNK_BYTES = 1 << 20
+_READ_TRIES = 5
+_LIST, _GET, _PUT, _DELETE = "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
+_READ = f"{_GET} and {_LIST}"  # without the latter a missing object looks like a forbidden one
+_BROKEN_TRANSFER = (
+    urllib3.exceptions.ProtocolError,
+    urllib3.exceptions.ReadTimeoutError,
+    urllib3.exceptions.DecodeError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """An immutable object: what a manifest says of it."""
+
+    sha256: str
+    """64 hex digits; also its key."""
+    num_bytes: int
+    """Its size."""
+
+    def __post_init__(self) -> None:
+        check_sha256("an object's SHA-256", self.sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object as the store lists it."""
+
+    key: str
+    """Its key, below the store's prefix."""
+    num_bytes: int
+    """Its size."""
+    etag: str
+    """The store's own name of its content."""
+    modified_at: datetime
+    """When it was last written, by the store's clock, in whole seconds."""
+
+
+class ObjectStore:
+    """One bucket (and prefix) of one S3 store. Safe to share between threads."""
+
+    def __init__(self, settings: StoreSettings, address: StoreAddress) -> None:
+        """Describe a store; nothing is contacted until the first call."""
+        self.settings = settings
+        self.address = address
+        self.traffic = Traffic()
+        self._errors = StoreErrors(settings, address)
+        url = urlsplit(settings.endpoint)
+        self._http = http_pool(settings)
+        self._client = Minio(
+            endpoint=url.netloc,
+            access_key=settings.access_key,
+            secret_key=settings.secret_key,
+            secure=url.scheme == "https",
+            region=settings.region,
+            http_client=self._http,
+        )
+
+    def check(self) -> None:
+        """Make sure that the store answers, accepts the credentials and has the bucket.
+
+        Raises:
+            StoreUnreachableError, StoreAccessError, BucketMissingError: it does not.
+        """
+        with self._explained("", _LIST):
+            if not self._client.bucket_exists(self.address.bucket):
+                raise self._errors.bucket_missing()
+
+    def create_bucket(self) -> None:
+        """Create the bucket where it does not exist; for the stores that we start ourselves."""
+        with self._explained("", "s3:CreateBucket"):
+            if not self._client.bucket_exists(self.address.bucket):
+                self._client.make_bucket(self.address.bucket)
+
+    def size_of(self, key: str) -> int | None:
+        """Return an object's size in bytes, None where there is no such object."""
+        try:
+            with self._explained(key, _READ):
+                stat = self._client.stat_object(self.address.bucket, self._full(key))
+        except ObjectMissingError:
+            return None
+        return int(stat.size or 0)
+
+    def has_object(self, ref: ObjectRef) -> bool:
+        """Return whether the object is stored with the size that its manifest names."""
+        return self.size_of(keys.object_key(ref.sha256)) == ref.num_bytes
+
+    def read_note(self, key: str) -> bytes | None:
+        """Return a small object's bytes, None where there is no such object.
+
+        Raises:
+            StoreError: it is larger than any manifest or note can be.
+        """
+
+        def read() -> bytes:
+            response = self._client.get_object(self.address.bucket, self._full(key))
+            with _released(response):
+                data: bytes = response.read(MAX_NOTE_BYTES + 1)
+            return data
+
+        try:
+            data = self._retried(read, key)
+        except ObjectMissingError:
+            return None
+        if len(data) > MAX_NOTE_BYTES:
+            raise StoreError(f"{self.uri(key)} is over {MAX_NOTE_BYTES} bytes: not ours")
+        return data
+
+    def write_note(self, key: str, data: bytes) -> None:
+        """Write a small object, replacing what is there (progress, logs, reports)."""
+        with self._explained(key, _PUT):
+            self._client.put_object(
+                self.address.bucket, self._full(key), io.BytesIO(data), len(data)
+            )
+
+    def create_note(self, key: str, data: bytes) -> bool:
+        """Create a small object unless it exists; return whether this call created it.
+
+        The store decides the race (`If-None-Match: *`), a header that minio-py cannot send with
+        `put_object`: so this request is ours. It is signed in its headers, not in its address,
+        which errors and logs show.
+
+        Raises:
+            StoreError: the store answered neither "created" nor "exists".
+        """
+        with self._explained(key, _PUT):
+            url, headers = self._signed("PUT", key, data)
+            response = self._http.request(
+                "PUT",
+                url,
+                body=data,
+                headers=headers | {"If-None-Match": "*"},
+                retries=retries(allowed_methods=None),
+            )
+            if response.status == 403:
+                raise self._errors.no_access(key, _PUT)
+            if response.status == 400 and not self._errors.has_tls:
+                raise self._errors.wants_tls()
+            if response.status not in (200, 409, 412):
+                raise StoreError(
+                    f"{self.uri(key)} could not be created: the store answered {response.status}"
+                )
+        return bool(response.status == 200)
+
+    def status_of(self, key: str) -> int:
+        """Return the HTTP status of one try to read an object: tells when a store is ready.
+
+        Raises:
+            urllib3.exceptions.HTTPError: nothing answered.
+        """
+        url, headers = self._signed("GET", key)
+        response = self._http.request("GET", url, headers=headers, retries=False, timeout=5)
+        return int(response.status)
+
+    def pull_file(self, ref: ObjectRef, path: Path, key: str | None = None) -> None:
+        """Download an object to a file, checked and flushed; on an error no file is left.
+
+        Args:
+            ref: what must come.
+            path: the file to make.
+            key: where it lies; None: at its content's key.
+
+        Raises:
+            IntegrityError: the stored bytes are not those the manifest names.
+            ObjectMissingError: there is no such object.
+        """
+        key = key or keys.object_key(ref.sha256)
+        started = time.monotonic()
+        try:
+            digest = self._retried(lambda: self._stream_to(key, path, ref.num_bytes), key)
+            if digest != ref.sha256:
+                raise IntegrityError(
+                    f"{self.uri(key)} holds other bytes than its manifest names (SHA-256 "
+                    f"{digest[:12]}… instead of {ref.sha256[:12]}…): delete it and run again"
+                )
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        self.traffic.add_pulled(ref.num_bytes, time.monotonic() - started)
+
+    def hash_object(self, key: str) -> tuple[str, int]:
+        """Return SHA-256 and size in bytes of an object as it is stored.
+
+        Raises:
+            ObjectMissingError: there is no such object.
+        """
+
+        def read() -> tuple[str, int]:
+            hasher, num_bytes = hashlib.sha256(), 0
+            response = self._client.get_object(self.address.bucket, self._full(key))
+            with _released(response):
+                for chunk in response.stream(_CHUNK_BYTES):
+                    hasher.update(chunk)
+                    num_bytes += len(chunk)
+            return hasher.hexdigest(), num_bytes
+
+        return self._retried(read, key)
+
+    def push_file(self, ref: ObjectRef, path: Path, *, renew: bool = False) -> bool:
+        """Upload a file under its content's key; return False where it was there already.
+
+        Args:
+            ref: what it is.
+            path: the file.
+            renew: upload it even so: it is as young as its upload then (see gc_mark.py).
+        """
+        if not renew and self.has_object(ref):
+            return False
+        key = keys.object_key(ref.sha256)
+        started = time.monotonic()
+        self.upload(key, path)
+        self.traffic.add_pushed(ref.num_bytes, time.monotonic() - started)
+        return True
+
+    def upload(self, key: str, path: Path) -> None:
+        """Upload a file to a key, replacing what is there."""
+        with self._explained(key, _PUT):
+            self._client.fput_object(self.address.bucket, self._full(key), str(path))
+
+    def delete(self, key: str) -> None:
+        """Delete an object; nothing happens where there is none."""
+        with self._explained(key, _DELETE):
+            self._client.remove_object(self.address.bucket, self._full(key))
+
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """Return some bytes of an object; fewer where it ends before."""
+
+        def read() -> bytes:
+            response = self._client.get_object(
+                self.address.bucket, self._full(key), offset=offset, length=length
+            )
+            with _released(response):
+                data: bytes = response.read()
+            return data
+
+        return b"" if length == 0 else self._retried(read, key)
+
+    def list_objects(self, prefix: str) -> Iterator[Listed]:
+        """Yield the objects below a prefix, sorted by the store."""
+        with self._explained(prefix, _LIST):
+            for item in self._client.list_objects(
+                self.address.bucket, prefix=self._full(prefix), recursive=True
+            ):
+                yield Listed(
+                    key=str(item.object_name)[len(self.address.prefix) :],
+                    num_bytes=int(item.size or 0),
+                    etag=str(item.etag),
+                    modified_at=item.last_modified or datetime.max.replace(tzinfo=UTC),
+                )
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """Return the keys below a prefix."""
+        return [listed.key for listed in self.list_objects(prefix)]
+
+    def clock(self) -> datetime:
+        """Return the time by the store's clock, in whole seconds; ours may be off.
+
+        Raises:
+            StoreError: its answer does not tell.
+        """
+        with self._explained("", _LIST):
+            answer = self._http.request("HEAD", self.settings.endpoint)
+            try:
+                return parsedate_to_datetime(answer.headers["Date"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise StoreError(
+                    f"the object store at {self.settings.endpoint} does not tell the time: "
+                    "it sends no Date header"
+                ) from error
+
+    def uri(self, key: str) -> str:
+        """Return the s3:// address of a key, for messages."""
+        return self.address.uri(key)
+
+    def _full(self, key: str) -> str:
+        return self.address.prefix + key
+
+    def _signed(self, method: str, key: str, body: bytes = b"") -> tuple[str, dict[str, str]]:
+        """Return the address of an object and the headers that sign a request for it."""
+        presigned = self._client.get_presigned_url(method, self.address.bucket, self._full(key))
+        url = urlsplit(presigned)._replace(query="")
+        return urlunsplit(url), signed_headers(method, url, body, self.settings)
+
+    def _stream_to(self, key: str, path: Path, num_bytes: int) -> str:
+        """Write an object to a file; return the SHA-256 of what came."""
+        hasher = hashlib.sha256()
+        written = 0
+        response = self._client.get_object(self.address.bucket, self._full(key))
+        with _released(response), path.open("wb") as file:
+            for chunk in response.stream(_CHUNK_BYTES):
+                written += len(chunk)
+                if written > num_bytes:
+                    break  # the digest cannot match any more; do not fill the disk
+                hasher.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        return hasher.hexdigest() if written == num_bytes else f"{written} bytes"
+
+    def _retried(self, read: Callable[[], T], key: str) -> T:
+        """Run a read, again after a transfer that broke off."""
+        for attempt in range(_READ_TRIES):
+            try:
+                with self._explained(key, _READ, passing=_BROKEN_TRANSFER):
+                    return read()
+            except _BROKEN_TRANSFER as error:
+                if attempt == _READ_TRIES - 1:
+                    self.traffic.add_error()
+                    raise StoreError(
+                        f"{self.uri(key)} broke off {_READ_TRIES} times while it was read "
+                        f"({type(error).__name__}): check the network to the store"
+                    ) from error
+                self.traffic.add_retry()
+                time.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _explained(
+        self, key: str, right: str, passing: tuple[type[Exception], ...] = ()
+    ) -> Iterator[None]:
+        """Turn the client library's errors into ours, and count them."""
+        try:
+            with self._errors.translating(key, right, passing):
+                yield
+        except ObjectMissingError:
+            raise  # an answer: whether something exists is asked all the time
+        except StoreError:
+            self.traffic.add_error()
+            raise
+
+
+@contextmanager
+def _released(response: Any) -> Iterator[None]:
+    """Give a response's connection back to the pool."""
+    try:
+        yield
+    finally:
+        response.close()
+        response.release_conn()

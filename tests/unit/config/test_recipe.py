@@ -1,0 +1,390 @@
+"""Recipes: what a plan's budget becomes in steps, and the learning rate over them."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accrete.config.plan import Plan, even_counts, sizes_by_alpha
+from accrete.config.recipe import (
+    MIN_DEFAULT_STEPS,
+    Recipe,
+    StageSchedule,
+    assumptions,
+    lr_at,
+    recipe_named,
+    resolve,
+)
+from accrete.errors import ConfigError
+
+
+def make_plan(sizes: Sequence[int], images: Sequence[int]) -> Plan:
+    """Return a plan of classes c0, c1, … with these image counts."""
+    return Plan(
+        rule="a test's list",
+        class_order=tuple(f"c{label}" for label in range(len(images))),
+        class_images=tuple(images),
+        stage_sizes=tuple(sizes),
+    )
+
+
+CIFAR100 = make_plan(sizes_by_alpha(even_counts(100), 10, Fraction(1)), even_counts(100))
+ONE_STAGE = make_plan((100,), even_counts(100))
+THREE_STAGES = make_plan((1, 1, 1), (15, 15, 10))
+
+
+OTHER_VALUES: dict[str, Any] = {
+    "batch_size": 64,
+    "lr": 0.3,
+    "lr_shape": "step",
+    "lr_scope": "stage",
+    "warmup_fraction": 0.2,
+    "decay_fraction": 0.5,
+    "momentum": 0.8,
+    "nesterov": False,
+    "weight_decay": 1e-3,
+    "label_smoothing": 0.2,
+    "carry_momentum": False,
+    "flip": "alternating",
+    "precision": "fp32",
+    "compile": "never",
+    "deterministic": True,
+    "stop_gradient": 0.1,
+    "stop_patience": 5,
+}
+
+
+def rates(schedule: StageSchedule) -> list[float]:
+    """Return the learning rate of each step of a stage."""
+    first = schedule.first_step
+    return [lr_at(schedule, step) for step in range(first, first + schedule.num_steps)]
+
+
+def check_windows(schedules: Sequence[StageSchedule]) -> None:
+    """Fail unless the windows follow each other from 0 to the total, none empty."""
+    end = 0
+    for schedule in schedules:
+        assert schedule.first_step == end
+        assert schedule.num_steps >= 1
+        end += schedule.num_steps
+        if schedule.lr_scope == "stage":
+            assert schedule.total_steps == end
+        else:
+            assert schedule.total_steps == schedules[-1].first_step + schedules[-1].num_steps
+
+
+def test_default_budget_is_seven_epochs_over_all_images() -> None:
+    schedules = resolve(Recipe(), CIFAR100, 32)
+    check_windows(schedules)
+    assert schedules[0].total_steps == 7 * 50_000 // 128
+
+
+def test_default_budget_of_one_stage_is_that_of_five() -> None:
+    (schedule,) = resolve(Recipe(), ONE_STAGE, 32)
+    assert (schedule.first_step, schedule.num_steps) == (0, 7 * 50_000 // 128)
+
+
+def test_early_stages_share_their_part_of_the_budget_by_the_images_they_add() -> None:
+    ends = [s.first_step + s.num_steps for s in resolve(Recipe(), CIFAR100, 32)]
+    early = 0.28 * 350_000
+    shares = [int(early * part / 128) for part in (1 / 8, 2 / 8, 4 / 8, 1)]
+    assert ends == [*shares, 2734]
+
+
+@pytest.mark.parametrize("images", [(144,) * 10, (3, 1), (5,)])
+def test_small_data_set_gets_four_hundred_steps(images: tuple[int, ...]) -> None:
+    plan = make_plan((1, len(images) - 1) if len(images) > 1 else (1,), images)
+    schedules = resolve(Recipe(), plan, 8)
+    check_windows(schedules)
+    assert schedules[0].total_steps == MIN_DEFAULT_STEPS == 400
+
+
+def test_no_step_is_lost_to_rounding_of_the_shares() -> None:
+    for count in range(3, 300):
+        plan = make_plan((1, 1, 1), (count, count + 1, 2 * count))
+        assert resolve(Recipe(), plan, 8)[0].total_steps == 400, count
+
+
+def test_budget_that_is_given_is_kept_below_four_hundred_steps() -> None:
+    (schedule,) = resolve(Recipe(budget_epochs=0.5), make_plan((2,), (1000, 1000)), 8)
+    assert schedule.num_steps == 1000 // 128
+
+
+def test_epochs_that_are_given_count_over_each_stage_s_own_images() -> None:
+    plan = make_plan((1, 1), (1000, 3000))
+    schedules = resolve(Recipe(epochs=(2, 0.5), batch_size=10), plan, 8)
+    assert [(s.first_step, s.num_steps) for s in schedules] == [(0, 200), (200, 200)]
+
+
+def test_epochs_of_another_number_of_stages_are_refused() -> None:
+    with pytest.raises(ConfigError, match="epochs lists 3 stages but the plan has 5"):
+        resolve(Recipe(epochs=(1, 1, 1)), CIFAR100, 32)
+
+
+def test_stage_boundaries_are_rounded_down_as_a_running_sum() -> None:
+    # 15, 30 and 45 images in batches of 10: ends at 1, 3 and 4, not three times 1.
+    schedules = resolve(Recipe(epochs=(1, 0.5, 0.375), batch_size=10), THREE_STAGES, 8)
+    assert [s.num_steps for s in schedules] == [1, 2, 1]
+
+
+def test_stage_of_less_than_a_batch_gets_one_step() -> None:
+    schedules = resolve(Recipe(budget_epochs=0.01, batch_size=100), THREE_STAGES, 8)
+    check_windows(schedules)
+    assert [s.num_steps for s in schedules] == [1, 1, 1]
+
+
+@given(
+    images=st.lists(st.integers(1, 3000), min_size=1, max_size=12),
+    batch_size=st.integers(2, 300),
+    budget=st.none() | st.floats(0.01, 30),
+    early_share=st.floats(0, 0.95),
+    data=st.data(),
+)
+@settings(max_examples=150)
+def test_windows_are_contiguous_and_never_above_the_budget(
+    images: list[int],
+    batch_size: int,
+    budget: float | None,
+    early_share: float,
+    data: st.DataObject,
+) -> None:
+    initial = data.draw(st.integers(1, len(images)))
+    plan = make_plan((initial, *[1] * (len(images) - initial)), images)
+    recipe = Recipe(batch_size=batch_size, budget_epochs=budget, early_share=early_share)
+    schedules = resolve(recipe, plan, 8)
+    check_windows(schedules)
+    total = sum(images)
+    allowed = max(7 * total, 400 * batch_size) if budget is None else budget * total
+    seen = sum(schedule.num_images_seen for schedule in schedules)
+    if all(schedule.num_steps > 1 for schedule in schedules):
+        assert seen <= allowed + 1e-3
+    assert seen > min(allowed, len(schedules) * batch_size) - batch_size
+
+
+def test_paper_recipe_splits_three_hundred_epochs_evenly_over_the_stages() -> None:
+    schedules = resolve(recipe_named("paper"), CIFAR100, 32)
+    check_windows(schedules)
+    running = itertools.accumulate(60 * classes * 500 for classes in (10, 20, 40, 80, 100))
+    assert [s.first_step + s.num_steps for s in schedules] == [r // 128 for r in running]
+    assert {s.batch_size for s in schedules} == {128}
+
+
+def test_plans_that_begin_alike_share_schedules_where_each_stage_has_its_own_rate() -> None:
+    longer = dataclasses.replace(CIFAR100, stage_sizes=(10, 10, 20, 60))
+    own = Recipe(lr_scope="stage", epochs=(2.0,) * 5)
+    first = resolve(own, CIFAR100, 32)[:3]
+    assert first == resolve(dataclasses.replace(own, epochs=(2.0,) * 4), longer, 32)[:3]
+
+
+def test_paper_recipe_trains_one_stage_for_three_hundred_epochs() -> None:
+    (schedule,) = resolve(recipe_named("paper"), ONE_STAGE, 32)
+    assert schedule.num_steps == 300 * 50_000 // 128
+
+
+def test_paper_recipe_takes_another_budget() -> None:
+    (schedule,) = resolve(recipe_named("paper", budget_epochs=3.0), ONE_STAGE, 32)
+    assert schedule.num_steps == 3 * 50_000 // 128
+
+
+def test_paper_recipe_has_the_paper_s_values() -> None:
+    (schedule,) = resolve(recipe_named("paper"), ONE_STAGE, 32)
+    assert (schedule.lr, schedule.momentum, schedule.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (schedule.nesterov, schedule.label_smoothing, schedule.crop_padding) == (False, 0, 4)
+
+
+def test_paper_rate_is_divided_by_ten_after_each_third_of_each_stage() -> None:
+    plan = make_plan((1, 1, 1), (100, 200, 310))
+    for schedule in resolve(recipe_named("paper", budget_epochs=30.0), plan, 32):
+        runs = [(lr, len(list(run))) for lr, run in itertools.groupby(rates(schedule))]
+        assert [lr for lr, _ in runs] == pytest.approx([0.1, 0.01, 0.001])
+        assert sum(length for _, length in runs) == schedule.num_steps
+        assert all(abs(length - schedule.num_steps / 3) <= 1 for _, length in runs)
+
+
+def test_step_shape_over_the_plan_falls_at_thirds_of_the_plan() -> None:
+    recipe = dataclasses.replace(recipe_named("paper", budget_epochs=30.0), lr_scope="plan")
+    schedules = resolve(recipe, make_plan((1, 1), (1000, 1000)), 32)
+    values = [lr for schedule in schedules for lr in rates(schedule)]
+    firsts = [values.index(value) for value in sorted(set(values), reverse=True)]
+    assert firsts == pytest.approx([0, len(values) / 3, 2 * len(values) / 3], abs=1)
+
+
+def test_rate_rises_holds_and_falls_to_nearly_zero() -> None:
+    (schedule,) = resolve(Recipe(), ONE_STAGE, 32)
+    values = rates(schedule)
+    rise, hold_end = int(0.1 * len(values)), int(0.25 * len(values))
+    assert all(a < b for a, b in itertools.pairwise(values[:rise]))
+    assert values[rise + 1 : hold_end] == [0.2] * (hold_end - rise - 1)
+    assert all(a > b for a, b in itertools.pairwise(values[hold_end + 1 :]))
+    assert 0 < values[0] <= 0.2 / (rise - 1)
+    assert 0 < values[-1] <= 0.2 / (len(values) * 0.74)
+
+
+def test_rate_over_the_plan_is_one_shape_whatever_the_stages() -> None:
+    (whole,) = resolve(Recipe(), ONE_STAGE, 32)
+    staged = [lr for schedule in resolve(Recipe(), CIFAR100, 32) for lr in rates(schedule)]
+    assert staged == rates(whole)
+
+
+def test_rate_over_the_plan_is_continuous_over_stage_borders() -> None:
+    values = [lr for schedule in resolve(Recipe(), CIFAR100, 32) for lr in rates(schedule)]
+    steepest = 0.2 / (0.1 * len(values))
+    assert max(abs(b - a) for a, b in itertools.pairwise(values)) <= steepest * 1.001
+
+
+def test_rate_per_stage_starts_anew_in_each_stage() -> None:
+    schedules = resolve(Recipe(lr_scope="stage"), CIFAR100, 32)
+    for schedule in schedules:
+        values = rates(schedule)
+        assert max(values) == pytest.approx(0.2)
+        assert values[0] < 0.2 * 12 / schedule.num_steps
+        assert values[-1] < 0.2 * 2 / schedule.num_steps
+
+
+def test_rate_without_warmup_and_decay_is_constant() -> None:
+    (schedule,) = resolve(
+        Recipe(warmup_fraction=0, decay_fraction=0, budget_epochs=1), ONE_STAGE, 32
+    )
+    assert set(rates(schedule)) == {0.2}
+
+
+@given(
+    warmup=st.floats(0, 1),
+    decay=st.floats(0, 1),
+    scope=st.sampled_from(["plan", "stage"]),
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=5),
+)
+@settings(max_examples=100)
+def test_rate_is_never_negative_nor_above_its_peak(
+    warmup: float, decay: float, scope: str, sizes: list[int]
+) -> None:
+    recipe = Recipe(
+        warmup_fraction=warmup,
+        decay_fraction=decay * round(1 - warmup, 9),
+        lr_scope=scope,
+        batch_size=8,
+        budget_epochs=3,
+    )
+    for schedule in resolve(recipe, make_plan(sizes, [20] * sum(sizes)), 8):
+        assert all(0 < lr <= 0.2 for lr in rates(schedule))
+
+
+@pytest.mark.parametrize(("side", "padding"), [(32, 4), (8, 1), (28, 3), (4, 0), (224, 28)])
+def test_crop_padding_is_an_eighth_of_the_side_where_none_is_given(side: int, padding: int) -> None:
+    assert resolve(Recipe(), ONE_STAGE, side)[0].crop_padding == padding
+
+
+def test_crop_padding_that_is_given_is_kept_even_if_zero() -> None:
+    assert resolve(Recipe(crop_padding=0), ONE_STAGE, 32)[0].crop_padding == 0
+
+
+def test_image_sides_of_another_number_of_stages_are_refused() -> None:
+    with pytest.raises(ConfigError, match="image sides lists 2 stages but the plan has 3"):
+        resolve(Recipe(image_sides=(16, 32)), THREE_STAGES, 32)
+
+
+def test_each_stage_has_its_image_side_and_none_scales_up() -> None:
+    schedules = resolve(Recipe(image_sides=(16, 32, 48)), THREE_STAGES, 32)
+    assert [schedule.image_side for schedule in schedules] == [16, None, None]
+    assert {schedule.crop_padding for schedule in schedules} == {4}
+
+
+def test_images_keep_their_size_where_no_side_is_given() -> None:
+    assert [s.image_side for s in resolve(Recipe(), THREE_STAGES, 32)] == [None] * 3
+
+
+def test_no_stage_ends_early_unless_asked_to() -> None:
+    for name in ("fast", "paper"):
+        (schedule,) = resolve(recipe_named(name), ONE_STAGE, 32)
+        assert (schedule.stop_gradient, schedule.stop_patience) == (None, None)
+
+
+def test_schedule_carries_every_value_of_the_recipe() -> None:
+    recipe = Recipe(**OTHER_VALUES)
+    schedule = resolve(recipe, ONE_STAGE, 32)[0]
+    shared = {field.name for field in dataclasses.fields(StageSchedule)} & set(OTHER_VALUES)
+    assert len(shared) == 17
+    for name in shared:
+        assert getattr(schedule, name) == getattr(recipe, name) != getattr(Recipe(), name)
+
+
+REFUSED: list[tuple[str, Any, str]] = [
+    ("name", "slow", "recipe is 'slow': choose one of fast, paper"),
+    ("lr_shape", "cosine", "lr shape is 'cosine': choose one of linear, step"),
+    ("lr_scope", "epoch", "lr scope is 'epoch': choose one of plan, stage"),
+    ("precision", "fp16", "precision is 'fp16': choose one of auto, bf16, fp32"),
+    ("lr", 0.0, "lr is 0.0:"),
+    ("lr", -0.1, "lr is -0.1:"),
+    ("lr", 1001.0, "lr is 1001.0:"),
+    ("lr", float("nan"), "lr is nan:"),
+    ("lr", float("inf"), "lr is inf:"),
+    ("momentum", -0.1, "momentum is -0.1:"),
+    ("momentum", 1.0, "momentum is 1.0:"),
+    ("weight_decay", -1e-4, "weight decay is -0.0001:"),
+    ("weight_decay", 11.0, "weight decay is 11.0:"),
+    ("label_smoothing", -0.1, "label smoothing is -0.1:"),
+    ("label_smoothing", 0.95, "label smoothing is 0.95:"),
+    ("early_share", -0.1, "early share is -0.1:"),
+    ("early_share", 0.96, "early share is 0.96:"),
+    ("warmup_fraction", -0.1, "warmup fraction is -0.1:"),
+    ("warmup_fraction", 1.1, "warmup fraction is 1.1:"),
+    ("decay_fraction", -0.1, "decay fraction is -0.1:"),
+    ("decay_fraction", 0.95, "decay fraction is 0.95:"),
+    ("batch_size", 1, "batch size is 1:"),
+    ("batch_size", 2**20 + 1, "batch size is 1048577:"),
+    ("flip", "vertical", "flip is 'vertical': choose one of random, alternating, none"),
+    ("compile", "maybe", "compile is 'maybe': choose one of auto, always, never"),
+    ("image_sides", (32, 3), "image side is 3:"),
+    ("image_sides", (4097,), "image side is 4097:"),
+    ("stop_gradient", 0.0, "stop gradient is 0.0:"),
+    ("stop_gradient", float("nan"), "stop gradient is nan:"),
+    ("stop_patience", 0, "stop patience is 0:"),
+    ("stop_patience", 10_001, "stop patience is 10001:"),
+    ("crop_padding", -1, "crop padding is -1:"),
+    ("crop_padding", 513, "crop padding is 513:"),
+    ("budget_epochs", 0.0, "budget epochs is 0.0:"),
+    ("budget_epochs", 1e6, "budget epochs is 1000000.0:"),
+    ("epochs", (1.0, 0.0), "epochs is 0.0:"),
+    ("epochs", (float("nan"),), "epochs is nan:"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "what"), REFUSED)
+def test_recipe_value_outside_its_range_is_refused(field: str, value: Any, what: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(what)):
+        Recipe(**{field: value})
+
+
+def test_every_recipe_field_with_a_range_is_tried() -> None:
+    tried = {field for field, _, _ in REFUSED}
+    flags = {"nesterov", "carry_momentum", "deterministic"}
+    assert tried | flags == {field.name for field in dataclasses.fields(Recipe)}
+
+
+def test_nesterov_without_momentum_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nesterov needs a momentum above 0"):
+        Recipe(momentum=0)
+    assert Recipe(momentum=0, nesterov=False).momentum == 0
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.3, 0.4, 0.7, 0.8, 0.9, 1.0])
+def test_warmup_and_decay_may_fill_the_whole_schedule(warmup: float) -> None:
+    decay = float(f"{1 - warmup:.1f}")
+    assert Recipe(warmup_fraction=warmup, decay_fraction=decay).decay_fraction == decay
+
+
+def test_unknown_recipe_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match="recipe is 'best': choose one of fast, paper"):
+        recipe_named("best")
+
+
+def test_each_recipe_says_what_it_assumes() -> None:
+    fast, paper = assumptions(recipe_named("fast")), assumptions(recipe_named("paper"))
+    assert fast != paper
+    assert any("batch size 128" in line for line in paper)
