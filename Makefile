@@ -64,7 +64,7 @@ check: lint types test test-slow ## What CI runs: lint, types, all tests, golden
 .PHONY: golden
 golden: $(STAMP) ## Write the golden files and the table of bad input anew; review the diff
 	$(BIN)/python -m pytest tests/unit/pipelines \
-	  tests/fuzz/test_bad_input.py --golden
+	  tests/fuzz/test_bad_input.py tests/unit/repository/test_options_page.py --golden
 
 $(BENCH_STAMP): $(STAMP)
 	$(BIN)/python tools/install.py --extra bench

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from accrete.config.plan import Plan, sizes_by_alpha, sizes_by_step
-from accrete.config.recipe import PAPER, Recipe, resolve, until_converged
+from accrete.config.recipe import PAPER, Recipe, until_converged
+from accrete.config.schedule import resolve
 
 PARTS = ("scratch", "staged", "figure2", "rules", "table2", "table1", "spread")
 """In the order in which they are run: what is done at any moment is complete in itself."""

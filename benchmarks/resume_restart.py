@@ -20,7 +20,7 @@ from accrete.catalog.identity import stage_chain
 from accrete.catalog.manifests import dump_dataset
 from accrete.catalog.records import dump_record, make_record
 from accrete.config.recipe import Recipe
-from accrete.core.settings import ENV_CACHE, ENV_SNAPSHOT_INTERVAL
+from accrete.core.environment import ENV_CACHE, ENV_SNAPSHOT_INTERVAL
 from accrete.data.prepare import prepare
 from accrete.store.keys import parse_snapshot_key, snapshot_prefix
 from accrete.store.object_store import ObjectStore

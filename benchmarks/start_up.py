@@ -29,8 +29,8 @@ from inputs import one_stage
 from record import RESULTS, shown, summarize, table, write_results
 
 from accrete.config.run import RunConfig, SourceConfig
+from accrete.core.environment import ENV_CACHE, ENV_HOME
 from accrete.core.serialization import to_json, without_nones
-from accrete.core.settings import ENV_CACHE, ENV_HOME
 from accrete.store.embedded import embedded_store
 from accrete.store.settings import StoreSettings
 

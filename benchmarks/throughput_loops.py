@@ -18,8 +18,9 @@ from torch import nn
 
 from accrete.config.image_format import Normalization
 from accrete.config.plan import Plan
-from accrete.config.recipe import Recipe, StageSchedule, resolve
+from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig
+from accrete.config.schedule import StageSchedule, resolve
 from accrete.models.networks import Classifier, build_model
 from accrete.training.augmentation import Augmentation
 from accrete.training.batches import TrainingBatches

@@ -3,7 +3,7 @@
 from kfp import dsl, kubernetes
 
 from accrete.config.placement import POD_ANNOTATIONS, POD_LABELS, USER_ID, Placement
-from accrete.core.settings import (
+from accrete.core.environment import (
     ENV_ACCESS_KEY,
     ENV_CA_BUNDLE,
     ENV_ENDPOINT,

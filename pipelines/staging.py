@@ -19,7 +19,7 @@ from kfp import dsl
 from accrete.config.plan import Plan, pack_steps
 from accrete.config.run import RunConfig
 from accrete.core.serialization import to_json, without_nones
-from accrete.runners.pipeline_file import PipelineRequest
+from accrete.runners.pipeline_file import PipelineRequest, parameters_help
 from accrete.steps.train_job import train_job_spec
 
 
@@ -38,12 +38,6 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
     default_config = without_nones(to_json(config))
     steps = pack_steps([stage.num_images for stage in stages])
 
-    @dsl.pipeline(
-        name=name,
-        description=f"{config.plan.rule}: {len(stages)} stages, {stages[-1].num_classes} classes.",
-        display_name=display_name,
-        pipeline_config=pipeline_config(placement),
-    )
     def staged(
         run_name: str = request.run_name,
         store_uri: str = request.store_uri,
@@ -81,7 +75,14 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
         final = report(model=parent["parent"], **shared)
         place_task(final, placement).set_display_name("report")
 
-    return staged
+    staged.__doc__ = parameters_help()
+    decorate = dsl.pipeline(
+        name=name,
+        description=f"{config.plan.rule}: {len(stages)} stages, {stages[-1].num_classes} classes.",
+        display_name=display_name,
+        pipeline_config=pipeline_config(placement),
+    )
+    return decorate(staged)
 
 
 def _title(plan: Plan, step: range) -> str:

@@ -11,7 +11,7 @@ from kfp import dsl
 
 from accrete.config.sweep import Sweep, sweep_tasks
 from accrete.core.serialization import to_json, without_nones
-from accrete.runners.pipeline_file import PipelineRequest
+from accrete.runners.pipeline_file import PipelineRequest, parameters_help
 
 
 def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) -> Any:
@@ -28,12 +28,6 @@ def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) ->
     planned = sweep_tasks(sweep)
     num_stages = sum(len(cell.stage_sizes) for cell in sweep.cells)
 
-    @dsl.pipeline(
-        name=name,
-        description=f"{sweep.rule}: {len(sweep.cells)} cells.",
-        display_name=display_name,
-        pipeline_config=pipeline_config(placement),
-    )
     def swept(
         run_name: str = request.run_name,
         store_uri: str = request.store_uri,
@@ -65,7 +59,14 @@ def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) ->
         final = sweep_report(**shared).after(*tasks)
         place_task(final, placement).set_display_name("report")
 
-    return swept
+    swept.__doc__ = parameters_help()
+    decorate = dsl.pipeline(
+        name=name,
+        description=f"{sweep.rule}: {len(sweep.cells)} cells.",
+        display_name=display_name,
+        pipeline_config=pipeline_config(placement),
+    )
+    return decorate(swept)
 
 
 def _stages(stages: range) -> str:

@@ -26,8 +26,8 @@ from warm import WarmProcess, WarmProcesses
 from accrete.config.plan import Plan as StagePlan
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig
+from accrete.core.environment import ENV_CACHE, ENV_SNAPSHOT_INTERVAL
 from accrete.core.serialization import to_json
-from accrete.core.settings import ENV_CACHE, ENV_SNAPSHOT_INTERVAL
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
 from accrete.store.settings import StoreSettings

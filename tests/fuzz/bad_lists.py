@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bad_kinds import kind, reader_kind
 
-from accrete.cli._request import read_names
+from accrete.cli._adapter import names_in
 from accrete.config.classes import check_order
 from accrete.config.cost import read_measurements
 from accrete.config.run import SourceConfig
@@ -43,31 +43,31 @@ reader_kind(
 )
 kind(
     "a device for a list of names", "class order /dev/zero cannot be read (it is no regular file)"
-)(lambda _folder, _: read_names(Path("/dev/zero"), "class order"))
+)(lambda _folder, _: names_in(Path("/dev/zero"), "class order"))
 reader_kind(
     "a list of names that is no UTF-8",
     "class order DIR/file cannot be read ('utf-8' codec can't decode byte 0xff in position 0: "
     "invalid start byte)",
     b"\xff\xfe",
-    lambda path: read_names(path, "class order"),
+    lambda path: names_in(path, "class order"),
 )
 reader_kind(
     "a list that names a class twice",
     "DIR/file names class 'cat' twice: name each class once",
     b"cat\ndog\ncat\n",
-    lambda path: read_names(path, "class order"),
+    lambda path: names_in(path, "class order"),
 )
 reader_kind(
     "a class order with an unknown class",
     "DIR/file names class 'owl', which the data set does not have",
     b"cat\nowl\n",
-    lambda path: check_order(read_names(path, "class order") or (), ["cat"], str(path)),
+    lambda path: check_order(names_in(path, "class order"), ["cat"], str(path)),
 )
 reader_kind(
     "a class order that leaves a class out",
     "DIR/file leaves out 1 classes, the first is 'dog': name them all",
     b"cat\n",
-    lambda path: check_order(read_names(path, "class order") or (), ["cat", "dog"], str(path)),
+    lambda path: check_order(names_in(path, "class order"), ["cat", "dog"], str(path)),
 )
 kind(
     "a chosen class that the source does not have",

@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from accrete.config.image_format import Normalization
 from accrete.config.plan import Plan
-from accrete.config.recipe import Recipe, StageSchedule, resolve
+from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig
+from accrete.config.schedule import StageSchedule, resolve
 from accrete.errors import OutOfMemoryError
 from accrete.models.networks import Classifier, build_model
 from accrete.training.augmentation import Augmentation

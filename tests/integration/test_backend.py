@@ -14,16 +14,24 @@ from backend import SESSION, Backend, Done, artifact_store
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.records import find_record, stages_of
+from accrete.cli._adapter import read
+from accrete.cli._options import RunOptions
 from accrete.cli._request import make_request
-from accrete.cli.extend import make_extension
-from accrete.cli.run import MakeRequest
-from accrete.cli.sweep import make_comparison, make_study
+from accrete.cli.extend import ExtendOptions, make_extension
+from accrete.cli.sweep import CompareOptions, StudyOptions, make_comparison, make_study
 from accrete.config.run import RunConfig
+from accrete.runners.pipeline_file import PipelineRequest
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 from accrete.store.settings import StoreSettings, parse_store_uri
 
 ON_CPU = ("--gpus", "0")
+OPTIONS: dict[Callable[..., PipelineRequest], type] = {
+    make_request: RunOptions,
+    make_extension: ExtendOptions,
+    make_comparison: CompareOptions,
+    make_study: StudyOptions,
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +59,14 @@ def run(backend: Backend, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ACCRETE_STORE", str(store.address))
 
-    def run(pipeline: Any, make: MakeRequest, *options: str) -> dict[str, Done]:
+    def run(pipeline: Any, make: Callable[..., PipelineRequest], *options: str) -> dict[str, Done]:
         command: click.Command = pipeline.run
         with command.make_context("run", list(options)) as context:
-            request = make(dict(context.params), False)
+            given = read(OPTIONS[make], context)
+            arguments = [
+                context.params[p.name] for p in command.params if p.param_type_name == "argument"
+            ]
+            request = make(given, *arguments, False)
         done = backend.run(pipeline.build_pipeline, request)
         if isinstance(request.config, RunConfig):
             record = find_record(store, request.run_name)

@@ -92,7 +92,8 @@ def test_every_change_that_the_search_tries_is_a_recipe(monkeypatch: pytest.Monk
     from gpu_chains import ARRIVAL_ROUNDS, ROUNDS
 
     from accrete.config.plan import Plan
-    from accrete.config.recipe import Recipe, resolve
+    from accrete.config.recipe import Recipe
+    from accrete.config.schedule import resolve
 
     sizes = (10, 10, 20, 40, 20)
     names = tuple(map(str, range(100)))

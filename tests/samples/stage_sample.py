@@ -10,8 +10,9 @@ from accrete.catalog.manifests import (
 )
 from accrete.config.image_format import ImageFormat, Normalization
 from accrete.config.plan import Plan
-from accrete.config.recipe import Recipe, resolve
+from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig
+from accrete.config.schedule import resolve
 
 _PLAN = Plan(rule="all", class_order=("a", "b"), class_images=(9, 9), stage_sizes=(2,))
 

@@ -46,10 +46,9 @@ MAKES_AT_IMPORT = {
         "urllib3.Retry",
         "click.Path",
         "click.Choice",
-        "click.option",
+        *("click.option", "click.argument"),
         "timedelta",
-        "optgroup.option",
-        "_group",
+        *("Option", "Group", "numbers", "Variable", "takes"),
     ),
 }
 NOT_AT_IMPORT = {"__name__ == '__main__'", "TYPE_CHECKING"}

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from accrete.catalog.manifests import FORMAT, SPLITS, DatasetManifest, FileRef, StageManifest
 from accrete.config.plan import check_counts_match
-from accrete.config.recipe import StageSchedule, resolve
 from accrete.config.run import ModelConfig, RunConfig
+from accrete.config.schedule import StageSchedule, resolve
 from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
 from accrete.errors import CheckpointMismatchError

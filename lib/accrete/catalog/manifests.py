@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from accrete.config.image_format import ImageFormat, Normalization, check_scaling
-from accrete.config.recipe import StageSchedule
 from accrete.config.run import ModelConfig
+from accrete.config.schedule import StageSchedule
 from accrete.core.hashing import canonical_json, sha256_of_json
 from accrete.core.serialization import from_json, to_json
 from accrete.core.validation import check_choice, check_distinct, check_range, check_sha256

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from accrete.cli.run import ENV_PREFIX
+from accrete.cli._adapter import ENV_PREFIX
 
 if TYPE_CHECKING:
     from accrete.models.predictor import TrainedModel

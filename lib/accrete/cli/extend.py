@@ -1,23 +1,27 @@
 """The command of the extension pipeline: add classes to a model that is trained already."""
 
 import dataclasses
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import click
-from click_option_group import optgroup
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.lookup import find_base
-from accrete.cli._options import recipe_options, run_options, source_options, where_options
-from accrete.cli._placement_options import placement_options
-from accrete.cli._request import make_placement, make_recipe, read_names, request_for, source_config
-from accrete.cli.run import ENV_PREFIX, execute
+from accrete.cli._adapter import ENV_PREFIX, Group, takes
+from accrete.cli._options import Cluster, Naming, RecipeGiven, Seed, Source, Spot, Where
+from accrete.cli._placement import make_placement
+from accrete.cli._request import recipe_of, request_for, source_of
+from accrete.cli.run import execute
 from accrete.config.classes import seeded_order
 from accrete.config.image_format import Normalization
 from accrete.config.plan import Plan, check_stages, parse_sizes
-from accrete.config.recipe import Recipe
+from accrete.config.recipe import EXTENSION_LR, Recipe, extension_epochs
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig
+from accrete.core.options import Given, Option, option_fields
 from accrete.data.counts import counts_of_source
 from accrete.data.extension import Extension, open_extension
 from accrete.errors import ConfigError
@@ -29,55 +33,89 @@ if TYPE_CHECKING:
     from accrete.models.pretrained import Weights
 
 
+_WITH_RUN = "a run's name"
+_WITH_WEIGHTS = "--weights"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseOptions:
+    """Which model grows: of a run, named as the command's argument, or weights from a file."""
+
+    stage: Annotated[int | None, Option("Stage J of RUN.", metavar="J", default="the last")] = None
+    weights: Annotated[
+        Path | None,
+        Option(
+            "Weights from elsewhere: what `accrete export` wrote, or a torchvision state file.",
+            metavar="FILE",
+        ),
+    ] = None
+    weights_classes: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "Class names of a state file, one a line, in the order of its outputs.",
+            metavar="FILE",
+            reads="names",
+        ),
+    ] = None
+    weights_sha256: Annotated[
+        str | None,
+        Option("SHA-256 of the file; a pickle is not read without.", metavar="HEX"),
+    ] = None
+    model: Annotated[
+        str | None, Option("Network of a state file: torchvision:NAME.", metavar="NAME")
+    ] = None
+    weights_mean: Annotated[
+        str | None,
+        Option("What its input was scaled by.", metavar="R,G,B", default="ImageNet's"),
+    ] = None
+    weights_std: Annotated[
+        str | None, Option("Likewise.", metavar="R,G,B", default="ImageNet's")
+    ] = None
+    old_dataset: Annotated[
+        str | None,
+        Option(
+            "Stored data set with the images of the weights' classes.",
+            metavar="DIGEST",
+            default="in the source",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedOptions:
+    """Which classes are added, and in which stages."""
+
+    more_images: Annotated[
+        bool, Option("The source may have more images of classes that the model has.")
+    ] = False
+    stages: Annotated[
+        str | None,
+        Option("Add the new classes in stages of so many.", metavar="LIST", default="one"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendOptions:
+    """What a model is extended by."""
+
+    base: Annotated[Given[BaseOptions], Group("Model to extend")]
+    added: Annotated[AddedOptions, Group("Classes to add")]
+    source: Source
+    recipe: RecipeGiven
+    seed: Seed
+    naming: Naming
+    where: Where
+    cluster: Cluster
+    spot: Spot
+
+
 def extend_command(build: Build) -> click.Command:
     """Return the command that runs the extension pipeline's file."""
 
     @click.command(name="extend", context_settings={"auto_envvar_prefix": ENV_PREFIX})
-    @click.argument("base", required=False, metavar="[RUN]")
-    @optgroup.group("Model to extend")
-    @optgroup.option("--stage", type=int, metavar="J", help="Stage J of RUN. [default: the last]")
-    @optgroup.option(
-        "--weights",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Weights from elsewhere: what `accrete export` wrote, or a torchvision state file.",
-    )
-    @optgroup.option(
-        "--weights-classes",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Class names of a state file, one a line, in the order of its outputs.",
-    )
-    @optgroup.option(
-        "--weights-sha256", metavar="HEX", help="SHA-256 of the file; a pickle is not read without."
-    )
-    @optgroup.option("--model", metavar="NAME", help="Network of a state file: torchvision:NAME.")
-    @optgroup.option(
-        "--weights-mean",
-        metavar="R,G,B",
-        help="What its input was scaled by. [default: ImageNet's]",
-    )
-    @optgroup.option("--weights-std", metavar="R,G,B", help="Likewise. [default: ImageNet's]")
-    @optgroup.option(
-        "--old-dataset",
-        metavar="DIGEST",
-        help="Stored data set with the images of the weights' classes. [default: in the source]",
-    )
-    @optgroup.group("Classes to add")
-    @optgroup.option(
-        "--more-images",
-        is_flag=True,
-        help="The source may have more images of classes that the model has.",
-    )
-    @optgroup.option(
-        "--stages", metavar="LIST", help="Add the new classes in stages of so many. [default: one]"
-    )
-    @source_options
-    @recipe_options
-    @run_options
-    @where_options
-    @placement_options
-    def extend(**options: Any) -> None:
+    @click.argument("run", required=False, metavar="[RUN]")
+    @takes(ExtendOptions)
+    def extend(options: ExtendOptions, run: str | None) -> None:
         """Add classes to a trained model: RUN's, or weights from a file.
 
         The old classes' shards are taken from the store as they are; the new images are scaled and
@@ -91,86 +129,75 @@ def extend_command(build: Build) -> click.Command:
             --weights-classes names.txt --model torchvision:resnet18 \\
             --source imagefolder --data all-classes/
         """
-        execute(build, make_extension, options)
+        make = partial(make_extension, options, run)
+        execute(build, make, options)
 
     return extend
 
 
-BUDGET_EPOCHS = 2.0
-"""Images seen by default, in epochs over old and new images together."""
-
-MIN_STEPS = 120
-"""A small data set gets at least this many steps by default."""
-
-LR = 0.1
-"""Default peak rate: half of a new model's."""
-
-
-def make_extension(options: dict[str, Any], local: bool) -> PipelineRequest:
+def make_extension(options: ExtendOptions, run: str | None, local: bool) -> PipelineRequest:
     """Return what the options of `extend` ask for; weights from a file are stored.
 
     Args:
         options: of the command line.
+        run: whose model grows; None: the weights of a file.
         local: whether the run stays on this machine.
 
     Raises:
         InputError: of any kind; no step was started.
         StoreError: the store, which has the model, cannot be used.
     """
-    store_uri = options["store"] or default_store_uri()
-    placement = make_placement(options, local=local)
+    store_uri = options.naming.values.get("store_uri") or default_store_uri()
+    placement = make_placement(options.cluster, options.spot, local=local)
     catalog = Catalog(ObjectStore(require_store_settings(), parse_store_uri(store_uri)))
     catalog.store.check()
-    base, model, given, source = _base(options, catalog)
-    more_images = options["more_images"]
+    base, model, given, source = _base(options, run, catalog)
+    more_images = options.added.more_images
     extension = open_extension(base, given, catalog, more_images=more_images)
-    plan = _plan(options, extension, counts_of_source(source))
+    plan = _plan(options.added.stages, extension, counts_of_source(source))
     config = RunConfig(
         source=source,
         plan=plan,
         model=model,
-        recipe=_recipe(options, source, plan),
-        seed=options["seed"],
+        recipe=_recipe(options.recipe, source, plan),
+        seed=options.seed.seed,
         base=base,
         more_images=more_images,
     )
     name = f"{source.kind}-extend-{plan.num_classes}-{config.digest[:8]}"
-    return request_for(config, placement, options["name"] or name, store_uri)
+    return request_for(config, placement, options.naming.values.get("run_name") or name, store_uri)
 
 
 def _base(
-    options: dict[str, Any], catalog: Catalog
+    options: ExtendOptions, run: str | None, catalog: Catalog
 ) -> tuple[BaseModel, ModelConfig, tuple[str, ...], SourceConfig]:
     """Return the model that grows, what it is, its classes, and where the new images are."""
-    source = source_config(options)
-    name, path = options["base"], options["weights"]
-    if (name is None) == (path is None):
+    source, base_options = source_of(options.source), options.base.alone()
+    if (run is None) == (base_options.weights is None):
         raise ConfigError("extend needs one model: a run's name, or --weights FILE")
-    if name is not None:
-        _refuse(options, "weights_sha256", "weights_classes", "model", "old_dataset")
-        base, model, given = find_base(catalog, name, options["stage"])
+    if run is not None:
+        _refuse(options.base, _WITH_WEIGHTS, keep={"stage"})
+        base, model, given = find_base(catalog, run, base_options.stage)
         return base, model, given, source
-    _refuse(options, "stage")
-    weights = _weights(options)
+    _refuse(options.base, _WITH_RUN, keep=options.base.values.keys() - {"stage"})
+    weights = _weights(base_options, options.source.values.get("image_size") or 224)
     from accrete.models.pretrained import store_weights
 
-    base = store_weights(weights, catalog, options["old_dataset"])
+    base = store_weights(weights, catalog, base_options.old_dataset)
     is_cropped = weights.image.preprocessing != "none"
     if base.dataset is None and source.image_size is None and is_cropped:
         source = dataclasses.replace(source, image_size=weights.image.height)
     return base, weights.model, weights.class_names, source
 
 
-def _refuse(options: dict[str, Any], *names: str) -> None:
-    for name in names:
-        if options[name] is not None:
-            option = "--" + name.replace("_", "-")
-            other = "--weights" if option != "--stage" else "a run's name"
-            raise ConfigError(f"{option} goes with {other} only: leave it out")
+def _refuse(given: Given[BaseOptions], other: str, *, keep: Collection[str]) -> None:
+    for each in option_fields(BaseOptions):
+        if each.name in given and each.name not in keep:
+            raise ConfigError(f"--{each.flag} goes with {other} only: leave it out")
 
 
-def _weights(options: dict[str, Any]) -> "Weights":
-    """Read the file of weights.
+def _weights(options: BaseOptions, side: int) -> "Weights":
+    """Read the file of weights, of a network that takes images of a side.
 
     Raises:
         InputError, IntegrityError, CheckpointMismatchError: it cannot be used.
@@ -178,19 +205,19 @@ def _weights(options: dict[str, Any]) -> "Weights":
     from accrete.models.pretrained import IMAGENET, WeightsRequest, read_weights
 
     normalization = IMAGENET
-    if options["weights_mean"] is not None or options["weights_std"] is not None:
+    if options.weights_mean is not None or options.weights_std is not None:
         normalization = Normalization(
-            mean=_three(options["weights_mean"], "weights mean"),
-            std=_three(options["weights_std"], "weights std"),
+            mean=_three(options.weights_mean, "weights mean"),
+            std=_three(options.weights_std, "weights std"),
         )
-    model = options["model"]
+    assert options.weights is not None
     return read_weights(
         WeightsRequest(
-            path=options["weights"],
-            sha256=options["weights_sha256"],
-            class_names=read_names(options["weights_classes"], "classes of the weights"),
-            model=None if model is None else ModelConfig(name=model),
-            side=options["image_size"] or 224,
+            path=options.weights,
+            sha256=options.weights_sha256,
+            class_names=options.weights_classes,
+            model=None if options.model is None else ModelConfig(name=options.model),
+            side=side,
             normalization=normalization,
         )
     )
@@ -206,7 +233,7 @@ def _three(text: str | None, what: str) -> tuple[float, ...]:
     return values
 
 
-def _plan(options: dict[str, Any], extension: Extension, counts: dict[str, int]) -> Plan:
+def _plan(stages: str | None, extension: Extension, counts: dict[str, int]) -> Plan:
     """Return the plan of an extension: the given classes first, then the new ones."""
     merged = extension.planned_counts(counts)
     new = seeded_order((name for name in counts if name not in extension.given), 0)
@@ -216,12 +243,12 @@ def _plan(options: dict[str, Any], extension: Extension, counts: dict[str, int])
             f"the source has no class that {extension.base.origin} does not have: nothing to add"
         )
     sizes: tuple[int, ...] = (len(new),)
-    if options["stages"] is not None:
-        sizes = parse_sizes(options["stages"])
+    if stages is not None:
+        sizes = parse_sizes(stages)
         check_stages(sizes)
         if sum(sizes) != len(new):
             raise ConfigError(
-                f"--stages {options['stages']} adds {sum(sizes)} classes, but the source has "
+                f"--stages {stages} adds {sum(sizes)} classes, but the source has "
                 f"{len(new)} new ones: make the list add up"
             )
     return Plan(
@@ -233,10 +260,10 @@ def _plan(options: dict[str, Any], extension: Extension, counts: dict[str, int])
     )
 
 
-def _recipe(options: dict[str, Any], source: SourceConfig, plan: Plan) -> Recipe:
+def _recipe(given: Given[Recipe], source: SourceConfig, plan: Plan) -> Recipe:
     """Return the recipe: the fast one gets a schedule for a model that is trained already."""
-    if options["recipe"] != "fast":
-        return make_recipe(options, source)
-    batch_size = options["batch_size"] or Recipe().batch_size
-    budget = max(BUDGET_EPOCHS, MIN_STEPS * batch_size / plan.stages[-1].num_images)
-    return make_recipe(options, source, budget_epochs=budget, lr=LR)
+    if given.values.get("name", "fast") != "fast":
+        return recipe_of(given, source)
+    batch_size = given.values.get("batch_size") or Recipe().batch_size
+    budget = extension_epochs(batch_size, plan.stages[-1].num_images)
+    return recipe_of(given, source, budget_epochs=budget, lr=EXTENSION_LR)

@@ -3,31 +3,21 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from accrete import __version__
+from accrete.cli._adapter import ENV_PREFIX
+from accrete.cli._environment import check_environment
 from accrete.cli._model import export, predict
-from accrete.cli._options import class_options, cost_options, plan_options, source_options
-from accrete.cli._placement_options import gpus_option, planned_gpus
-from accrete.cli._plan_text import plan_json, plan_text
-from accrete.cli._request import class_counts, cost_model, make_plan, source_config, warn_about
+from accrete.cli._plan import plan
 from accrete.cli._store import forget, gc, ls, show, verify
-from accrete.cli.run import ENV_PREFIX
 from accrete.core.processes import ignore_language, leave_quickly
-from accrete.data.counts import counts_of_number
 from accrete.errors import AccreteError, one_line
 from accrete.runners.pipeline_file import load_pipeline_file, shipped_pipeline
 from accrete.store import keys
-from accrete.store.settings import default_store_uri
-
-if TYPE_CHECKING:
-    pass
-
 
 _STOPPED = "stopped; the same command continues from here"
 
@@ -57,7 +47,7 @@ class _PipelineGroup(click.Group):
 
 @click.group(
     cls=_PipelineGroup,
-    commands=[predict, export, ls, show, verify, gc, forget],
+    commands=[plan, predict, export, ls, show, verify, gc, forget],
     context_settings={"max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="accrete")
@@ -66,53 +56,6 @@ def accrete() -> None:
 
     `accrete run` needs nothing else: it trains on scikit-learn's digits, on this machine.
     """
-
-
-@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
-@click.option("--classes", type=int, metavar="N", help="Plan for N classes of equal size.")
-@click.option(
-    "--images-per-class", type=int, default=500, show_default=True, help="With --classes."
-)
-@plan_options
-@class_options
-@cost_options
-@source_options
-@gpus_option
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def plan(classes: int | None, images_per_class: int, as_json: bool, **options: Any) -> None:
-    """Show the stages that a growth ratio, a fixed step or a list gives, and what they cost.
-
-    \b
-    Examples:
-      accrete plan --classes 100 --initial 10 --alpha 1
-      accrete plan --source imagefolder --data images/ --step 5
-      accrete plan --classes 1000 --alpha auto --stage-seconds 60
-    """
-    if classes is not None:
-        counts = counts_of_number(classes, images_per_class)
-    else:
-        with _store_to_read(options):
-            counts = class_counts(options, source_config(options), default_store_uri())
-    made = make_plan(options, counts)
-    model = cost_model(options) if options["alpha"] == "auto" or options["costs"] else None
-    gpus = planned_gpus(options, made)
-    if as_json:
-        click.echo(json.dumps(plan_json(made, model, options["initial"], gpus), indent=1))
-    else:
-        click.echo(plan_text(made, model, options["initial"], gpus))
-    warn_about(made)
-
-
-@contextmanager
-def _store_to_read(options: dict[str, Any]) -> Iterator[None]:
-    """Have a store at hand where the options name something in one."""
-    if options["dataset"] is None and not str(options["data"]).startswith("s3://"):
-        yield
-        return
-    from accrete.store.local import local_store
-
-    with local_store():
-        yield
 
 
 @accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
@@ -180,6 +123,7 @@ def run_guarded(command: Any) -> None:
     ignore_language()
     leave_quickly()
     try:
+        check_environment(p for c in accrete.commands.values() for p in c.params)
         command()
     except AccreteError as error:
         _fail(str(error), error.exit_code)

@@ -2,48 +2,34 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import click
 
-from accrete.cli._options import (
-    class_options,
-    cost_options,
-    model_options,
-    plan_options,
-    recipe_options,
-    run_options,
-    source_options,
-    where_options,
-)
-from accrete.cli._placement_options import placement_options
+from accrete.cli._adapter import ENV_PREFIX, read, takes
+from accrete.cli._environment import check_environment
+from accrete.cli._options import CompileOptions, RunOptions, SpotOption, WhereOptions
+from accrete.cli._placement import make_placement, refuse_typed_here
 from accrete.cli._request import make_request
+from accrete.config.placement import Placement
 from accrete.config.run import RunConfig
+from accrete.core.options import Given
 from accrete.core.settings import kfp_endpoint
+from accrete.errors import ConfigError
 from accrete.runners.pipeline_file import Build, PipelineRequest, compile_to
 
-ENV_PREFIX = "ACCRETE"
-"""Every option can come from a variable: --alpha from ACCRETE_ALPHA."""
-
-MakeRequest = Callable[[dict[str, Any], bool], PipelineRequest]
-"""From options to a request; True: the run stays on this machine."""
+MakeRequest = Callable[[bool], PipelineRequest]
+"""Makes the request that a pipeline is for; True: the run stays on this machine."""
 
 
 def run_command(build: Build) -> click.Command:
     """Return the command that runs a pipeline file."""
 
     @click.command(name="run", context_settings={"auto_envvar_prefix": ENV_PREFIX})
-    @plan_options
-    @class_options
-    @cost_options
-    @source_options
-    @model_options
-    @recipe_options
-    @run_options
-    @where_options
-    @placement_options
-    def run(**options: Any) -> None:
+    @takes(RunOptions)
+    def run(options: RunOptions) -> None:
         """Train in stages that add classes: through the compiled pipeline, here or on a cluster.
 
         Without an endpoint everything runs on this machine: KFP's local runner and an embedded S3
@@ -56,24 +42,52 @@ def run_command(build: Build) -> click.Command:
           accrete run --source parquet --data cifar100/ --alpha 0.5
           accrete run --source imagefolder --data s3://bucket/images --endpoint http://kfp:8888
         """
-        execute(build, make_request, options)
+        execute(build, partial(make_request, options), options)
 
     return run
 
 
-def execute(build: Build, make: MakeRequest, options: dict[str, Any]) -> None:
+class PlacedOptions(Protocol):
+    """Options of a command that runs a pipeline somewhere."""
+
+    @property
+    def where(self) -> Given[WhereOptions]:
+        """Here, or on a cluster."""
+
+    @property
+    def cluster(self) -> Given[Placement]:
+        """What its steps ask for."""
+
+    @property
+    def spot(self) -> Given[SpotOption]:
+        """Whether spot nodes will do."""
+
+
+def execute(build: Build, make: MakeRequest, options: PlacedOptions) -> None:
     """Run a pipeline here, or submit it, as the options say.
 
     Args:
         build: makes the pipeline.
         make: makes the request that it is for.
-        options: of the command line, the group "Where" among them.
+        options: of the command line.
+
+    Raises:
+        ConfigError: an option has no effect there.
     """
-    endpoint = options["endpoint"] or kfp_endpoint()
+    where = options.where.alone()
+    endpoint = where.endpoint or kfp_endpoint()
     if endpoint:
-        _run_remotely(build, make, options, endpoint)
-    else:
-        _run_here(build, make, options)
+        if "runner" in options.where.typed:
+            raise ConfigError("--runner has no effect on a run that is submitted: leave it out")
+        _run_remotely(build, make, where, endpoint)
+        return
+    refuse_typed_here(options.where)
+    if "image" in options.cluster.typed and where.runner != "docker":
+        raise ConfigError(
+            "--image has no effect without --runner docker or --endpoint: leave it out"
+        )
+    make_placement(options.cluster, options.spot, local=True)  # refused before the store starts
+    _run_here(build, make, where.runner)
 
 
 def compile_command(build: Build) -> click.Command:
@@ -87,15 +101,8 @@ def compile_command(build: Build) -> click.Command:
         required=True,
         help="File to write, ending in .yaml.",
     )
-    @plan_options
-    @class_options
-    @cost_options
-    @source_options
-    @model_options
-    @recipe_options
-    @run_options
-    @placement_options
-    def compile_(output: Path, **options: Any) -> None:
+    @takes(CompileOptions)
+    def compile_(options: CompileOptions, output: Path) -> None:
         """Compile the pipeline to KFP's YAML, to upload or to keep.
 
         \b
@@ -114,32 +121,32 @@ def compile_command(build: Build) -> click.Command:
 def environment_request() -> PipelineRequest:
     """Return what the environment's ACCRETE_… variables ask for, as for `compile`."""
     command = compile_command(lambda _: None)
+    check_environment(command.params)
     with command.make_context("compile", ["--output", "unused.yaml"]) as context:
-        options = dict(context.params)
-    return make_request(options, False)
+        return make_request(read(CompileOptions, context), False)
 
 
-def _run_here(build: Build, make: MakeRequest, options: dict[str, Any]) -> None:
+def _run_here(build: Build, make: MakeRequest, runner: str) -> None:
     from accrete.runners.local import run_locally
     from accrete.store.local import local_store
 
     with local_store() as settings:
-        request = make(options, True)
-        folder = run_locally(build, request, settings, options["runner"]).folder
+        request = make(True)
+        folder = run_locally(build, request, settings, runner).folder
     if isinstance(request.config, RunConfig):
         _print_stages(folder)
     click.echo(f"report: {folder / 'report.html'}")
     click.echo(f"log:    {folder / 'run.log'}")
 
 
-def _run_remotely(build: Build, make: MakeRequest, options: dict[str, Any], endpoint: str) -> None:
+def _run_remotely(build: Build, make: MakeRequest, where: WhereOptions, endpoint: str) -> None:
     from accrete.runners.kubeflow import Kubeflow, follow_remote
 
-    request = make(options, False)
+    request = make(False)
     kubeflow = Kubeflow(endpoint)
-    run = kubeflow.submit(build, request, options["experiment"])
+    run = kubeflow.submit(build, request, where.experiment)
     click.echo(f"submitted {request.run_name}: {run.address}")
-    if options["watch"]:
+    if where.watch:
         follow_remote(kubeflow, run, request)
 
 

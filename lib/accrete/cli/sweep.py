@@ -1,30 +1,39 @@
 """The commands of the sweep pipelines: compare with from scratch, and the paper's studies."""
 
 import dataclasses
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
 
 import click
-from click_option_group import optgroup
 
+from accrete.cli._adapter import ENV_PREFIX, Group, takes
 from accrete.cli._options import (
-    class_options,
-    cost_options,
-    model_options,
-    plan_options,
-    recipe_options,
-    run_options,
-    source_options,
-    where_options,
+    Classes,
+    Cluster,
+    CompileOptions,
+    CostOptions,
+    Model,
+    Naming,
+    PlanOptions,
+    RecipeGiven,
+    RunOptions,
+    Seed,
+    Source,
+    Spot,
+    Where,
 )
-from accrete.cli._placement_options import placement_options
-from accrete.cli._request import make_placement, run_config
-from accrete.cli.run import ENV_PREFIX, execute
+from accrete.cli._placement import make_placement
+from accrete.cli._request import run_config
+from accrete.cli.run import execute
 from accrete.config.allocation import GrowingGpus
 from accrete.config.placement import Placement
 from accrete.config.plan import Plan, parse_sizes, sizes_by_step
-from accrete.config.recipe import PAPER_EPOCHS, Recipe, budget_epochs, until_converged
+from accrete.config.recipe import PAPER_EPOCHS, Recipe, until_converged
 from accrete.config.run import check_run_name
+from accrete.config.schedule import budget_epochs
 from accrete.config.sweep import Cell, Sweep, sweep_tasks
+from accrete.core.options import Given, Option, numbers
 from accrete.core.units import parse_bytes
 from accrete.core.validation import check_range
 from accrete.errors import ConfigError
@@ -32,34 +41,91 @@ from accrete.runners.pipeline_file import Build, PipelineRequest
 from accrete.store.settings import default_store_uri
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScratchOptions:
+    """What a staged run is compared with."""
+
+    seeds: Annotated[int, Option("Repetitions, from --seed on.", metavar="N")] = 3
+    scratch_epochs: Annotated[
+        tuple[float, ...] | None,
+        Option(
+            "Budgets from scratch, in epochs.",
+            metavar="LIST",
+            parse=numbers(float, "scratch epochs", "5,7,10"),
+            default="1, 1.25, 1.5 and 2 staged budgets",
+        ),
+    ] = None
+    figure: Annotated[
+        bool,
+        Option(
+            "From scratch at each stage's number of classes too (the paper's Figure 2).",
+            off="no-figure",
+            default="figure",
+        ),
+    ] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions(RunOptions):
+    """A staged run, and what it is compared with."""
+
+    scratch: Annotated[ScratchOptions, Group("From scratch")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridOptions:
+    """The grid of a study."""
+
+    initial: Annotated[str, Option("n1: classes that the model starts from.", metavar="LIST")] = (
+        "10,50,80"
+    )
+    add: Annotated[str, Option("Δn: classes that a stage adds.", metavar="LIST")] = "1,5,10,20,50"
+    total: Annotated[
+        int | None, Option("Use the first N classes only.", metavar="N", default="all")
+    ] = None
+    seeds: Annotated[int, Option("Repetitions, from --seed on.", metavar="N")] = 1
+    max_epochs: Annotated[
+        float, Option("convergence: give a stage up after so many epochs.", metavar="E")
+    ] = 50.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyOptions:
+    """What a study is made of."""
+
+    grid: Annotated[Given[GridOptions], Group("Grid")]
+    classes: Classes
+    source: Source
+    model: Model
+    recipe: RecipeGiven
+    seed: Seed
+    naming: Naming
+    where: Where
+    cluster: Cluster
+    spot: Spot
+
+    def of_a_run(self) -> CompileOptions:
+        """Return them as those of a run; the grid plans its own stages."""
+        return CompileOptions(
+            plan=PlanOptions(),
+            classes=self.classes,
+            costs=CostOptions(),
+            source=self.source,
+            model=self.model,
+            recipe=self.recipe,
+            seed=self.seed,
+            naming=self.naming,
+            cluster=self.cluster,
+            spot=self.spot,
+        )
+
+
 def compare_command(build: Build) -> click.Command:
     """Return the command that runs the comparison pipeline's file."""
 
     @click.command(name="compare", context_settings={"auto_envvar_prefix": ENV_PREFIX})
-    @optgroup.group("From scratch")
-    @optgroup.option(
-        "--seeds", type=int, default=3, show_default=True, help="Repetitions, from --seed on."
-    )
-    @optgroup.option(
-        "--scratch-epochs",
-        metavar="LIST",
-        help="Budgets from scratch, in epochs. [default: 1, 1.25, 1.5 and 2 staged budgets]",
-    )
-    @optgroup.option(
-        "--figure/--no-figure",
-        default=True,
-        help="From scratch at each stage's number of classes too (the paper's Figure 2).",
-    )
-    @plan_options
-    @class_options
-    @cost_options
-    @source_options
-    @model_options
-    @recipe_options
-    @run_options
-    @where_options
-    @placement_options
-    def compare(**options: Any) -> None:
+    @takes(CompareOptions)
+    def compare(options: CompareOptions) -> None:
         """Train in stages and from scratch with the same recipe, and set them side by side.
 
         Stages that exist are reused: a staged run that was made with the same options and seed is
@@ -70,7 +136,7 @@ def compare_command(build: Build) -> click.Command:
           accrete compare
           accrete compare --source parquet --data cifar100/ --alpha 1 --scratch-epochs 5,7,10
         """
-        execute(build, make_comparison, options)
+        execute(build, partial(make_comparison, options), options)
 
     return compare
 
@@ -80,42 +146,8 @@ def study_command(build: Build) -> click.Command:
 
     @click.command(name="study", context_settings={"auto_envvar_prefix": ENV_PREFIX})
     @click.argument("purpose", type=click.Choice(["convergence", "increments"]))
-    @optgroup.group("Grid")
-    @optgroup.option(
-        "--initial",
-        default="10,50,80",
-        show_default=True,
-        metavar="LIST",
-        help="n1: classes that the model starts from.",
-    )
-    @optgroup.option(
-        "--add",
-        default="1,5,10,20,50",
-        show_default=True,
-        metavar="LIST",
-        help="Δn: classes that a stage adds.",
-    )
-    @optgroup.option(
-        "--total", type=int, metavar="N", help="Use the first N classes only. [default: all]"
-    )
-    @optgroup.option(
-        "--seeds", type=int, default=1, show_default=True, help="Repetitions, from --seed on."
-    )
-    @optgroup.option(
-        "--max-epochs",
-        type=float,
-        default=50,
-        show_default=True,
-        help="convergence: give a stage up after so many epochs.",
-    )
-    @class_options
-    @source_options
-    @model_options
-    @recipe_options
-    @run_options
-    @where_options
-    @placement_options
-    def study(**options: Any) -> None:
+    @takes(StudyOptions)
+    def study(options: StudyOptions, purpose: str) -> None:
         """Measure stages over a grid of initial and added classes: the paper's Tables I and II.
 
         convergence: images until the gradient is small, at a fixed rate (--lr, --stop-gradient);
@@ -127,7 +159,7 @@ def study_command(build: Build) -> click.Command:
           accrete study convergence --recipe paper --lr 0.01 --source parquet --data cifar100/
           accrete study increments --initial 2,4 --add 2,4
         """
-        execute(build, make_study, options)
+        execute(build, partial(make_study, options, purpose), options)
 
     return study
 
@@ -139,18 +171,18 @@ STOP_GRADIENT = 0.1
 """Default norm below which a study's stage counts as converged."""
 
 
-def make_comparison(options: dict[str, Any], local: bool) -> PipelineRequest:
+def make_comparison(options: CompareOptions, local: bool) -> PipelineRequest:
     """Return what the options of `compare` ask for.
 
     Raises:
         InputError: of any kind; nothing was started.
     """
-    if options["epochs"] is not None:
+    if "epochs" in options.recipe:
         raise ConfigError("compare sets budgets side by side: give --budget-epochs, not --epochs")
-    store_uri = options["store"] or default_store_uri()
-    placement = make_placement(options, local=local)
+    store_uri = options.naming.values.get("store_uri") or default_store_uri()
+    placement = make_placement(options.cluster, options.spot, local=local)
     config = run_config(options, placement, store_uri)
-    plan, seeds = config.plan, _seeds(options)
+    plan, seeds = config.plan, _seeds(options.seed.seed, options.scratch.seeds)
     if len(plan.stage_sizes) == 1:
         raise ConfigError("the plan has one stage: give one of several, or there is no comparison")
     recipe = dataclasses.replace(config.recipe, budget_epochs=_budget(config.recipe, plan))
@@ -164,7 +196,7 @@ def make_comparison(options: dict[str, Any], local: bool) -> PipelineRequest:
         )
         for seed in seeds
     ]
-    cells += _from_scratch(options, recipe, plan, seeds)
+    cells += _from_scratch(options.scratch, recipe, plan, seeds)
     sweep = Sweep(
         purpose="comparison",
         rule=f"{plan.rule}, against from scratch, {_counted(len(seeds), 'seed')}",
@@ -174,14 +206,16 @@ def make_comparison(options: dict[str, Any], local: bool) -> PipelineRequest:
         model=config.model,
         cells=tuple(cells),
     )
-    return _request(sweep, placement, options["name"], store_uri)
+    return _request(sweep, placement, options.naming.values.get("run_name"), store_uri)
 
 
-def _from_scratch(options: dict[str, Any], recipe: Recipe, plan: Plan, seeds: range) -> list[Cell]:
+def _from_scratch(options: ScratchOptions, recipe: Recipe, plan: Plan, seeds: range) -> list[Cell]:
     """Return the cells from scratch: all classes at each budget, fewer at the staged one."""
     assert recipe.budget_epochs is not None
-    wanted = [(plan.num_classes, budget) for budget in _scratch_budgets(options, recipe)]
-    if options["figure"]:
+    wanted = [
+        (plan.num_classes, budget) for budget in _scratch_budgets(options.scratch_epochs, recipe)
+    ]
+    if options.figure:
         wanted += [(stage.num_classes, recipe.budget_epochs) for stage in plan.stages]
     once = dataclasses.replace(recipe, image_sides=None)
     return [
@@ -204,45 +238,41 @@ def _budget(recipe: Recipe, plan: Plan) -> float:
     return budget_epochs(recipe, plan.stages[-1].num_images)
 
 
-def _scratch_budgets(options: dict[str, Any], recipe: Recipe) -> list[float]:
-    text = options["scratch_epochs"]
+def _scratch_budgets(given: tuple[float, ...] | None, recipe: Recipe) -> list[float]:
     assert recipe.budget_epochs is not None
-    if text is None:
+    if given is None:
         return [factor * recipe.budget_epochs for factor in SCRATCH_FACTORS]
-    try:
-        budgets = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"scratch epochs are {text!r}: give a list such as 5,7,10") from None
-    for budget in budgets:
+    for budget in given:
         check_range("scratch epochs", budget, 1e-3, 1e5)
-    return budgets
+    return list(given)
 
 
-def _seeds(options: dict[str, Any]) -> range:
-    check_range("seeds", options["seeds"], 1, 30)
-    return range(options["seed"], options["seed"] + options["seeds"])
+def _seeds(first: int, number: int) -> range:
+    check_range("seeds", number, 1, 30)
+    return range(first, first + number)
 
 
-def make_study(options: dict[str, Any], local: bool) -> PipelineRequest:
+def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequest:
     """Return what the options of `study` ask for.
+
+    Args:
+        options: of the command line.
+        purpose: `convergence` or `increments`.
+        local: whether the run stays on this machine.
 
     Raises:
         InputError: of any kind; nothing was started.
     """
-    store_uri = options["store"] or default_store_uri()
-    placement = make_placement(options, local=local)
-    purpose = options["purpose"]
-    # The grid plans its own stages: of the source only classes and counts are asked.
-    config = run_config(
-        options | {"alpha": None, "step": None, "stages": None, "initial": None},
-        placement,
-        store_uri,
-    )
-    plan = config.plan
-    total = options["total"] or len(plan.class_order)
+    store_uri = options.naming.values.get("store_uri") or default_store_uri()
+    placement = make_placement(options.cluster, options.spot, local=local)
+    # Of the source only classes and counts are asked.
+    config = run_config(options.of_a_run(), placement, store_uri)
+    plan, grid = config.plan, options.grid.alone()
+    seeds = _seeds(options.seed.seed, grid.seeds)
+    total = grid.total or len(plan.class_order)
     check_range("total classes", total, 2, len(plan.class_order))
-    pairs = _pairs(options, total)
-    recipe = _study_recipe(options, config.recipe)
+    pairs = _pairs(grid, total)
+    recipe = _study_recipe(options, purpose, config.recipe)
     cells = [
         Cell(
             name=f"n{initial}-d{added}-s{seed}",
@@ -255,7 +285,7 @@ def make_study(options: dict[str, Any], local: bool) -> PipelineRequest:
             recipe=recipe,
             seed=seed,
         )
-        for seed in _seeds(options)
+        for seed in seeds
         for initial, added in pairs
     ]
     if purpose == "increments":
@@ -267,24 +297,24 @@ def make_study(options: dict[str, Any], local: bool) -> PipelineRequest:
                 recipe=recipe,
                 seed=seed,
             )
-            for seed in _seeds(options)
+            for seed in seeds
         ]
     sweep = Sweep(
         purpose=purpose,
         rule=f"{_counted(len(pairs), 'pair')} of initial and added classes, "
-        f"{_counted(options['seeds'], 'seed')}",
+        f"{_counted(grid.seeds, 'seed')}",
         source=config.source,
         class_order=plan.class_order,
         class_images=plan.class_images,
         model=config.model,
         cells=tuple(cells),
     )
-    return _request(sweep, placement, options["name"], store_uri)
+    return _request(sweep, placement, options.naming.values.get("run_name"), store_uri)
 
 
-def _pairs(options: dict[str, Any], total: int) -> list[tuple[int, int]]:
+def _pairs(grid: GridOptions, total: int) -> list[tuple[int, int]]:
     """Return the (n1, Δn) of the grid; those that need more classes than there are fall away."""
-    initials, steps = parse_sizes(options["initial"]), parse_sizes(options["add"])
+    initials, steps = parse_sizes(grid.initial), parse_sizes(grid.add)
     for value in (*initials, *steps):
         check_range("classes of a study's cell", value, 1, total)
     pairs = [
@@ -295,19 +325,27 @@ def _pairs(options: dict[str, Any], total: int) -> list[tuple[int, int]]:
     ]
     if not pairs:
         raise ConfigError(
-            f"--initial {options['initial']} and --add {options['add']} need more than the {total} "
+            f"--initial {grid.initial} and --add {grid.add} need more than the {total} "
             "classes there are: give smaller numbers"
         )
     return pairs
 
 
-def _study_recipe(options: dict[str, Any], recipe: Recipe) -> Recipe:
+def _study_recipe(options: StudyOptions, purpose: str, recipe: Recipe) -> Recipe:
     """Return the recipe of a study's cells; for convergence the rate is fixed (paper, Table I)."""
-    if options["purpose"] == "increments":
-        if options["epochs"] is not None:
+    if purpose == "increments":
+        if "epochs" in options.recipe:
             raise ConfigError("the runs of a study differ in their stages: give --budget-epochs")
+        if "max_epochs" in options.grid.typed:
+            raise ConfigError("--max-epochs has no effect on increments: leave it out")
         return recipe
-    epochs = options["max_epochs"]
+    for name in ("epochs", "budget_epochs", "carry_momentum"):
+        if name in options.recipe.typed:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} has no effect on convergence: its stages end by "
+                "--stop-gradient or --max-epochs, each with its own momentum; leave it out"
+            )
+    epochs = options.grid.alone().max_epochs
     check_range("most epochs", epochs, 1, 1e5)
     stop_gradient = recipe.stop_gradient or STOP_GRADIENT
     return until_converged(recipe, most_epochs=epochs, stop_gradient=stop_gradient)

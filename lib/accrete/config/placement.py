@@ -3,9 +3,16 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from accrete.config.allocation import FewestNodes, GrowingGpus, check_spread
+from accrete.config.allocation import (
+    FewestNodes,
+    GrowingGpus,
+    check_spread,
+    parse_gpus,
+    parse_nodes,
+)
 from accrete.config.kubernetes import (
     Toleration,
     check_cpu,
@@ -13,7 +20,10 @@ from accrete.config.kubernetes import (
     check_label_value,
     check_memory,
     check_name,
+    parse_node_label,
+    parse_toleration,
 )
+from accrete.core.options import Option
 from accrete.core.validation import check_choice, check_range
 from accrete.errors import ConfigError
 
@@ -54,53 +64,207 @@ _IMAGE = re.compile(
 class Placement:
     """What each step of the compiled pipeline asks of the cluster."""
 
-    image: str = DEFAULT_IMAGE
-    """Container image of every step."""
-    pull_policy: str | None = None
-    """When a node fetches the image; None: Kubernetes' own rule."""
-    pull_secrets: tuple[str, ...] = ()
-    """Secrets with a registry's credentials."""
-    gpus: tuple[int, ...] | GrowingGpus = (1,)
-    """GPUs of each stage's training step, or one number for all; 0 trains on the CPU. Where a stage
-    has several nodes, those of all together."""
-    nodes: tuple[int, ...] | FewestNodes = (1,)
-    """Nodes that each stage is trained on, or one number for all; on several, as a TrainJob."""
-    node_wait_s: int = 3600
-    """Seconds that a stage on several nodes may wait until all of them are there."""
-    max_gpus_per_node: int = 8
-    """What a node has: a step that asks for more would wait for ever."""
-    gpu_resource: str = "nvidia.com/gpu"
-    """The GPU's Kubernetes resource name; steps with GPUs tolerate the taint of this key."""
-    gpu_kinds: tuple[str, ...] = ()
-    """Kinds of GPU to choose from, as the nodes' label has them; none: any."""
-    gpu_label: str = "nvidia.com/gpu.product"
-    """The nodes' label that names the kind; NVIDIA's GPU feature discovery sets this one."""
-    train_cpu: str = "4"
-    """CPU request and limit of a training step, or of each of its nodes; so is memory."""
-    train_memory: str = "16G"
-    """Memory request and limit of a training step."""
-    shared_memory: str = "2Gi"
-    """Size of /dev/shm in a training step."""
-    data_memory: str | None = None
-    """Memory that images may take in a training step; None: two fifths of what it has."""
-    node_selector: tuple[tuple[str, str], ...] = ()
-    """Labels of the nodes that training steps may run on."""
-    tolerations: tuple[Toleration, ...] = ()
-    """Taints that training steps do not mind."""
-    cache_claim: str | None = None
-    """PersistentVolumeClaim of the node cache; None: a cache that goes with the pod."""
-    pushgateway: str | None = None
-    """Address at which steps leave their last metrics; None: they leave none."""
-    retries: int = 2
-    """How often a failed step is tried again."""
-    timeout_s: int = 24 * 3600
-    """Seconds that one attempt at a training step may take."""
-    ttl_s: int | None = None
-    """Seconds that a finished run's workflow and pods stay; None: as Kubeflow is set up."""
-    store_config: str = "accrete-store"
-    """ConfigMap (endpoint, region) and Secret (access-key, secret-key) of the object store."""
-    store_ca: str | None = None
-    """ConfigMap (ca.crt) of the CA that signed the store's certificate; None: a public one."""
+    image: Annotated[str, Option("Trainer image; here, of --runner docker.", metavar="IMAGE")] = (
+        DEFAULT_IMAGE
+    )
+    pull_policy: Annotated[
+        str | None,
+        Option(
+            "When a node fetches the image.",
+            choices=PULL_POLICIES,
+            default="Kubernetes' own",
+            on_cluster=True,
+        ),
+    ] = None
+    pull_secrets: Annotated[
+        tuple[str, ...],
+        Option(
+            "Secret with a registry's credentials; may be repeated.",
+            flag="pull-secret",
+            metavar="NAME",
+            repeated=True,
+            parse=str,
+            on_cluster=True,
+        ),
+    ] = ()
+    gpus: Annotated[
+        tuple[int, ...] | GrowingGpus,
+        Option(
+            "GPUs of each training step, or a list, one a stage, e.g. 1,1,2,4,4, or auto:8: up to "
+            "8 as the seen images grow.",
+            metavar="N",
+            parse=parse_gpus,
+            default="1; locally, 1 where there is one",
+        ),
+    ] = (1,)
+    """0 trains on the CPU. Where a stage has several nodes, those of all together."""
+    nodes: Annotated[
+        tuple[int, ...] | FewestNodes,
+        Option(
+            "Nodes that a stage's GPUs are spread over, by Kubeflow Trainer: one number, a list, "
+            "one a stage, e.g. 1,1,1,1,2, or auto: as few as hold them.",
+            metavar="N",
+            parse=parse_nodes,
+        ),
+    ] = (1,)
+    node_wait_s: Annotated[
+        int,
+        Option(
+            "Seconds that a stage on several nodes may wait until all of them are there.",
+            flag="node-wait",
+            metavar="S",
+            needs=(("nodes", ()),),
+        ),
+    ] = 3600
+    max_gpus_per_node: Annotated[
+        int,
+        Option("Refuse steps that ask for more: they would wait for ever.", metavar="N"),
+    ] = 8
+    gpu_resource: Annotated[
+        str,
+        Option(
+            "Kubernetes resource name of the GPU; its taint is tolerated.",
+            metavar="NAME",
+            on_cluster=True,
+        ),
+    ] = "nvidia.com/gpu"
+    gpu_kinds: Annotated[
+        tuple[str, ...],
+        Option(
+            "Only nodes whose GPU label says this, e.g. NVIDIA-H100-80GB-HBM3; may be repeated.",
+            flag="gpu-kind",
+            metavar="KIND",
+            repeated=True,
+            parse=str,
+            on_cluster=True,
+        ),
+    ] = ()
+    gpu_label: Annotated[
+        str,
+        Option(
+            "The nodes' label that --gpu-kind is about.",
+            metavar="KEY",
+            needs=(("gpu-kind", ()),),
+            on_cluster=True,
+        ),
+    ] = "nvidia.com/gpu.product"
+    """NVIDIA's GPU feature discovery sets this one."""
+    train_cpu: Annotated[
+        str,
+        Option(
+            "CPUs of each training step, or of each of its nodes.",
+            flag="cpu",
+            metavar="N",
+            on_cluster=True,
+        ),
+    ] = "4"
+    """Request and limit, as of memory."""
+    train_memory: Annotated[
+        str,
+        Option(
+            "Memory of each training step, or of each of its nodes.",
+            flag="memory",
+            metavar="SIZE",
+            on_cluster=True,
+        ),
+    ] = "16G"
+    shared_memory: Annotated[
+        str, Option("Size of /dev/shm there.", metavar="SIZE", on_cluster=True)
+    ] = "2Gi"
+    data_memory: Annotated[
+        str | None,
+        Option(
+            "Memory that images may take, e.g. 4G; what is larger is read from disk while "
+            "training.",
+            metavar="SIZE",
+            default="two fifths of the step's memory",
+        ),
+    ] = None
+    node_selector: Annotated[
+        tuple[tuple[str, str], ...],
+        Option(
+            "Only nodes with this label, for training steps; may be repeated.",
+            metavar="KEY=VALUE",
+            repeated=True,
+            parse=parse_node_label,
+            on_cluster=True,
+        ),
+    ] = ()
+    tolerations: Annotated[
+        tuple[Toleration, ...],
+        Option(
+            "A taint that training steps do not mind; may be repeated.",
+            flag="toleration",
+            metavar="KEY[=VALUE]:EFFECT",
+            repeated=True,
+            parse=parse_toleration,
+            on_cluster=True,
+        ),
+    ] = ()
+    cache_claim: Annotated[
+        str | None,
+        Option(
+            "PersistentVolumeClaim of the node cache.",
+            metavar="NAME",
+            default="the cache goes with its pod",
+            on_cluster=True,
+        ),
+    ] = None
+    pushgateway: Annotated[
+        str | None,
+        Option(
+            "Where steps leave their last metrics; a local run takes it from $ACCRETE_PUSHGATEWAY.",
+            metavar="URL",
+            on_cluster=True,
+        ),
+    ] = None
+    retries: Annotated[
+        int,
+        Option(
+            "Tries after a failure of a step; a stock Kubeflow tries lost pods only, and those "
+            "always.",
+            metavar="N",
+            default="2; locally 0",
+        ),
+    ] = 2
+    timeout_s: Annotated[
+        int,
+        Option(
+            "Seconds that one attempt at a step may take.",
+            flag="step-timeout",
+            metavar="S",
+            on_cluster=True,
+        ),
+    ] = 24 * 3600
+    ttl_s: Annotated[
+        int | None,
+        Option(
+            "Seconds that a finished run's workflow and pods stay.",
+            flag="run-ttl",
+            metavar="S",
+            default="Kubeflow's own",
+            on_cluster=True,
+        ),
+    ] = None
+    store_config: Annotated[
+        str,
+        Option(
+            "ConfigMap (endpoint, region) and Secret (access-key, secret-key) of the object store "
+            "in the run's namespace.",
+            metavar="NAME",
+            on_cluster=True,
+        ),
+    ] = "accrete-store"
+    store_ca: Annotated[
+        str | None,
+        Option(
+            "ConfigMap there whose ca.crt is the CA of the store's certificate; a local run takes "
+            "$ACCRETE_S3_CA_BUNDLE.",
+            metavar="NAME",
+            default="the image's CAs",
+            on_cluster=True,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if not _IMAGE.fullmatch(self.image):

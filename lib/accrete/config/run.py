@@ -6,11 +6,13 @@ does not change a result, so it is no part of any identity.
 
 import re
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from accrete.config.image_format import ImageFormat, Normalization
 from accrete.config.plan import Plan
 from accrete.config.recipe import Recipe
 from accrete.core.hashing import sha256_of_json
+from accrete.core.options import Option
 from accrete.core.serialization import to_json
 from accrete.core.validation import check_choice, check_range
 from accrete.errors import ConfigError
@@ -24,26 +26,79 @@ _RUN_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 class SourceConfig:
     """Where the images come from and how they are split."""
 
-    kind: str
-    """One of SOURCE_KINDS."""
-    location: str | None = None
-    """A local path or `s3://bucket/prefix`; the root folder for torchvision's sets."""
-    image_column: str | None = None
-    """Parquet only; None: found."""
-    label_column: str | None = None
-    """Parquet only; None: found."""
-    test_fraction: float = 0.2
-    """Share of each class's images for testing, where the source has no test split of its own."""
-    validation_fraction: float = 0.0
-    """Share of each class's training images set aside for validation."""
-    split_seed: int = 0
-    """Seed of both splits."""
-    image_size: int | None = None
-    """Side in pixels that images are resized and centre-cropped to; None: as they are."""
-    on_bad_image: str = "fail"
-    """`fail`, or `skip`: leave it out and count it in the manifest."""
-    only_classes: tuple[str, ...] | None = None
-    """Names of the classes to use of the source; None: all."""
+    kind: Annotated[
+        str,
+        Option(
+            "Kind of source; digits needs no download.",
+            flag="source",
+            choices=SOURCE_KINDS,
+            default="digits",
+        ),
+    ]
+    location: Annotated[
+        str | None,
+        Option(
+            "Folder or s3://bucket/prefix of the images; root folder of torchvision's sets.",
+            flag="data",
+            metavar="PATH",
+            needs=(("source", SOURCE_KINDS[1:]),),
+        ),
+    ] = None
+    image_column: Annotated[
+        str | None,
+        Option(
+            "Parquet: the image column.",
+            metavar="NAME",
+            default="found",
+            needs=(("source", ("parquet",)),),
+        ),
+    ] = None
+    label_column: Annotated[
+        str | None,
+        Option(
+            "Parquet: the label column.",
+            metavar="NAME",
+            default="found",
+            needs=(("source", ("parquet",)),),
+        ),
+    ] = None
+    test_fraction: Annotated[
+        float,
+        Option(
+            "Share of each class's images set aside for testing, where the source has no test "
+            "split.",
+            metavar="SHARE",
+        ),
+    ] = 0.2
+    validation_fraction: Annotated[
+        float,
+        Option(
+            "Share of each class's training images set aside to choose on.",
+            metavar="SHARE",
+            default="0",
+        ),
+    ] = 0.0
+    split_seed: Annotated[int, Option("Seed of both splits.", metavar="N")] = 0
+    image_size: Annotated[
+        int | None,
+        Option("Scale and centre-crop to this side.", metavar="PX", default="as they are"),
+    ] = None
+    on_bad_image: Annotated[
+        str,
+        Option(
+            "Stop at an image that cannot be decoded, or leave it out and count it.",
+            choices=("fail", "skip"),
+        ),
+    ] = "fail"
+    only_classes: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "Use these classes of the source alone: names, one a line.",
+            metavar="FILE",
+            reads="names",
+            default="all",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_choice("source", self.kind, SOURCE_KINDS)
@@ -67,12 +122,21 @@ class SourceConfig:
 class ModelConfig:
     """Which network to train."""
 
-    name: str
-    """`small`, `vgg19`, or `torchvision:<name>`, e.g. `torchvision:resnet18`."""
-    width: float = 1.0
-    """Factor on the channels of `small` and `vgg19`."""
-    bn_after_relu: bool = False
-    """vgg19: conv, ReLU, BN instead of conv, BN, ReLU (the paper's wording allows both)."""
+    name: Annotated[
+        str,
+        Option(
+            "small, vgg19 (the paper's) or torchvision:NAME.",
+            flag="model",
+            metavar="NAME",
+            default="small for digits and on CPUs, else vgg19",
+        ),
+    ]
+    width: Annotated[
+        float, Option("Factor on the channels of small and vgg19.", metavar="FACTOR")
+    ] = 1.0
+    bn_after_relu: Annotated[
+        bool, Option("vgg19: conv, ReLU, batch norm in this order; the paper's wording allows it.")
+    ] = False
 
     def __post_init__(self) -> None:
         if self.name not in ("small", "vgg19") and not self.name.startswith("torchvision:"):

@@ -8,8 +8,9 @@ import re
 from dataclasses import dataclass
 
 from accrete.config.plan import MAX_PIPELINE_STEPS, Plan
-from accrete.config.recipe import Recipe, resolve
+from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_seed
+from accrete.config.schedule import resolve
 from accrete.core.hashing import canonical_json, sha256_of_json
 from accrete.core.serialization import to_json
 from accrete.errors import ConfigError

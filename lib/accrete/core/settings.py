@@ -5,30 +5,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from accrete.core.environment import (
+    DEFAULT_LINGER_S,
+    DEFAULT_SNAPSHOT_INTERVAL_S,
+    ENV_CACHE,
+    ENV_FETCH_AHEAD,
+    ENV_HOME,
+    ENV_IN_POD,
+    ENV_KFP_ENDPOINT,
+    ENV_LINGER,
+    ENV_METRICS_PORT,
+    ENV_POD_NAME,
+    ENV_POD_UID,
+    ENV_PROCESSES,
+    ENV_PROGRESS,
+    ENV_PUSHGATEWAY,
+    ENV_SNAPSHOT_INTERVAL,
+)
 from accrete.errors import ConfigError
-
-ENV_ENDPOINT = "ACCRETE_S3_ENDPOINT"
-ENV_ACCESS_KEY = "ACCRETE_S3_ACCESS_KEY"
-ENV_SECRET_KEY = "ACCRETE_S3_SECRET_KEY"  # noqa: S105  the variable's name, not a secret
-ENV_ACCESS_KEY_FILE = "ACCRETE_S3_ACCESS_KEY_FILE"
-ENV_SECRET_KEY_FILE = "ACCRETE_S3_SECRET_KEY_FILE"  # noqa: S105
-ENV_REGION = "ACCRETE_S3_REGION"
-ENV_CA_BUNDLE = "ACCRETE_S3_CA_BUNDLE"
-ENV_STORE = "ACCRETE_STORE"
-ENV_CACHE = "ACCRETE_CACHE"
-ENV_HOME = "ACCRETE_HOME"
-ENV_PROGRESS = "ACCRETE_PROGRESS_DIR"
-ENV_SNAPSHOT_INTERVAL = "ACCRETE_SNAPSHOT_INTERVAL_S"
-ENV_LINGER = "ACCRETE_STORE_LINGER_S"
-ENV_FETCH_AHEAD = "ACCRETE_FETCH_AHEAD"
-ENV_PROCESSES = "ACCRETE_PROCESSES"
-ENV_METRICS_PORT = "ACCRETE_METRICS_PORT"
-ENV_PUSHGATEWAY = "ACCRETE_PUSHGATEWAY"
-ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
-ENV_POD_NAME = "ACCRETE_POD_NAME"
-ENV_POD_UID = "ACCRETE_POD_UID"
-ENV_IN_POD = "KUBERNETES_SERVICE_HOST"
-"""Kubernetes sets this in every container."""
 
 SERVICE_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes mounts a pod's token, its API's certificate and the pod's namespace."""
@@ -128,7 +122,7 @@ def snapshot_interval_s() -> float:
     Raises:
         ConfigError: the variable holds no number from 0 up.
     """
-    return _seconds(ENV_SNAPSHOT_INTERVAL, "60")
+    return _seconds(ENV_SNAPSHOT_INTERVAL, DEFAULT_SNAPSHOT_INTERVAL_S)
 
 
 def _seconds(name: str, default: str) -> float:
@@ -148,7 +142,7 @@ def store_linger_s() -> float:
     Raises:
         ConfigError: the variable holds no number from 0 up.
     """
-    return _seconds(ENV_LINGER, "60")
+    return _seconds(ENV_LINGER, DEFAULT_LINGER_S)
 
 
 def fetches_ahead() -> bool:
@@ -252,3 +246,8 @@ def progress_path() -> Path | None:
 def kfp_endpoint() -> str | None:
     """Return the Kubeflow Pipelines API address that the environment names."""
     return os.environ.get(ENV_KFP_ENDPOINT) or None
+
+
+def environment_names() -> list[str]:
+    """Return the names of all variables of the environment."""
+    return list(os.environ)

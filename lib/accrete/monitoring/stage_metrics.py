@@ -4,7 +4,7 @@ import time
 
 from accrete.catalog.identity import StageSpec
 from accrete.catalog.manifests import StageManifest
-from accrete.config.recipe import lr_at
+from accrete.config.schedule import lr_at
 from accrete.monitoring.metrics import StepMetrics
 from accrete.stages.observer import StageObserver
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from accrete.core.settings import ENV_CACHE, ENV_PROGRESS
+from accrete.core.environment import ENV_CACHE, ENV_PROGRESS
 from accrete.errors import InputError, PipelineError
 from accrete.store.settings import StoreSettings, require_store_settings
 

@@ -14,7 +14,8 @@ from typing import IO, Any
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.records import check_name, stages_of
 from accrete.config.sweep import Sweep
-from accrete.core.settings import ENV_HOME, ENV_PROGRESS, home_path
+from accrete.core.environment import ENV_HOME, ENV_PROGRESS
+from accrete.core.settings import home_path
 from accrete.errors import AccreteError, InputError, RunNotFoundError, StepFailedError, StoreError
 from accrete.monitoring.console import Console
 from accrete.runners.local_process import RunnerRequest, start_runner

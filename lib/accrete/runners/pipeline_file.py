@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 from accrete.config.placement import Placement
 from accrete.config.run import RunConfig
 from accrete.config.sweep import Sweep
+from accrete.core.environment import DEFAULT_STORE
+from accrete.core.options import Option, option_fields
 from accrete.errors import InputError
 
 
@@ -22,10 +24,31 @@ class PipelineRequest:
     """What decides its result."""
     placement: Placement
     """Where it runs."""
-    run_name: str
-    """The run's name."""
-    store_uri: str
-    """`s3://bucket[/prefix]`."""
+    run_name: Annotated[
+        str,
+        Option(
+            "Name of the run.",
+            flag="name",
+            metavar="NAME",
+            default="from source, plan and configuration",
+        ),
+    ]
+    store_uri: Annotated[
+        str,
+        Option(
+            "s3://bucket[/prefix] of shards and checkpoints.",
+            flag="store",
+            metavar="URI",
+            default=DEFAULT_STORE,
+        ),
+    ]
+
+
+def parameters_help() -> str:
+    """Return a docstring that tells KFP what a pipeline's parameters are: its pages show it."""
+    lines = [f"    {each.name}: {each.option.help}" for each in option_fields(PipelineRequest)]
+    lines.append("    config: What the run is; changing it means compiling anew.")
+    return "\n".join(["Train in stages that add classes.", "", "Args:", *lines])
 
 
 Build = Callable[[PipelineRequest], Any]

@@ -14,7 +14,7 @@ import torch
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import StageSpec
 from accrete.catalog.manifests import DatasetManifest, StageManifest, StageTimes
-from accrete.config.recipe import StageSchedule
+from accrete.config.schedule import StageSchedule
 from accrete.errors import TrainingDivergedError
 from accrete.stages._learner import Learner, make_learner
 from accrete.stages._outputs import StageOutputs, push_outputs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from accrete.config.placement import Placement
-from accrete.core.settings import (
+from accrete.core.environment import (
     ENV_ACCESS_KEY,
     ENV_ENDPOINT,
     ENV_PUSHGATEWAY,

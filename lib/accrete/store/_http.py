@@ -18,7 +18,7 @@ from minio.signer import sign_v4_s3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from accrete.core.settings import ENV_CA_BUNDLE
+from accrete.core.environment import ENV_CA_BUNDLE
 from accrete.errors import ConfigError
 from accrete.store.settings import StoreSettings
 

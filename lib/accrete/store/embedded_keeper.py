@@ -15,6 +15,7 @@ from typing import IO
 
 import urllib3
 
+from accrete.core.environment import DEFAULT_STORE
 from accrete.core.processes import die_with_parent
 from accrete.core.settings import store_linger_s
 from accrete.errors import AccreteError, StoreError
@@ -27,7 +28,7 @@ from accrete.store.embedded import (
     write_private,
 )
 from accrete.store.object_store import ObjectStore
-from accrete.store.settings import DEFAULT_STORE, StoreSettings, parse_store_uri
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 _POLL_S = 0.1
 _LEAVE_TIMEOUT_S = 20

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from accrete.core.credentials import read_credential
-from accrete.core.settings import (
+from accrete.core.environment import (
+    DEFAULT_REGION,
+    DEFAULT_STORE,
     ENV_ACCESS_KEY,
     ENV_ACCESS_KEY_FILE,
     ENV_CA_BUNDLE,
@@ -15,12 +17,9 @@ from accrete.core.settings import (
     ENV_SECRET_KEY,
     ENV_SECRET_KEY_FILE,
     ENV_STORE,
-    split_address,
-    without_user,
 )
+from accrete.core.settings import split_address, without_user
 from accrete.errors import ConfigError
-
-DEFAULT_STORE = "s3://accrete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +32,7 @@ class StoreSettings:
     """S3 access key."""
     secret_key: str = field(repr=False)
     """S3 secret key."""
-    region: str = "us-east-1"
+    region: str = DEFAULT_REGION
     """S3 region; most stores of one's own do not care."""
     ca_bundle: str | None = None
     """File of CA certificates for https; None: the system's."""
@@ -125,7 +124,7 @@ def store_settings(env: Mapping[str, str] | None = None) -> StoreSettings | None
         endpoint=endpoint.rstrip("/"),
         access_key=_credential(env, ENV_ACCESS_KEY, ENV_ACCESS_KEY_FILE),
         secret_key=_credential(env, ENV_SECRET_KEY, ENV_SECRET_KEY_FILE),
-        region=env.get(ENV_REGION) or "us-east-1",
+        region=env.get(ENV_REGION) or DEFAULT_REGION,
         ca_bundle=env.get(ENV_CA_BUNDLE) or None,
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from accrete.config.recipe import StageSchedule
+from accrete.config.schedule import StageSchedule
 from accrete.training.optimizer import make_optimizer
 from accrete.training.recorded_step import NUM_EAGER_STEPS, make_step
 

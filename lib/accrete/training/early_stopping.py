@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from accrete.config.recipe import StageSchedule
+from accrete.config.schedule import StageSchedule
 
 PLATEAU_FACTOR = 0.99
 """A loss that did not fall below this part of what it was is on a plateau."""

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from accrete.config.recipe import StageSchedule, lr_at
+from accrete.config.schedule import StageSchedule, lr_at
 from accrete.core.hashing import derive_seed
 from accrete.core.validation import check_choice, check_range
 from accrete.errors import TrainingDivergedError

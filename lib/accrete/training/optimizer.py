@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from accrete.config.recipe import StageSchedule
+from accrete.config.schedule import StageSchedule
 
 
 class Sgd:

@@ -21,7 +21,7 @@ from uuid import uuid4
 import torch
 from torch import Tensor, nn
 
-from accrete.config.recipe import StageSchedule
+from accrete.config.schedule import StageSchedule
 from accrete.core.hashing import sha256_of_json
 from accrete.training.device import bf16_units
 from accrete.training.optimizer import make_optimizer

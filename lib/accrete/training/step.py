@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from accrete.config.recipe import StageSchedule
+from accrete.config.schedule import StageSchedule
 from accrete.errors import OutOfMemoryError
 from accrete.training.device import autocast
 from accrete.training.optimizer import Sgd

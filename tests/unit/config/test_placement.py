@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from accrete.cli._placement_options import placement_of
-from accrete.cli.run import compile_command
 from accrete.cli.sweep import compare_command, study_command
 from accrete.config.allocation import FewestNodes, GrowingGpus, parse_nodes
 from accrete.config.placement import DEFAULT_IMAGE, Placement
@@ -172,17 +170,6 @@ def test_nodes_are_one_number_or_a_list(text: str, nodes: tuple[int, ...]) -> No
 def test_what_is_no_number_of_nodes_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"nodes are {text!r}: give 1, 1,1,1,2,2 or")):
         parse_nodes(text)
-
-
-def test_a_run_on_this_machine_has_one_node() -> None:
-    command = compile_command(lambda _: None)
-    with command.make_context(
-        "compile", ["-o", "x.yaml", "--nodes", "2", "--gpus", "2"]
-    ) as context:
-        options = dict(context.params)
-    assert placement_of(options, default_gpus=1, local=False).nodes == (2,)
-    with pytest.raises(ConfigError, match="--nodes 2: a run on this machine has one node; leave"):
-        placement_of(options, default_gpus=1, local=True)
 
 
 @pytest.mark.parametrize("purpose", ["compare", "study"])

@@ -12,15 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accrete.config.plan import Plan, even_counts, sizes_by_alpha
-from accrete.config.recipe import (
-    MIN_DEFAULT_STEPS,
-    Recipe,
-    StageSchedule,
-    assumptions,
-    lr_at,
-    recipe_named,
-    resolve,
-)
+from accrete.config.recipe import Recipe, assumptions, recipe_named
+from accrete.config.schedule import MIN_DEFAULT_STEPS, StageSchedule, lr_at, resolve
 from accrete.errors import ConfigError
 
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accrete.config.plan import MAX_PIPELINE_STEPS
-from accrete.config.recipe import Recipe, resolve
+from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, SourceConfig
+from accrete.config.schedule import resolve
 from accrete.config.sweep import Cell, Sweep, sweep_tasks
 from accrete.core.serialization import from_json, to_json
 from accrete.errors import ConfigError, PlanError

@@ -23,7 +23,7 @@ from manifest_sample import (
 
 import accrete
 from accrete.config.placement import DEFAULT_IMAGE
-from accrete.core.settings import (
+from accrete.core.environment import (
     ENV_ACCESS_KEY,
     ENV_CACHE,
     ENV_ENDPOINT,

@@ -16,7 +16,7 @@ from training_sample import (
     train_until,
 )
 
-from accrete.config.recipe import StageSchedule
+from accrete.config.schedule import StageSchedule
 from accrete.training.early_stopping import reason_to_stop
 from accrete.training.loop import HistoryPoint, TrainState, train
 from accrete.training.optimizer import make_optimizer, momentum_of

@@ -22,7 +22,7 @@ from training_sample import (
     train_until,
 )
 
-from accrete.config.recipe import lr_at
+from accrete.config.schedule import lr_at
 from accrete.errors import TrainingDivergedError
 from accrete.training.evaluation import evaluate
 from accrete.training.image_source import ResidentImages

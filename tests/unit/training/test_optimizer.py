@@ -22,8 +22,8 @@ from training_sample import (
     same_weights,
 )
 
-from accrete.config.recipe import lr_at
 from accrete.config.run import ModelConfig
+from accrete.config.schedule import lr_at
 from accrete.models.networks import build_model
 from accrete.training.optimizer import gradient_norm, load_momentum, make_optimizer, momentum_of
 

@@ -19,7 +19,7 @@ from training_sample import (
     train_until,
 )
 
-from accrete.config.recipe import StageSchedule
+from accrete.config.schedule import StageSchedule
 from accrete.errors import OutOfMemoryError
 from accrete.training.loop import TrainState, train
 from accrete.training.optimizer import make_optimizer, momentum_of

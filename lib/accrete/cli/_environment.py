@@ -1,0 +1,36 @@
+"""Variables that are nearly ours: a misspelt one would have no effect, and nobody would know."""
+
+from collections.abc import Iterable
+
+import click
+
+from accrete.cli._adapter import ENV_PREFIX, variables
+from accrete.cli._options import RunOptions
+from accrete.core.environment import unknown_variables
+from accrete.core.settings import environment_names
+from accrete.errors import ConfigError
+
+
+def check_environment(parameters: Iterable[click.Parameter]) -> None:
+    """Refuse a variable that is nearly one of ours, and tell of others that nothing reads.
+
+    Args:
+        parameters: of commands, beside those that declare theirs in dataclasses.
+
+    Raises:
+        ConfigError: names the one that was meant.
+    """
+    names = environment_names()
+    own = {f"{ENV_PREFIX}_{parameter.name}".upper() for parameter in parameters}
+    known = own | variables(RunOptions)
+    if not unknown_variables(names, known):
+        return
+    from accrete.cli._plan import PlanCommandOptions
+    from accrete.cli.extend import ExtendOptions
+    from accrete.cli.sweep import CompareOptions, StudyOptions
+
+    known |= variables(PlanCommandOptions, CompareOptions, StudyOptions, ExtendOptions)
+    for name, near in unknown_variables(names, known):
+        if near is not None:
+            raise ConfigError(f"{name} is no variable of accrete: did you mean {near}?")
+        click.echo(f"warning: {name} is no variable of accrete, and has no effect", err=True)

@@ -1,0 +1,89 @@
+"""`accrete plan`: the stages of a plan, and what they cost, before anything is trained."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+import click
+
+from accrete.cli._adapter import ENV_PREFIX, Group, takes
+from accrete.cli._options import Classes, ClassOptions, Costs, Planning, Source
+from accrete.cli._placement import Planned
+from accrete.cli._plan_text import plan_json, plan_text
+from accrete.cli._request import class_counts, cost_model, make_plan, source_of, warn_about
+from accrete.config.run import SourceConfig
+from accrete.core.options import Option
+from accrete.data.counts import counts_of_number
+from accrete.store.settings import default_store_uri
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EqualClasses:
+    """Classes that are not there yet, to plan for."""
+
+    classes: Annotated[
+        int | None,
+        Option(
+            "Plan for N classes of equal size.",
+            metavar="N",
+            excludes=("source", "data", "only-classes", "counts", "dataset"),
+        ),
+    ] = None
+    images_per_class: Annotated[
+        int, Option("Training images of each.", metavar="N", needs=(("classes", ()),))
+    ] = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanCommandOptions:
+    """What `accrete plan` shows a plan of."""
+
+    equal: Annotated[EqualClasses, Group("Classes of equal size")]
+    plan: Planning
+    classes: Classes
+    costs: Costs
+    source: Source
+    planned: Planned
+
+
+@click.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
+@takes(PlanCommandOptions)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def plan(options: PlanCommandOptions, as_json: bool) -> None:
+    """Show the stages that a growth ratio, a fixed step or a list gives, and what they cost.
+
+    \b
+    Examples:
+      accrete plan --classes 100 --initial 10 --alpha 1
+      accrete plan --source imagefolder --data images/ --step 5
+      accrete plan --classes 1000 --alpha auto --stage-seconds 60
+    """
+    if options.equal.classes is not None:
+        counts = counts_of_number(options.equal.classes, options.equal.images_per_class)
+    else:
+        source = source_of(options.source)
+        with _store_to_read(options.classes, source):
+            counts = class_counts(options.classes, source, default_store_uri())
+    made = make_plan(options.plan, options.classes, options.costs, counts)
+    is_costed = options.plan.alpha == "auto" or options.costs.costs
+    model = cost_model(options.costs) if is_costed else None
+    gpus = options.planned.of_stages(made)
+    if as_json:
+        click.echo(json.dumps(plan_json(made, model, options.plan.initial, gpus), indent=1))
+    else:
+        click.echo(plan_text(made, model, options.plan.initial, gpus))
+    warn_about(made)
+
+
+@contextmanager
+def _store_to_read(classes: ClassOptions, source: SourceConfig) -> Iterator[None]:
+    """Have a store at hand where the options name something in one."""
+    if classes.dataset is None and not str(source.location).startswith("s3://"):
+        yield
+        return
+    from accrete.store.local import local_store
+
+    with local_store():
+        yield

@@ -1,0 +1,112 @@
+"""Options without effect beside others, or where the run goes: refused before anything starts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from accrete.cli import _placement
+from accrete.cli.main import accrete
+from accrete.cli.run import run_command
+from accrete.cli.sweep import compare_command, study_command
+from accrete.errors import ConfigError
+
+RUN: Callable[[Any], click.Command] = run_command
+
+
+def refusal(command: click.Command, *arguments: str, **environment: str) -> str:
+    """Return what a command says that must not begin."""
+    result = CliRunner().invoke(command, list(arguments), env=environment)
+    assert isinstance(result.exception, ConfigError), result.exception
+    return str(result.exception)
+
+
+def never(_request: object) -> object:
+    raise AssertionError("a pipeline was built")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "1,2", "--budget-epochs", "3"], "--epochs and --budget-epochs exclude"),
+        (["--data", "images/"], "--data has no effect without --source parquet or imagefolder"),
+        (["--image-column", "x"], "--image-column has no effect without --source parquet"),
+        (["--order-seed", "1", "--class-order", "x"], "--order-seed and --class-order exclude"),
+        (["--max-stages", "3"], "--max-stages has no effect without --alpha auto"),
+        (["--stage-seconds", "3"], "--stage-seconds has no effect without --alpha auto or --costs"),
+        (["--images-per-second", "3"], "--images-per-second has no effect without --stage-seconds"),
+        (["--node-wait", "100"], "--node-wait has no effect without --nodes"),
+        (["--gpu-label", "x", "--endpoint", "http://h"], "--gpu-label has no effect without --gpu"),
+        (["--watch"], "--watch has no effect on a run on this machine: leave it out, or submit"),
+        (["--store-ca", "x"], "--store-ca has no effect on a run on this machine"),
+        (["--node-selector", "a=b"], "--node-selector has no effect on a run on this machine"),
+        (["--spot"], "--spot has no effect on a run on this machine"),
+        (["--cpu", "2"], "--cpu has no effect on a run on this machine"),
+        (["--image", "x"], "--image has no effect without --runner docker or --endpoint"),
+        (["--nodes", "2"], "--nodes 2: a run on this machine has one node; leave it out"),
+        (["--nodes", "auto"], "--nodes auto: a run on this machine has one node"),
+        (["--endpoint", "http://h", "--runner", "docker"], "--runner has no effect on a run that"),
+    ],
+)
+@pytest.mark.parametrize("command", [run_command, compare_command])
+def test_option_without_effect_is_refused(
+    command: Callable[[Any], click.Command], arguments: list[str], message: str
+) -> None:
+    assert refusal(command(never), *arguments).startswith(message)
+
+
+@pytest.mark.parametrize(("num_gpus", "has"), [(0, "no GPU"), (1, "1 GPU")])
+def test_more_gpus_than_this_machine_has_are_refused(
+    num_gpus: int, has: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_placement, "gpus_here", lambda: num_gpus)
+    for asked in ("2", "1,2", *(() if num_gpus else ("auto:2",))):
+        said = refusal(RUN(never), "--gpus", asked)
+        assert said.startswith(f"--gpus {asked}: this machine has {has}; leave it out, or submit")
+
+
+@pytest.mark.parametrize("purpose", ["convergence", "increments"])
+def test_study_refuses_what_its_purpose_does_not_use(purpose: str) -> None:
+    study = study_command(never)
+    unused = {
+        "increments": ["--max-epochs", "3"],
+        "convergence": ["--budget-epochs", "3"],
+    }[purpose]
+    # A study's recipe is looked at when its source is read: digits are at hand.
+    arguments = [purpose, "--initial", "2", "--add", "1", *unused]
+    said = refusal(study, *arguments, "--endpoint", "http://127.0.0.1:1")
+    assert said.startswith(f"{unused[0]} has no effect on {purpose}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "small", "--bn-after-relu"], "--bn-after-relu has no effect on small"),
+        (["--model", "torchvision:resnet18", "--width", "2"], "--width has no effect on torchv"),
+        (["--costs", "x.json"], "--costs has no effect without --alpha auto"),
+    ],
+)
+def test_option_of_another_network_or_plan_is_refused(arguments: list[str], message: str) -> None:
+    compile_ = accrete.get_command(click.Context(accrete), "compile")
+    assert compile_ is not None
+    assert refusal(compile_, "-o", "x.yaml", *arguments).startswith(message)
+
+
+def test_plan_for_equal_classes_has_no_source() -> None:
+    plan = accrete.commands["plan"]
+    said = refusal(plan, "--classes", "10", "--source", "parquet")
+    assert said == "--classes and --source exclude each other: give one"
+    said = refusal(plan, "--images-per-class", "10")
+    assert said == "--images-per-class has no effect without --classes: leave it out"
+
+
+def test_variable_of_a_cluster_holds_for_local_runs_without_effect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACCRETE_STORE_CA", "ca")
+    monkeypatch.setenv("ACCRETE_WATCH", "1")
+    # What is refused is the plan, so all of these were taken before.
+    result = CliRunner().invoke(RUN(never), ["--gpus", "0", "--nodes", "2"])
+    assert "--nodes 2" in str(result.exception)
