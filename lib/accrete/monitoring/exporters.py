@@ -5,6 +5,7 @@ has a few seconds at most.
 """
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -38,8 +39,10 @@ class Pushgateway:
     def __init__(self, settings: PushgatewaySettings) -> None:
         """Describe it; nothing is contacted until the first call."""
         self._url, user = settings.url, settings.username
-        pair = None if user is None else f"{user}:{settings.password or ''}"
-        self._headers = urllib3.make_headers(basic_auth=pair)
+        self._headers = {}
+        if user is not None:  # urllib3's own takes Latin-1 alone
+            pair = b64encode(f"{user}:{settings.password or ''}".encode())
+            self._headers["Authorization"] = f"Basic {pair.decode()}"
         timeout = urllib3.Timeout(total=REQUEST_TIMEOUT_S)
         # Without retries no redirect is followed: the credentials are for this address alone.
         self._http = urllib3.PoolManager(timeout=timeout, retries=False)
@@ -95,7 +98,7 @@ class Pushgateway:
             raise PushError(
                 f"the Pushgateway at {self._url} cannot be reached ({type(error).__name__})"
             ) from None
-        if response.status >= 400:
+        if response.status >= 300:
             raise PushError(f"the Pushgateway at {self._url} answered {response.status}")
         return response
 

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from accrete.core.settings import PushgatewaySettings
-from accrete.monitoring.exporters import Pushgateway
+from accrete.monitoring.exporters import PushError, Pushgateway
 
 Request = tuple[str, str, Message, bytes]
 
@@ -74,9 +74,20 @@ def test_a_push_goes_past_the_environment_s_proxy(
     assert base64.b64decode(request[2]["Authorization"].removeprefix("Basic ")) == b"me:very-secret"
 
 
-def test_credentials_are_not_taken_to_where_a_redirect_leads(registry: CollectorRegistry) -> None:
+def test_a_push_that_is_redirected_takes_no_credentials_there_and_was_not_taken(
+    registry: CollectorRegistry,
+) -> None:
     with answering(200) as (other, seen), answering(307, Location=other) as (url, asked):
         settings = PushgatewaySettings(url=url, username="me", password="very-secret")
-        Pushgateway(settings).push("a-run", "stage-0001", registry)
+        with pytest.raises(PushError, match=f"the Pushgateway at {url} answered 307"):
+            Pushgateway(settings).push("a-run", "stage-0001", registry)
     assert len(asked) == 1
     assert not seen
+
+
+def test_a_password_in_any_letters_is_sent_as_utf_8(registry: CollectorRegistry) -> None:
+    with answering(200) as (url, asked):
+        settings = PushgatewaySettings(url=url, username="me", password="пароль-é")
+        Pushgateway(settings).push("a-run", "stage-0001", registry)
+    token = asked[0][2]["Authorization"].removeprefix("Basic ")
+    assert base64.b64decode(token).decode() == "me:пароль-é"
