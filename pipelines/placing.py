@@ -1,29 +1,11 @@
-"""What a task asks of the cluster, from a Placement."""
+"""What a task asks of the cluster, from a Placement: a PodRequest, in KFP's calls."""
+
+from collections import defaultdict
 
 from kfp import dsl, kubernetes
 
-from accrete.config.placement import POD_ANNOTATIONS, POD_LABELS, USER_ID, Placement
-from accrete.core.environment import (
-    ENV_ACCESS_KEY,
-    ENV_CA_BUNDLE,
-    ENV_ENDPOINT,
-    ENV_FETCH_AHEAD,
-    ENV_POD_NAME,
-    ENV_POD_UID,
-    ENV_PUSHGATEWAY,
-    ENV_REGION,
-    ENV_SECRET_KEY,
-)
-
-_CACHE_PATH = "/cache"
-"""Where the image keeps its cache (`ACCRETE_CACHE` in images/Dockerfile)."""
-
-_STORE_CA_PATH = "/etc/accrete/store-ca"
-"""Where a step finds the CA of the store; `manifests/components/store-ca` has the same."""
-
-
-_MARGIN_S = 600
-"""A step that waits for a TrainJob may outlive it by this: the job's own deadline says more."""
+from accrete.config.placement import Placement
+from accrete.config.pod import Object, PodRequest, step_pod, training_pod, waiting_pod
 
 
 def pipeline_config(placement: Placement) -> dsl.PipelineConfig:
@@ -32,8 +14,22 @@ def pipeline_config(placement: Placement) -> dsl.PipelineConfig:
 
 
 def place_task(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask:
-    """Set what every step needs: image, store access, retries. Credentials come as environment."""
-    task.set_container_image(placement.image)
+    """Set what every step needs: image, store access, retries."""
+    return _place(task, placement, step_pod(placement))
+
+
+def place_training(task: dsl.PipelineTask, placement: Placement, stages: range) -> dsl.PipelineTask:
+    """Set what a training step needs beside that: nodes, GPUs, CPU, memory, node cache."""
+    return _place(task, placement, training_pod(placement, stages))
+
+
+def place_waiting(task: dsl.PipelineTask, placement: Placement, stages: range) -> dsl.PipelineTask:
+    """Set what a step needs that waits for TrainJobs: who it is, so that they end with it."""
+    return _place(task, placement, waiting_pod(placement, stages))
+
+
+def _place(task: dsl.PipelineTask, placement: Placement, pod: PodRequest) -> dsl.PipelineTask:
+    task.set_container_image(pod.image)
     task.set_caching_options(False)  # the object store is the cache: KFP's cannot see into it
     if placement.retries:
         task.set_retry(
@@ -42,88 +38,81 @@ def place_task(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask
             backoff_factor=2.0,
             backoff_max_duration="600s",
         )
-    if placement.pull_policy:
-        kubernetes.set_image_pull_policy(task, placement.pull_policy)
-    if placement.pull_secrets:
-        kubernetes.set_image_pull_secrets(task, list(placement.pull_secrets))
+    if pod.image_pull_policy:
+        kubernetes.set_image_pull_policy(task, pod.image_pull_policy)
+    if pod.image_pull_secrets:
+        names = [each["name"] for each in pod.image_pull_secrets]
+        kubernetes.set_image_pull_secrets(task, names)
     kubernetes.set_security_context(
-        task, run_as_user=USER_ID, run_as_group=USER_ID, run_as_non_root=True
+        task,
+        run_as_user=pod.security_context["runAsUser"],
+        run_as_group=pod.security_context["runAsGroup"],
+        run_as_non_root=pod.security_context["runAsNonRoot"],
     )
-    for key, value in POD_LABELS.items():
+    for key, value in pod.labels.items():
         kubernetes.add_pod_label(task, key, value)
-    for key, value in POD_ANNOTATIONS.items():
+    for key, value in pod.annotations.items():
         kubernetes.add_pod_annotation(task, key, value)
-    if placement.pushgateway:
-        task.set_env_variable(ENV_PUSHGATEWAY, placement.pushgateway)
-    kubernetes.use_config_map_as_env(
-        task,
-        config_map_name=placement.store_config,
-        config_map_key_to_env={"endpoint": ENV_ENDPOINT, "region": ENV_REGION},
-    )
-    kubernetes.use_secret_as_env(
-        task,
-        secret_name=placement.store_config,
-        secret_key_to_env={"access-key": ENV_ACCESS_KEY, "secret-key": ENV_SECRET_KEY},
-    )
-    if placement.store_ca:
-        kubernetes.use_config_map_as_volume(task, placement.store_ca, _STORE_CA_PATH)
-        task.set_env_variable(ENV_CA_BUNDLE, f"{_STORE_CA_PATH}/ca.crt")
-    kubernetes.set_timeout(task, placement.timeout_s)
+    _set_env(task, pod)
+    for path, volume in pod.volumes.items():
+        _mount(task, path, volume)
+    _set_resources(task, pod)
+    _set_node(task, pod)
+    kubernetes.set_timeout(task, pod.active_deadline_seconds)
     return task
 
 
-def place_training(task: dsl.PipelineTask, placement: Placement, stages: range) -> dsl.PipelineTask:
-    """Set what a training step needs beside that: nodes, GPUs, CPU, memory, node cache."""
-    place_task(task, placement)
-    task.set_cpu_request(placement.train_cpu).set_cpu_limit(placement.train_cpu)
-    task.set_memory_request(placement.train_memory).set_memory_limit(placement.train_memory)
-    for key, value in placement.node_selector:
+def _set_env(task: dsl.PipelineTask, pod: PodRequest) -> None:
+    """Set the variables; KFP takes those of one ConfigMap or Secret together."""
+    config_maps: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    secrets: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for variable in pod.env:
+        match variable:
+            case {"name": name, "value": value}:
+                task.set_env_variable(name, value)
+            case {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}:
+                kubernetes.use_field_path_as_env(task, name, path)
+            case {"name": name, "valueFrom": {"configMapKeyRef": {"name": source, "key": key}}}:
+                config_maps[source][key] = name
+            case {"name": name, "valueFrom": {"secretKeyRef": {"name": source, "key": key}}}:
+                secrets[source][key] = name
+            case _:
+                raise AssertionError(f"KFP is not told of {variable}")
+    for source, keys in config_maps.items():
+        kubernetes.use_config_map_as_env(task, source, keys)
+    for source, keys in secrets.items():
+        kubernetes.use_secret_as_env(task, source, keys)
+
+
+def _mount(task: dsl.PipelineTask, path: str, volume: Object) -> None:
+    """Mount a volume; KFP names those itself that are a ConfigMap or a claim."""
+    match volume:
+        case {"configMap": {"name": name}}:
+            kubernetes.use_config_map_as_volume(task, name, path)
+        case {"persistentVolumeClaim": {"claimName": name}}:
+            kubernetes.mount_pvc(task, name, path)
+        case {"name": name, "emptyDir": {"medium": medium, "sizeLimit": size}}:
+            kubernetes.empty_dir_mount(task, name, path, medium, size)
+        case _:
+            raise AssertionError(f"KFP is not told of {volume}")
+
+
+def _set_resources(task: dsl.PipelineTask, pod: PodRequest) -> None:
+    for resource, amount in pod.resources.items():
+        match resource:
+            case "cpu":
+                task.set_cpu_request(amount).set_cpu_limit(amount)
+            case "memory":
+                task.set_memory_request(amount).set_memory_limit(amount)
+            case _:
+                task.set_accelerator_type(resource).set_accelerator_limit(amount)
+
+
+def _set_node(task: dsl.PipelineTask, pod: PodRequest) -> None:
+    """Say which nodes will do."""
+    for key, value in pod.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
-    for toleration in placement.tolerations:
-        kubernetes.add_toleration(
-            task,
-            key=toleration.key,
-            operator="Exists" if toleration.value is None else "Equal",
-            value=toleration.value,
-            effect=toleration.effect,
-        )
-    if placement.cache_claim:
-        kubernetes.mount_pvc(task, placement.cache_claim, _CACHE_PATH)
-        task.set_env_variable(ENV_FETCH_AHEAD, "1")
-    gpus = placement.gpus_of(stages)
-    if gpus:
-        _ask_for_gpus(task, placement, gpus)
-    kubernetes.empty_dir_mount(
-        task,
-        volume_name="dshm",
-        mount_path="/dev/shm",  # noqa: S108  where worker processes share tensors
-        medium="Memory",
-        size_limit=placement.shared_memory,
-    )
-    return task
-
-
-def place_waiting(task: dsl.PipelineTask, placement: Placement, stages: range) -> dsl.PipelineTask:
-    """Set what a step needs that waits for a TrainJob: who it is, so that the job ends with it."""
-    place_task(task, placement)
-    of_a_job_s = placement.timeout_s + placement.node_wait_s + _MARGIN_S
-    kubernetes.set_timeout(task, len(stages) * of_a_job_s)
-    kubernetes.use_field_path_as_env(task, ENV_POD_NAME, "metadata.name")
-    kubernetes.use_field_path_as_env(task, ENV_POD_UID, "metadata.uid")
-    return task
-
-
-def _ask_for_gpus(task: dsl.PipelineTask, placement: Placement, gpus: int) -> None:
-    """Ask for so many GPUs of the chosen kinds, on nodes that are kept for pods with GPUs too."""
-    task.set_accelerator_type(placement.gpu_resource)
-    task.set_accelerator_limit(gpus)
-    kubernetes.add_toleration(
-        task, key=placement.gpu_resource, operator="Exists", effect="NoSchedule"
-    )
-    if placement.gpu_kinds:  # a node selector could name one kind only
-        kubernetes.add_node_affinity(
-            task,
-            match_expressions=[
-                {"key": placement.gpu_label, "operator": "In", "values": list(placement.gpu_kinds)}
-            ],
-        )
+    for toleration in pod.tolerations:
+        kubernetes.add_toleration(task, **toleration)
+    if pod.node_requirements:
+        kubernetes.add_node_affinity(task, list(pod.node_requirements))

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import pytest
 
-from accrete.config.placement import POD_LABELS, USER_ID
+from accrete.config.pod import POD_LABELS, USER_ID
 from accrete.store import keys
 from accrete.store._ports import free_ports
 from accrete.store.object_store import ObjectStore

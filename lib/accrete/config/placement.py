@@ -30,20 +30,6 @@ from accrete.errors import ConfigError
 DEFAULT_IMAGE = "accrete-trainer:0.1.0"
 """The trainer image; `images/` builds it and `manifests/` names the same."""
 
-POD_LABELS = {"app.kubernetes.io/name": "accrete", "app.kubernetes.io/component": "step"}
-"""Labels of every step's pod: what `manifests/` selects them by."""
-
-POD_ANNOTATIONS = {
-    "prometheus.io/scrape": "true",
-    "prometheus.io/port": "9464",
-    "prometheus.io/path": "/metrics",
-}
-"""Where a step's metrics are while it runs: its pod declares no port, KFP has no way to."""
-
-USER_ID = 65532
-"""The image's user and group. Said to KFP too: it leaves a step's user open, and the Pod Security
-Standard `restricted` refuses such a pod."""
-
 SPOT_TOLERATIONS = (
     Toleration(key="cloud.google.com/gke-spot", value="true", effect="NoSchedule"),
     Toleration(key="kubernetes.azure.com/scalesetpriority", value="spot", effect="NoSchedule"),

@@ -5,16 +5,17 @@ has a few seconds at most.
 """
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock, Thread
 from typing import Any
-from urllib.parse import quote
 from wsgiref.simple_server import WSGIServer
 
 import urllib3
-from prometheus_client import CollectorRegistry, generate_latest, start_http_server
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.exposition import delete_from_gateway, push_to_gateway
 
 from accrete.core.settings import PushgatewaySettings, metrics_address, pushgateway_settings
 from accrete.errors import AccreteError, ConfigError
@@ -30,18 +31,21 @@ class PushError(AccreteError):
 
 
 class Pushgateway:
-    """A Pushgateway; a group of metrics in it is one step of one run."""
+    """A Pushgateway; a group of metrics in it is one step of one run.
+
+    prometheus_client makes the requests, which are sent here: not by the environment's proxies.
+    """
 
     def __init__(self, settings: PushgatewaySettings) -> None:
         """Describe it; nothing is contacted until the first call."""
-        self._url = settings.url
+        self._url, user = settings.url, settings.username
         self._headers = {}
-        if settings.username is not None:
-            pair = f"{settings.username}:{settings.password or ''}"
-            self._headers = urllib3.make_headers(basic_auth=pair)
-        self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(total=REQUEST_TIMEOUT_S), retries=False
-        )
+        if user is not None:  # urllib3's own takes Latin-1 alone
+            pair = b64encode(f"{user}:{settings.password or ''}".encode())
+            self._headers["Authorization"] = f"Basic {pair.decode()}"
+        timeout = urllib3.Timeout(total=REQUEST_TIMEOUT_S)
+        # Without retries no redirect is followed: the credentials are for this address alone.
+        self._http = urllib3.PoolManager(timeout=timeout, retries=False)
 
     def push(self, run_name: str, step: str, registry: CollectorRegistry) -> None:
         """Replace a step's group by what the registry has now.
@@ -49,8 +53,8 @@ class Pushgateway:
         Raises:
             PushError: it could not be.
         """
-        body = generate_latest(registry)
-        self._request("PUT", _group_path(run_name, step), body=body)
+        group = {"run": run_name, "step": step}
+        push_to_gateway(self._url, JOB, registry, group, handler=self._sender)
 
     def delete_older_than(self, seconds: float) -> int:
         """Delete our groups that nothing was pushed to for so long; return how many.
@@ -61,40 +65,42 @@ class Pushgateway:
             PushError: it could not be asked.
         """
         before = time.time() - seconds
-        old = [labels for labels, pushed_at in self._groups() if pushed_at < before]
-        for labels in old:
-            self._request("DELETE", _group_path(labels["run"], labels["step"]))
+        old = [group for group, pushed_at in self._groups() if pushed_at < before]
+        for group in old:
+            delete_from_gateway(self._url, JOB, group, handler=self._sender)
         return len(old)
 
     def _groups(self) -> list[tuple[dict[str, str], float]]:
-        """Return labels and time of the last push of our groups."""
-        response = self._request("GET", "/api/v1/metrics")
+        """Return run and step of our groups, and the time of the last push."""
+        response = self._request("GET", f"{self._url}/api/v1/metrics", self._headers)
         try:
             return [
                 (group["labels"], float(group["push_time_seconds"]["metrics"][0]["value"]))
                 for group in response.json()["data"]
-                if group["labels"].get("job") == JOB
-                and group["labels"].keys() == {"job", "run", "step"}
+                if group["labels"].pop("job", None) == JOB
+                and group["labels"].keys() == {"run", "step"}
             ]
         except (ValueError, LookupError, TypeError, AttributeError):
             raise PushError(f"what answers at {self._url} is no Pushgateway") from None
 
-    def _request(self, method: str, path: str, body: bytes | None = None) -> Any:
-        headers = self._headers | {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
+    def _sender(
+        self, *, url: str, method: str, headers: list[tuple[str, str]], data: bytes, **_: Any
+    ) -> Callable[[], object]:
+        """Return what sends a request of prometheus_client; the time that it may take is ours."""
+        return partial(self._request, method, url, self._headers | dict(headers), data)
+
+    def _request(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None = None
+    ) -> urllib3.BaseHTTPResponse:
         try:
-            response = self._http.request(method, self._url + path, body=body, headers=headers)
+            response = self._http.request(method, url, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
             raise PushError(
                 f"the Pushgateway at {self._url} cannot be reached ({type(error).__name__})"
             ) from None
-        if response.status >= 400:
+        if response.status >= 300:
             raise PushError(f"the Pushgateway at {self._url} answered {response.status}")
         return response
-
-
-def _group_path(run_name: str, step: str) -> str:
-    run, step = quote(run_name, safe=""), quote(step, safe="")
-    return f"/metrics/job/{JOB}/run/{run}/step/{step}"
 
 
 PUSH_TIMEOUT_S = 5.0

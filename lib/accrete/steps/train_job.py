@@ -11,14 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from accrete.config.placement import Placement
-from accrete.core.environment import (
-    ENV_ACCESS_KEY,
-    ENV_ENDPOINT,
-    ENV_PUSHGATEWAY,
-    ENV_REGION,
-    ENV_SECRET_KEY,
-    ENV_STORE,
-)
+from accrete.config.pod import PodRequest, node_pod
+from accrete.core.environment import ENV_STORE
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 
@@ -51,28 +45,47 @@ def train_job_spec(placement: Placement, stages: range) -> dict[str, Any]:
         placement: fitted to the plan.
         stages: of the step; each becomes a job of its own.
     """
-    nodes = placement.nodes_of(stages)
-    resources = {
-        "cpu": placement.train_cpu,
-        "memory": placement.train_memory,
-        placement.gpu_resource: str(placement.gpus_of(stages) // nodes),
-    }
-    pods = {"name": NODE, "template": {"spec": {"template": {"spec": _pod(placement)}}}}
+    pod = node_pod(placement, stages)
+    nodes = {"name": NODE, "template": {"spec": {"template": _template_patch(pod)}}}
     return {
-        "activeDeadlineSeconds": placement.timeout_s,
+        "activeDeadlineSeconds": pod.active_deadline_seconds,
         "runtimeRef": {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": RUNTIME},
         "trainer": {
-            "numNodes": nodes,
-            "image": placement.image,
-            "resourcesPerNode": {"requests": resources, "limits": dict(resources)},
-            "env": _environment(placement),
+            "numNodes": placement.nodes_of(stages),
+            "image": pod.image,
+            "resourcesPerNode": {"requests": pod.resources, "limits": pod.resources},
+            "env": list(pod.env),
         },
         "runtimePatches": [
             {
                 "manager": PATCH_MANAGER,
-                "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [pods]}}},
+                "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [nodes]}}},
             }
         ],
+    }
+
+
+def _template_patch(pod: PodRequest) -> dict[str, Any]:
+    """Return what changes in the pods of the runtime.
+
+    Trainer merges it as Kubernetes does: volumes by name, mounts by path, what is a mapping by key;
+    tolerations and terms of affinity take the place of the runtime's.
+    """
+    mounts = [{"name": each["name"], "mountPath": path} for path, each in pod.volumes.items()]
+    container = {"name": NODE, "securityContext": pod.security_context, "volumeMounts": mounts}
+    terms = [{"matchExpressions": list(pod.node_requirements)}]
+    affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    spec = {
+        "containers": [container],
+        "volumes": list(pod.volumes.values()),
+        "tolerations": list(pod.tolerations),
+        "nodeSelector": pod.node_selector,
+        "imagePullSecrets": list(pod.image_pull_secrets),
+        "affinity": {"nodeAffinity": affinity} if pod.node_requirements else {},
+    }
+    return {
+        "metadata": {"labels": pod.labels, "annotations": pod.annotations},
+        "spec": {field: value for field, value in spec.items() if value},
     }
 
 
@@ -126,54 +139,6 @@ def train_job(
         "metadata": metadata,
         "spec": whole,
     }
-
-
-def _environment(placement: Placement) -> list[dict[str, Any]]:
-    """Return the store's variables, by reference to where the pipeline's other steps have them."""
-    from_config = {ENV_ENDPOINT: "endpoint", ENV_REGION: "region"}
-    from_secret = {ENV_ACCESS_KEY: "access-key", ENV_SECRET_KEY: "secret-key"}
-    variables: list[dict[str, Any]] = [
-        {"name": name, "valueFrom": {source: {"name": placement.store_config, "key": key}}}
-        for source, keys in (("configMapKeyRef", from_config), ("secretKeyRef", from_secret))
-        for name, key in keys.items()
-    ]
-    if placement.pushgateway:
-        variables.append({"name": ENV_PUSHGATEWAY, "value": placement.pushgateway})
-    return variables
-
-
-def _pod(placement: Placement) -> dict[str, Any]:
-    """Return what a placement changes in the runtime's pods."""
-    # Trainer merges this as Kubernetes does: these tolerations take the place of the runtime's.
-    tolerations: list[dict[str, Any]] = [
-        {"key": placement.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}
-    ]
-    for each in placement.tolerations:
-        how = {"operator": "Exists"} if each.value is None else {"value": each.value}
-        tolerations.append({"key": each.key, "effect": each.effect, "operator": "Equal"} | how)
-    pod: dict[str, Any] = {
-        "tolerations": tolerations,
-        "volumes": [
-            {"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": placement.shared_memory}}
-        ],
-    }
-    if placement.node_selector:
-        pod["nodeSelector"] = dict(placement.node_selector)
-    if placement.pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in placement.pull_secrets]
-    if placement.gpu_kinds:
-        kinds = {
-            "key": placement.gpu_label,
-            "operator": "In",
-            "values": list(placement.gpu_kinds),
-        }
-        terms = [{"matchExpressions": [kinds]}]
-        pod["affinity"] = {
-            "nodeAffinity": {
-                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}
-            }
-        }
-    return pod
 
 
 def _with_integers(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from manifest_sample import FORMS, Document, documents_of, of_kind, pod_templates
 
-from accrete.config.placement import POD_LABELS
+from accrete.config.pod import POD_LABELS
 
 STORE_PORT, METRICS_PORT, PUSHGATEWAY_PORT = 8333, 9464, 9091
 

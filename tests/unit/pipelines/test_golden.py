@@ -17,13 +17,11 @@ from accrete.config.allocation import FewestNodes, GrowingGpus
 from accrete.config.kubernetes import Toleration
 from accrete.config.placement import (
     DEFAULT_IMAGE,
-    POD_ANNOTATIONS,
-    POD_LABELS,
     SPOT_TOLERATIONS,
-    USER_ID,
     Placement,
 )
 from accrete.config.plan import Plan, even_counts, parse_alpha, sizes_by_alpha, sizes_by_step
+from accrete.config.pod import POD_ANNOTATIONS, POD_LABELS, USER_ID
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig
 from accrete.runners.pipeline_file import PipelineRequest
 

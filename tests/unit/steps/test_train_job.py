@@ -2,14 +2,18 @@
 
 import copy
 import importlib
+import json
 import re
 import runpy
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from conftest import HANGS_S
 from kubeflow_trainer_api import models
 from manifest_sample import (
     MANIFESTS,
@@ -22,7 +26,8 @@ from manifest_sample import (
 )
 
 from accrete.config.kubernetes import Toleration
-from accrete.config.placement import DEFAULT_IMAGE, POD_ANNOTATIONS, POD_LABELS, Placement
+from accrete.config.placement import DEFAULT_IMAGE, Placement
+from accrete.config.pod import POD_ANNOTATIONS, POD_LABELS
 from accrete.steps.train_job import NODE, RUNTIME, Owner, train_job_name, train_job_spec
 from accrete.steps.train_job import train_job as make_train_job
 
@@ -201,6 +206,7 @@ EVERYTHING = Placement(
     tolerations=(Toleration(key="dedicated", value=None, effect="NoExecute"),),
     pushgateway="http://push:9091",
     store_config="team-store",
+    store_ca="team-ca",
     shared_memory="8Gi",
 )
 
@@ -261,11 +267,74 @@ def test_the_job_that_a_step_makes_changes_the_runtime_as_the_placement_says(
     assert patched["name"] == NODE == job_of(runtime)["name"]
     pod = patched["template"]["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {"disk": "ssd"}
-    assert [t["key"] for t in pod["tolerations"]] == ["amd.com/gpu", "dedicated"]
+    assert [t["key"] for t in pod["tolerations"]] == ["dedicated", "amd.com/gpu"]
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
-    (volume,) = pod["volumes"]
-    assert volume["name"] in {v["name"] for v in pod_of(runtime)["spec"]["volumes"]}
     assert "MI300X" in str(pod["affinity"])
+
+
+def merged(runtime: Document, placement: Placement) -> Document:
+    """Return the pod that Trainer makes: it merges patches as `kubectl patch` does."""
+    (patch,) = train_job_spec(placement, range(1, 2))["runtimePatches"]
+    (job,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = {"apiVersion": "v1", "kind": "Pod", **pod_of(runtime)}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("kubectl"), "patch", "--local", "--filename=-",
+         "--output=json", "--patch", json.dumps(job["template"]["spec"]["template"])],
+        input=json.dumps(pod | {"metadata": pod["metadata"] | {"name": "node"}}),
+        capture_output=True, text=True, timeout=HANGS_S, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("has_ca", [False, True])
+def test_the_job_s_pods_are_valid_and_restricted_and_have_the_ca(
+    runtime: Document, has_ca: bool
+) -> None:
+    if has_ca:  # as components/store-ca leaves the runtime
+        component = yaml.safe_load(
+            (MANIFESTS / "components/store-ca/kustomization.yaml").read_text()
+        )
+        (adds,) = (p for p in component["patches"] if p["target"]["kind"] == "TrainingRuntime")
+        volume, mount, variable = (each["value"] for each in yaml.safe_load(adds["patch"]))
+        spec = pod_of(runtime)["spec"]
+        spec["volumes"].append(volume)
+        spec["containers"][0]["volumeMounts"].append(mount)
+        spec["containers"][0]["env"].append(variable)
+    pod = merged(runtime, EVERYTHING)
+    kubernetes_validate.validate(pod, "1.33.0", strict=True)
+    assert breaches(pod["spec"]) == []
+    assert pod["metadata"]["labels"]["app.kubernetes.io/part-of"] == "accrete-nodes"
+    (container,) = pod["spec"]["containers"]
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    assert all(len(volume) == 2 for volume in volumes.values())  # a name, and one source
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert set(mounts.values()) == set(volumes)
+    assert mounts["/cache"] == "cache"
+    assert volumes[mounts["/dev/shm"]]["emptyDir"]["sizeLimit"] == "8Gi"  # noqa: S108
+    assert volumes[mounts["/etc/accrete/store-ca"]]["configMap"]["name"] == "team-ca"
+
+
+def test_a_spec_that_was_compiled_before_still_makes_a_job() -> None:
+    pod = {"volumes": [{"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}}]}
+    job = {"name": "node", "template": {"spec": {"template": {"spec": pod}}}}
+    patch = {"template": {"spec": {"replicatedJobs": [job]}}}
+    spec = {
+        "activeDeadlineSeconds": 7200.0,
+        "runtimeRef": {"kind": "TrainingRuntime", "name": "accrete-torch"},
+        "trainer": {
+            "numNodes": 2.0,
+            "image": DEFAULT_IMAGE,
+            "resourcesPerNode": {"limits": {"nvidia.com/gpu": "8"}},
+            "env": [{"name": "ACCRETE_PUSHGATEWAY", "value": "http://push:9091"}],
+        },
+        "runtimePatches": [{"manager": "accrete.local/pipeline", "trainingRuntimeSpec": patch}],
+    }
+    whole = make_train_job(
+        spec, name="a", namespace="b", owner=None, arguments=["r", "1"], store_uri="s3://accrete"
+    )
+    assert fits(whole)
+    assert whole["spec"]["runtimePatches"] == spec["runtimePatches"]
+    assert whole["spec"]["trainer"]["numNodes"] == 2
 
 
 @pytest.mark.parametrize("run", ["a", "x" * 200, "Digits_4.stages", "-", "123"])
