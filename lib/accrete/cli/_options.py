@@ -6,7 +6,7 @@ from typing import Annotated
 
 from accrete.cli._adapter import Group
 from accrete.config.placement import Placement
-from accrete.config.recipe import PAPER, Recipe
+from accrete.config.recipe import RECIPES, Recipe
 from accrete.config.run import ModelConfig, SourceConfig
 from accrete.core.options import Given, Option
 from accrete.runners.pipeline_file import PipelineRequest
@@ -161,7 +161,7 @@ class SpotOption:
     ] = False
 
 
-_RECIPES = Group("Recipe (how it is trained)", {"fast": Recipe(), "paper": PAPER})
+_RECIPES = Group("Recipe (how it is trained)", RECIPES)
 _CLUSTER = Group("Cluster (what each step asks for)")
 
 Planning = Annotated[PlanOptions, Group("Plan (which classes each stage adds)")]

@@ -8,6 +8,8 @@ from accrete.core.options import Option, numbers
 from accrete.core.validation import check_choice, check_range
 from accrete.errors import ConfigError
 
+RECIPE_NAMES = ("fast", "paper")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -18,7 +20,7 @@ class Recipe:
         Option(
             "fast: one lr shape over the whole plan. paper: as published.",
             flag="recipe",
-            choices=("fast", "paper"),
+            choices=RECIPE_NAMES,
             default="fast",
         ),
     ] = "fast"
@@ -132,7 +134,7 @@ class Recipe:
     ] = None
 
     def __post_init__(self) -> None:
-        check_choice("recipe", self.name, ("fast", "paper"))
+        check_choice("recipe", self.name, RECIPE_NAMES)
         check_choice("lr shape", self.lr_shape, ("linear", "step"))
         check_choice("lr scope", self.lr_scope, ("plan", "stage"))
         check_choice("precision", self.precision, ("auto", "bf16", "fp32"))
@@ -182,6 +184,9 @@ PAPER = Recipe(
 
 PAPER_EPOCHS = 300.0
 
+RECIPES = {"fast": Recipe(), "paper": PAPER}
+"""By name, with the values that no option sets."""
+
 PAPER_ASSUMPTIONS = (
     "batch size 128: the paper names none",
     "random crops from images padded by 4 px at 32 px: the paper says 'crop with padding'",
@@ -205,9 +210,8 @@ def recipe_named(name: str, **changes: Any) -> Recipe:
     Raises:
         ConfigError: unknown name, or a value outside its range.
     """
-    check_choice("recipe", name, ("fast", "paper"))
-    base = PAPER if name == "paper" else Recipe()
-    return dataclasses.replace(base, **changes)
+    check_choice("recipe", name, RECIPE_NAMES)
+    return dataclasses.replace(RECIPES[name], **changes)
 
 
 def until_converged(recipe: Recipe, *, most_epochs: float, stop_gradient: float) -> Recipe:
