@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from record import RESULTS, table, write_results
-from samples_to_accuracy import Cell, as_trials, gflop_of, percent, shown_ratio
+from samples_to_accuracy import Cell, as_trials, gflop_of, shown_ratio
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import stage_chain
@@ -38,6 +38,7 @@ from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig
 from accrete.core.processes import available_cpus
 from accrete.core.settings import home_path
+from accrete.core.units import format_percent
 from accrete.data.extension import open_extension
 from accrete.data.prepare import prepare
 from accrete.data.sources.opening import open_source
@@ -79,7 +80,9 @@ class Bench:
         num_old = len(order) - self._options.new
         finished, old = self._finished(order[:num_old], seed)
         assert finished.result.top1 is not None
-        print(f"seed {seed}: {percent(finished.result.top1)} on {num_old} classes", flush=True)
+        print(
+            f"seed {seed}: {format_percent(finished.result.top1)} on {num_old} classes", flush=True
+        )
         cells = [
             self._extended(order, finished, old, budget, seed)
             for budget in map(float, self._options.extended.split(","))
@@ -239,8 +242,8 @@ def main() -> None:
             [
                 [
                     f"{row['images']:,}",
-                    percent(row["top1"]),
-                    ", ".join(percent(value) for value in row["top1_values"]),
+                    format_percent(row["top1"]),
+                    ", ".join(format_percent(value) for value in row["top1_values"]),
                     shown_ratio(row["images_ratio"]),
                 ]
                 for row in rows

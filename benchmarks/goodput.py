@@ -24,6 +24,7 @@ from record import RESULTS, table, write_results
 from accrete.config.recipe import Recipe
 from accrete.core.processes import share_cpus_well
 from accrete.core.settings import snapshot_interval_s
+from accrete.core.units import format_percent
 from accrete.store.embedded import embedded_store
 
 FIGURE = Path(__file__).parent.parent / "docs" / "goodput.svg"
@@ -75,9 +76,9 @@ def as_table(found: dict[str, Any]) -> str:
     rows = [
         [
             name,
-            *(f"{share:.1%}" for share in line["goodput"].values()),
+            *(format_percent(share, 1) for share in line["goodput"].values()),
             f"{line['young_daly_s']:.1f} s",
-            f"{line['at_young_daly']:.1%}",
+            format_percent(line["at_young_daly"], 1),
         ]
         for name, line in found["by_mtbf"].items()
     ]
@@ -141,7 +142,7 @@ def main() -> None:
     rows = [
         [
             *(f"{p[name]:g}" for name in ("interval_s", "mtbf_s", "kills")),
-            *(f"{p[name]:.1%}" for name in ("goodput", "modelled")),
+            *(format_percent(p[name], 1) for name in ("goodput", "modelled")),
         ]
         for p in real
     ]

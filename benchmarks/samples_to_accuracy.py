@@ -36,6 +36,7 @@ from accrete.config.run import ModelConfig, RunConfig, SourceConfig
 from accrete.core.hashing import sha256_of_json
 from accrete.core.processes import available_cpus
 from accrete.core.settings import home_path
+from accrete.core.units import format_percent
 from accrete.data.prepare import prepare
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
@@ -286,11 +287,6 @@ def all_cells(options: argparse.Namespace, catalog: Catalog) -> list[Cell]:
     return cells
 
 
-def percent(share: float) -> str:
-    """Return a share as `52.63 %`."""
-    return f"{100 * share:.2f} %"
-
-
 def shown_ratio(found: dict[str, float | None]) -> str:
     """Return a ratio with its spread, or that there is none."""
     if found["ratio"] is None:
@@ -312,8 +308,8 @@ def main() -> None:
     for plan, budget in budgets:
         group = [c for c in cells if (c.plan, c.budget_epochs) == (plan, budget)]
         top1s = sorted(c.top1 for c in group)
-        spread = f"{percent(top1s[0])} – {percent(top1s[-1])}"
-        mean = percent(statistics.mean(top1s))
+        spread = f"{format_percent(top1s[0])} – {format_percent(top1s[-1])}"
+        mean = format_percent(statistics.mean(top1s))
         lines.append([plan, f"{budget:g}", f"{group[0].images:,}", mean, spread, str(len(group))])
     print(table(["plan", "epochs", "images", "top-1, mean", "least – most", "seeds"], lines))
     print(
@@ -322,7 +318,7 @@ def main() -> None:
             [
                 [
                     f"{row['images']:,}",
-                    percent(row["top1"]),
+                    format_percent(row["top1"]),
                     shown_ratio(row["images_ratio"]),
                     shown_ratio(row["gflop_ratio"]),
                 ]

@@ -25,7 +25,7 @@ from accrete.config.plan import Plan, parse_sizes, sizes_by_step
 from accrete.config.recipe import PAPER_EPOCHS, Recipe, budget_epochs, until_converged
 from accrete.config.run import check_run_name
 from accrete.config.sweep import Cell, Sweep, sweep_tasks
-from accrete.core.units import parse_bytes
+from accrete.core.units import format_counted, parse_bytes
 from accrete.core.validation import check_range
 from accrete.errors import ConfigError
 from accrete.runners.pipeline_file import Build, PipelineRequest
@@ -167,7 +167,7 @@ def make_comparison(options: dict[str, Any], local: bool) -> PipelineRequest:
     cells += _from_scratch(options, recipe, plan, seeds)
     sweep = Sweep(
         purpose="comparison",
-        rule=f"{plan.rule}, against from scratch, {_counted(len(seeds), 'seed')}",
+        rule=f"{plan.rule}, against from scratch, {format_counted(len(seeds), 'seed')}",
         source=config.source,
         class_order=plan.class_order,
         class_images=plan.class_images,
@@ -271,8 +271,8 @@ def make_study(options: dict[str, Any], local: bool) -> PipelineRequest:
         ]
     sweep = Sweep(
         purpose=purpose,
-        rule=f"{_counted(len(pairs), 'pair')} of initial and added classes, "
-        f"{_counted(options['seeds'], 'seed')}",
+        rule=f"{format_counted(len(pairs), 'pair')} of initial and added classes, "
+        f"{format_counted(options['seeds'], 'seed')}",
         source=config.source,
         class_order=plan.class_order,
         class_images=plan.class_images,
@@ -339,7 +339,3 @@ def _request(
         run_name=check_run_name(name or default),
         store_uri=store_uri,
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

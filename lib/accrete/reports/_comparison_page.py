@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from accrete.core.units import format_count, format_counted, format_percent
 from accrete.errors import InputError
 from accrete.reports import _comparison_figures as figures
-from accrete.reports._page import check_format, format_count, format_percent, inline, render_page
+from accrete.reports._page import check_format, inline, render_page
 from accrete.reports.statistics import Spread, spread
 
 Row = Mapping[str, Any]
@@ -26,7 +27,7 @@ def headline(final: Rows, speed_ups: Rows) -> str:
     staged = sorted((g for g in final if g["kind"] == "staged"), key=lambda g: -g["budget_epochs"])
     scratch = sorted((g for g in final if g["kind"] == "scratch"), key=lambda g: g["images_seen"])
     longest = staged[0]
-    classes = _classes(longest["num_classes"])
+    classes = format_counted(longest["num_classes"], "class", "classes")
     if longest["top1"] is None:
         return f"No accuracy was measured on {classes}: no speed-up can be stated."
     reached = (
@@ -83,10 +84,6 @@ def _why_none(top1: float, scratch: Rows) -> str:
             " speed-up can be stated at it"
         )
     return "was tried at too few budgets to say what that accuracy costs: no speed-up can be stated"
-
-
-def _classes(num_classes: int) -> str:
-    return "1 class" if num_classes == 1 else f"{num_classes:,} classes"
 
 
 COMPARISON_FORMAT = 1

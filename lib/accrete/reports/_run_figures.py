@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
+from accrete.core.units import format_percent
 from accrete.reports._plotting import (
     COLOURS,
     FULL_IN,
@@ -40,7 +41,7 @@ def top1_over_classes(figure: Figure, stages: Rows) -> None:
     ax.plot(num_classes, top1, "o-", color=COLOURS["blue"], clip_on=False)
     if len(stages) <= MAX_LABELLED_STAGES:
         for x, y in zip(num_classes[~np.isnan(top1)], top1[~np.isnan(top1)], strict=True):
-            ax.annotate(f"{100 * y:.1f} %", (x, y), (3, 5), textcoords="offset points")
+            ax.annotate(format_percent(y, 1), (x, y), (3, 5), textcoords="offset points")
     show_percent(ax, top1)
     ax.set_xlim(0, num_classes[-1] * 1.16)  # leaves room for the last label
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))

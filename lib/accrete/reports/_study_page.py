@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from accrete.core.units import format_count, format_counted, format_percent
 from accrete.errors import InputError
 from accrete.reports import _study_figures as figures
-from accrete.reports._page import check_format, format_count, format_percent, inline, render_page
+from accrete.reports._page import check_format, inline, render_page
 from accrete.reports._study_figures import Combination, combine
 
 Combinations = Sequence[Combination]
@@ -59,7 +60,7 @@ def increments_headline(combinations: Combinations, baseline: Mapping[str, Any] 
         return "No accuracy was measured: no error can be stated."
     lowest, best = min(known, key=lambda pair: pair[0])
     highest, worst = max(known, key=lambda pair: pair[0])
-    classes = "1 class" if best.num_classes == 1 else f"{best.num_classes:,} classes"
+    classes = format_counted(best.num_classes, "class", "classes")
     if best is worst:
         text = f"The error on {classes} is {format_percent(lowest)} {_way(best)}"
     else:
@@ -78,7 +79,7 @@ def increments_headline(combinations: Combinations, baseline: Mapping[str, Any] 
 def _took(combination: Combination) -> str:
     """Return what was trained, and how many images it took."""
     added = combination.num_added
-    classes = "1 class" if added == 1 else f"{added:,} classes"
+    classes = format_counted(added, "class", "classes")
     if combination.num_initial:
         what = f"adding {classes} to {combination.num_initial:,}"
     else:

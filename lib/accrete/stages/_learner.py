@@ -61,7 +61,7 @@ def make_learner(
         state = snapshot.info.state
     learner = Learner(model=model, network=model, optimizer=optimizer, state=state)
     if peers.size > 1:
-        _share(learner, peers)
+        _start_alike(learner, peers)
     return learner
 
 
@@ -91,7 +91,7 @@ def _grown_model(
     return model, optimizer
 
 
-def _share(learner: Learner, peers: Peers) -> None:
+def _start_alike(learner: Learner, peers: Peers) -> None:
     """Give every process the first one's weights, momentum and state."""
     model, optimizer = learner.model, learner.optimizer
     share_batch_statistics(model, peers.device)

@@ -18,7 +18,7 @@ from accrete.catalog.records import RunRecord, parse_record, parse_sweep_record
 from accrete.core.processes import available_cpus, available_memory_bytes
 from accrete.core.serialization import to_json
 from accrete.core.settings import cache_path, fetches_ahead, snapshot_interval_s
-from accrete.core.units import parse_bytes
+from accrete.core.units import format_percent, parse_bytes
 from accrete.core.untrusted import parse_json
 from accrete.errors import AccreteError, ConfigError, IntegrityError
 from accrete.monitoring.journal import MuteJournal
@@ -222,18 +222,14 @@ def stage_text(title: str, manifest: StageManifest, *, reused: bool) -> str:
     result, times = manifest.result, manifest.times
     parts = [
         f"{title}: {len(manifest.class_names)} classes",
-        f"top-1 {_percent(result.top1)}",
-        f"(old {_percent(result.top1_old)}, new {_percent(result.top1_new)})",
+        f"top-1 {format_percent(result.top1)}",
+        f"(old {format_percent(result.top1_old)}, new {format_percent(result.top1_new)})",
     ]
     if reused:
         return "  ".join([*parts, "reused"])
     speed = f"{result.images_per_s:,.0f}/s, {manifest.precision or manifest.schedule.precision}"
     work = f"{result.images_seen:,} images in {times.train_s:.1f} s ({speed})"
     return "  ".join([*parts, work])
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.2f} %"
 
 
 def model_facts(manifest: StageManifest, catalog: Catalog) -> dict[str, Any]:

@@ -166,9 +166,9 @@ def test_increments_headline_sets_errors_beside_the_one_from_scratch() -> None:
     for cell, top1 in zip(data["cells"], (0.7142, 0.718, 0.6933), strict=True):
         cell["top1"] = top1
     assert headline_of(data) == (
-        "The lowest error on 100 classes is 28.2 % (from 10 classes, adding 10 at a time, after"
-        " 500,000 images), the highest 30.7 % (from 10 classes, adding 20 at a time, after 500,000"
-        " images); from scratch it is 28.3 %, after 500,000 images. One seed each: no spread is"
+        "The lowest error on 100 classes is 28.20 % (from 10 classes, adding 10 at a time, after"
+        " 500,000 images), the highest 30.67 % (from 10 classes, adding 20 at a time, after 500,000"
+        " images); from scratch it is 28.30 %, after 500,000 images. One seed each: no spread is"
         " known."
     )
 
