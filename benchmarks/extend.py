@@ -44,7 +44,7 @@ from accrete.data.prepare import prepare
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
 from accrete.reports.statistics import speed_up
-from accrete.stages.run import Workplace, run_stage
+from accrete.stages.run import StageContext, run_stage
 from accrete.store.cache import NodeCache
 from accrete.store.embedded import embedded_store
 from accrete.store.object_store import ObjectStore
@@ -66,7 +66,7 @@ class Bench:
         self._source = SourceConfig(kind=options.source, location=options.data)
         self._counts = training_counts(open_source(self._source).counts(), self._source)
         self._cache = NodeCache(home_path() / "cache", catalog.store)
-        self._place = Workplace(
+        self._context = StageContext(
             catalog=catalog,
             cache=self._cache,
             memory=DataMemory(num_bytes=4 << 30, num_workers=available_cpus()),
@@ -98,7 +98,7 @@ class Bench:
         config = self._config(names, (len(names),), self._options.parent, seed)
         dataset = self._prepared(config)
         (spec,) = stage_chain(config, dataset)
-        return run_stage(spec, dataset, self._place).manifest, dataset
+        return run_stage(spec, dataset, self._context).manifest, dataset
 
     def _extended(
         self,
@@ -139,7 +139,7 @@ class Bench:
         self, kind: str, config: RunConfig, dataset: DatasetManifest, budget: float, seed: int
     ) -> Cell:
         (spec,) = stage_chain(config, dataset)
-        manifest = run_stage(spec, dataset, self._place).manifest
+        manifest = run_stage(spec, dataset, self._context).manifest
         assert manifest.result.top1 is not None
         cell = Cell(
             plan=kind,

@@ -40,7 +40,7 @@ def snapshot_costs(
     """Train the stage with snapshots and without, in turns; return what each one takes."""
     stages = Stages(options, settings, folder)
     writes = _WriteTimes()
-    stages.place = replace(stages.place, observer=writes)
+    stages.context = replace(stages.context, observer=writes)
     step_s, with_s, stalls = [], [], []
     budget = options.steps * options.batch_size / stages.num_images
     stages.train(budget, NEVER_S)  # the first one warms up

@@ -55,19 +55,19 @@ class Attempt:
 
 def run_attempt(attempt: Attempt) -> None:
     """Run the stage from where the last attempt left it; exit as a step does."""
-    from accrete.stages.run import Workplace, run_stage
+    from accrete.stages.run import StageContext, run_stage
     from accrete.training.image_source import DataMemory
 
     catalog = Catalog(ObjectStore(attempt.settings, attempt.address))
     manifest = catalog.dataset(attempt.dataset)
-    place = Workplace(
+    context = StageContext(
         catalog=catalog,
         cache=NodeCache(Path(attempt.cache), catalog.store),
         memory=DataMemory(num_bytes=1 << 30, num_workers=1),
         snapshot_interval_s=attempt.interval_s,
     )
     try:
-        run_stage(only_stage(manifest, attempt.budget_epochs), manifest, place)
+        run_stage(only_stage(manifest, attempt.budget_epochs), manifest, context)
     except AccreteError as error:
         sys.exit(error.exit_code)
 

@@ -21,7 +21,7 @@ from accrete.core.processes import available_cpus
 from accrete.core.settings import snapshot_interval_s
 from accrete.data.prepare import prepare
 from accrete.stages import run as stage
-from accrete.stages.run import Workplace, run_stage
+from accrete.stages.run import StageContext, run_stage
 from accrete.stages.snapshots import SnapshotWatcher
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
@@ -61,7 +61,7 @@ class Stages:
         self.num_images = plan.stages[-1].num_images
         dataset = prepare(self._source, plan, catalog, folder, lambda _: lambda _: None).manifest
         self._dataset = without_tests(dataset)
-        self.place = Workplace(
+        self.context = StageContext(
             catalog=catalog,
             cache=NodeCache(folder / "cache", catalog.store),
             memory=DataMemory(num_bytes=4 << 30, num_workers=available_cpus()),
@@ -73,10 +73,10 @@ class Stages:
         """Train a stage that was not trained before: each one has another seed."""
         config = one_stage(self._source, self._model, budget_epochs=budget_epochs)
         (spec,) = stage_chain(replace(config, seed=next(self._seeds)), self._dataset)
-        place = replace(self.place, snapshot_interval_s=interval_s)
+        context = replace(self.context, snapshot_interval_s=interval_s)
         started_s = time.process_time()
         with stalls_timed() as stalls_s:
-            manifest = run_stage(spec, self._dataset, place).manifest
+            manifest = run_stage(spec, self._dataset, context).manifest
         return Trained(
             train_s=manifest.times.train_s,
             cpu_s=time.process_time() - started_s,

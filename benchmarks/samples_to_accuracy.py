@@ -42,7 +42,7 @@ from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
 from accrete.models.networks import build_model
 from accrete.reports.statistics import Trial, speed_up
-from accrete.stages.run import Workplace, run_stage
+from accrete.stages.run import StageContext, run_stage
 from accrete.store import keys
 from accrete.store.cache import NodeCache
 from accrete.store.embedded import embedded_store
@@ -103,7 +103,7 @@ class Bench:
             cache.work_path,
             lambda _: lambda _: None,
         ).manifest
-        self._place = Workplace(
+        self._context = StageContext(
             catalog=catalog,
             cache=cache,
             memory=DataMemory(num_bytes=4 << 30, num_workers=available_cpus()),
@@ -181,21 +181,21 @@ class Bench:
             # is that of both parents here.
             identity = sha256_of_json([spec.digest, chain[-1].digest])
             chain.append(replace(spec, parent=chain[-1].digest, digest=identity))
-        return [run_stage(spec, self._dataset, self._place).manifest for spec in chain]
+        return [run_stage(spec, self._dataset, self._context).manifest for spec in chain]
 
     def discard(self, manifests: Sequence[StageManifest]) -> None:
         """Remove stages, last first, with their checkpoints here and in the store; keep shards."""
-        catalog = self._place.catalog
+        catalog = self._context.catalog
         for manifest in reversed(manifests):
             checkpoint = object_ref(manifest.checkpoint)
-            here = self._place.cache.fetch([checkpoint]).paths[checkpoint.sha256]
+            here = self._context.cache.fetch([checkpoint]).paths[checkpoint.sha256]
             catalog.store.delete(keys.stage_key(manifest.digest))
             catalog.store.delete(keys.object_key(checkpoint.sha256))
             here.unlink()
 
     def _trained(self, config: RunConfig) -> list[StageManifest]:
         chain = stage_chain(config, self._dataset)
-        return [run_stage(spec, self._dataset, self._place).manifest for spec in chain]
+        return [run_stage(spec, self._dataset, self._context).manifest for spec in chain]
 
     def cell(self, kind: str, budget: float, seed: int) -> Cell:
         """Run a plan, or what is left of it, and count what it took."""

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from conftest import Cli
-from digits import digits_run, workplace
+from digits import digits_run, stage_context
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -39,8 +39,8 @@ def trained(
     ).manifest
     chain = stage_chain(config, dataset)
     create_record(catalog.store, make_record("eight", config, dataset.digest, chain))
-    place = workplace(catalog, NodeCache(folder / "cache", catalog.store))
-    return catalog, run_stage(chain[0], dataset, place).manifest
+    context = stage_context(catalog, NodeCache(folder / "cache", catalog.store))
+    return catalog, run_stage(chain[0], dataset, context).manifest
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def test_a_missing_old_shard_is_named(
     ).manifest
     chain = stage_chain(config, dataset)
     create_record(catalog.store, make_record("two", config, dataset.digest, chain))
-    run_stage(chain[0], dataset, workplace(catalog, cache))
+    run_stage(chain[0], dataset, stage_context(catalog, cache))
     lost = object_ref(dataset.entry("1").train[0])
     key = keys.object_key(lost.sha256)
     catalog.store._client.remove_object(

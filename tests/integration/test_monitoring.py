@@ -25,7 +25,7 @@ from accrete.config.run import RunConfig
 from accrete.core.serialization import to_json, without_nones
 from accrete.core.settings import PushgatewaySettings
 from accrete.data.prepare import prepare
-from accrete.monitoring.exporters import Outlets, PushError, Pushgateway
+from accrete.monitoring.exporters import MetricsExporters, PushError, Pushgateway
 from accrete.monitoring.metrics import StepMetrics
 from accrete.store._ports import free_ports
 from accrete.store.traffic import Traffic
@@ -360,10 +360,10 @@ def test_groups_of_the_past_are_deleted_when_a_run_begins(
     time.sleep(2.1)
     client.push("other", "stage-0001", StepMetrics("other", "stage-0001", Traffic()).registry)
     metrics = StepMetrics("new", "00-prepare", Traffic())
-    with Outlets(metrics, print, tidy=False):
+    with MetricsExporters(metrics, print, tidy=False):
         eventually(lambda: "00-prepare" in pushed(gateway), "the push of its start")
     assert pushed(gateway).keys() == {"zz-report", "stage-0001", "00-prepare"}
-    with Outlets(metrics, print, tidy=True):
+    with MetricsExporters(metrics, print, tidy=True):
         eventually(lambda: "zz-report" not in pushed(gateway), "the end of the old group")
     assert pushed(gateway).keys() == {"stage-0001", "00-prepare"}
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import HANGS_S
-from digits import SOURCE, digits_run, workplace
+from digits import SOURCE, digits_run, stage_context
 from torch import distributed, multiprocessing
 from torch.nn import functional
 
@@ -30,7 +30,7 @@ from accrete.store import keys
 from accrete.store._ports import free_ports
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
-from accrete.training.distributed import exchange_gradients, share_batch_statistics
+from accrete.training.distributed import convert_sync_batchnorm, wrap_data_parallel
 
 PROGRAM = """
 import json, sys
@@ -51,8 +51,8 @@ def _compare_gradients(rank: int, port: int) -> None:
     distributed.init_process_group("gloo", rank=rank, world_size=2)
     whole = build_model(ModelConfig(name="small"), channels=1, num_classes=10, seed=0).double()
     shared = copy.deepcopy(whole)
-    share_batch_statistics(shared, torch.device("cpu"))
-    part = exchange_gradients(shared)
+    convert_sync_batchnorm(shared, torch.device("cpu"))
+    part = wrap_data_parallel(shared)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(64, 1, 8, 8, dtype=torch.float64, generator=generator)
     labels = torch.arange(64) % 10
@@ -124,7 +124,7 @@ def by_one_process(
     spec: StageSpec, dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> StageManifest:
     """Train the stage alone, and forget that it was."""
-    manifest = run_stage(spec, dataset, workplace(catalog, cache)).manifest
+    manifest = run_stage(spec, dataset, stage_context(catalog, cache)).manifest
     catalog.store.delete(keys.stage_key(spec.digest))
     return manifest
 

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 from conftest import ROOT, Cli
-from digits import SOURCE, digits_run, workplace
+from digits import SOURCE, digits_run, stage_context
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
@@ -79,8 +79,8 @@ def trained(store_settings: StoreSettings, tmp_path_factory: pytest.TempPathFact
     def train(name: str, config: RunConfig, num_stages: int) -> list[StageManifest]:
         chain = stage_chain(config, dataset)
         create_record(catalog.store, make_record(name, config, dataset.digest, chain))
-        place = workplace(catalog, cache)
-        return [run_stage(spec, dataset, place).manifest for spec in chain[:num_stages]]
+        context = stage_context(catalog, cache)
+        return [run_stage(spec, dataset, context).manifest for spec in chain[:num_stages]]
 
     with Journal("begun", keys.prepare_step_name(), store=catalog.store, folder=None):
         pass

@@ -180,7 +180,7 @@ class Journal:
             print(f"progress was not stored: {error}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-class MuteJournal:
+class NullJournal:
     """For a process of a step that leaves the telling to another one."""
 
     def say(self, text: str) -> None:

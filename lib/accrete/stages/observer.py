@@ -17,5 +17,5 @@ class StageObserver:
         """Hear, from a thread, that one could not be stored."""
 
 
-UNHEARD = StageObserver()
+NULL_OBSERVER = StageObserver()
 """Where nobody listens."""

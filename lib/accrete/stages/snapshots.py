@@ -155,7 +155,7 @@ class SnapshotWatcher:
                     self._store.delete(other)
 
 
-class Bystander:
+class NullSnapshotWatcher:
     """Watches nothing: for the processes of a stage that leave writing to the first one."""
 
     @contextmanager

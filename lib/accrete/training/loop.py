@@ -138,7 +138,7 @@ def train(
         state.position += 1
         if state.position % interval == 0 or state.position == schedule.num_steps:
             epoch = state.position * schedule.batch_size / batches.num_images
-            mean_loss = float(peers.mean(loss_sum)) / state.num_summed
+            mean_loss = float(peers.all_reduce_mean(loss_sum)) / state.num_summed
             _check_finite(mean_loss, epoch, lr)
             state.history.append(HistoryPoint(step=step + 1, epoch=epoch, lr=lr, loss=mean_loss))
             loss_sum.zero_()
