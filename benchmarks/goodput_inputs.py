@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import resume_restart
-from goodput_model import Costs, kept_s_of
+from goodput_model import GoodputCosts, kept_s_of
 from record import summarize
 from resume_kills import NEVER_S, Attempt, Victim, run_attempt
 from resume_snapshots import Stages, stalls_timed
@@ -70,11 +70,11 @@ def start_costs(
     return {node: measured[node]["total_s"] for node in resume_restart.NODES}
 
 
-def costs_of(snapshots: dict[str, Any], start_s: float, away_s: float) -> Costs:
+def costs_of(snapshots: dict[str, Any], start_s: float, away_s: float) -> GoodputCosts:
     """Return the model's inputs; a cost below the stall is noise."""
     stall_s, write_s = snapshots["stall_s"]["median"], snapshots["write_s"]["median"]
     cost_s = max(stall_s, snapshots["cost_s"]["median"])
-    return Costs(
+    return GoodputCosts(
         stall_s=stall_s,
         write_s=write_s,
         slowdown=(cost_s - stall_s) / write_s,

@@ -72,7 +72,7 @@ def peak_of(job: Job) -> Peak:
         dataset = catalog.dataset(digest)
         memory = DataMemory(num_bytes=num_bytes, num_workers=available_cpus())
         context = StageContext(catalog=catalog, cache=cache, memory=memory, snapshot_interval_s=1e5)
-        run_stage(only_stage(dataset, num_steps, job.seed), dataset, context)
+        run_stage(one_stage_of(dataset, num_steps, job.seed), dataset, context)
 
     run(job.tiny, TINY_STEPS, num_bytes=1)
     before = tree_pss_bytes()
@@ -81,7 +81,7 @@ def peak_of(job: Job) -> Peak:
     return Peak(before_bytes=before, grown_bytes=peak.num_bytes - before)
 
 
-def only_stage(dataset: DatasetManifest, num_steps: int, seed: int) -> StageSpec:
+def one_stage_of(dataset: DatasetManifest, num_steps: int, seed: int) -> StageSpec:
     """Return the one stage of so many steps over all classes."""
     counts = dataset.planned_counts
     plan = Plan(

@@ -36,7 +36,7 @@ def rows() -> list[Alternative]:
     return [priced(model, images, sizes, name) for name, sizes in named]
 
 
-def draw(plans: list[Alternative]) -> None:
+def draw_plans(plans: list[Alternative]) -> None:
     """Draw the costs with their intervals, on a logarithmic axis."""
     mpl.rcParams["svg.hashsalt"] = "accrete"  # the same file each time
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -75,7 +75,7 @@ def main() -> None:
             ],
         )
     )
-    draw(plans)
+    draw_plans(plans)
 
 
 if __name__ == "__main__":

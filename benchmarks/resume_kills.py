@@ -19,7 +19,7 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import StageSpec, stage_chain
 from accrete.catalog.manifests import DatasetManifest, StageManifest
 from accrete.config.run import SourceConfig
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.errors import AccreteError
 from accrete.store.cache import NodeCache
 from accrete.store.keys import parse_snapshot_key, snapshot_prefix
@@ -90,7 +90,7 @@ class Victim:
         self._budget_epochs = budget_epochs
         self._catalog = Catalog(ObjectStore(settings, self._address))
         plan = one_stage(SOURCE, "small").plan
-        self._dataset = prepare(
+        self._dataset = prepare_dataset(
             SOURCE, plan, self._catalog, folder / "work", lambda _: lambda _: None
         ).manifest
         self._stage = only_stage(self._dataset, budget_epochs).digest

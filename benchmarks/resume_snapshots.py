@@ -19,7 +19,7 @@ from accrete.catalog.manifests import DatasetManifest
 from accrete.config.recipe import Recipe
 from accrete.core.processes import available_cpus
 from accrete.core.settings import snapshot_interval_s
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.stages import run as stage
 from accrete.stages.run import StageContext, run_stage
 from accrete.stages.snapshots import SnapshotWatcher
@@ -59,7 +59,9 @@ class Stages:
         catalog = Catalog(ObjectStore(settings, StoreAddress("accrete", "resume/")))
         plan = one_stage(self._source, self._model).plan
         self.num_images = plan.stages[-1].num_images
-        dataset = prepare(self._source, plan, catalog, folder, lambda _: lambda _: None).manifest
+        dataset = prepare_dataset(
+            self._source, plan, catalog, folder, lambda _: lambda _: None
+        ).manifest
         self._dataset = without_tests(dataset)
         self.context = StageContext(
             catalog=catalog,

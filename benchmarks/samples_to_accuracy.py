@@ -37,7 +37,7 @@ from accrete.core.hashing import sha256_of_json
 from accrete.core.processes import available_cpus
 from accrete.core.settings import home_path
 from accrete.core.units import format_percent
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
 from accrete.models.networks import build_model
@@ -55,7 +55,7 @@ from accrete.training.image_source import DataMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class CellResult:
     """What one run of a plan came to."""
 
     plan: str
@@ -74,7 +74,7 @@ class Cell:
     """Seconds in the step loop; of no use where the machine had other work."""
 
 
-class Bench:
+class AccuracyBench:
     """Runs cells on one data set."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Bench:
         self._source = SourceConfig(kind=options.source, location=options.data)
         self._counts = training_counts(open_source(self._source).counts(), self._source)
         cache = NodeCache(home_path() / "cache", catalog.store)
-        self._dataset = prepare(
+        self._dataset = prepare_dataset(
             self._source,
             self._plan("scratch", 0),
             catalog,
@@ -197,12 +197,12 @@ class Bench:
         chain = stage_chain(config, self._dataset)
         return [run_stage(spec, self._dataset, self._context).manifest for spec in chain]
 
-    def cell(self, kind: str, budget: float, seed: int) -> Cell:
+    def cell(self, kind: str, budget: float, seed: int) -> CellResult:
         """Run a plan, or what is left of it, and count what it took."""
         manifests = self.stages(kind, budget, seed)
         top1 = manifests[-1].result.top1
         assert top1 is not None
-        return Cell(
+        return CellResult(
             plan=kind,
             budget_epochs=budget,
             seed=seed,
@@ -226,7 +226,7 @@ def gflop_of(manifest: StageManifest, dataset: DatasetManifest) -> float:
     return 3 * float(counter.get_total_flops()) * manifest.result.images_seen / 1e9
 
 
-def as_trials(cells: Sequence[Cell], measure: str) -> list[Trial]:
+def as_trials(cells: Sequence[CellResult], measure: str) -> list[Trial]:
     """Return cells with one of their costs."""
     return [
         Trial(budget=c.budget_epochs, seed=c.seed, cost=getattr(c, measure), top1=c.top1)
@@ -234,7 +234,7 @@ def as_trials(cells: Sequence[Cell], measure: str) -> list[Trial]:
     ]
 
 
-def comparison(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def compare_budgets(cells: Sequence[CellResult]) -> list[dict[str, Any]]:
     """Return a row for each staged budget: its accuracy, and the ratios of images and FLOPs."""
     scratch = [cell for cell in cells if cell.plan == "scratch"]
     rows = []
@@ -275,9 +275,9 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def all_cells(options: argparse.Namespace, catalog: Catalog) -> list[Cell]:
+def all_cells(options: argparse.Namespace, catalog: Catalog) -> list[CellResult]:
     """Run every cell, seed by seed, so that what is done at any moment is complete in itself."""
-    bench = Bench(options, catalog)
+    bench = AccuracyBench(options, catalog)
     cells = []
     for seed in range(options.seeds):
         for kind in ("scratch", "staged"):
@@ -302,7 +302,7 @@ def main() -> None:
         store = ObjectStore(settings, parse_store_uri(options.store))
         store.check()
         cells = all_cells(options, Catalog(store))
-    rows = comparison(cells)
+    rows = compare_budgets(cells)
     budgets = sorted({(cell.plan, cell.budget_epochs) for cell in cells})
     lines = []
     for plan, budget in budgets:

@@ -49,7 +49,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-class Steps:
+class StartUpSteps:
     """The steps of runs with one stage of the digits, with their artifacts in a folder."""
 
     def __init__(self, settings: StoreSettings, folder: Path) -> None:
@@ -156,7 +156,7 @@ def main() -> None:
             folder, home = Path(name) / "steps", Path(name) / "home"
             folder.mkdir()
             with embedded_store(home) as settings:
-                steps = Steps(settings, folder)
+                steps = StartUpSteps(settings, folder)
                 rounds = [steps.round(number) for number in range(1 + options.rounds)][1:]
             results |= {step: summarize(r[step] for r in rounds) for step in STEPS}
         if "runs" in parts:

@@ -16,7 +16,7 @@ from accrete.catalog.catalog import Catalog, object_ref
 from accrete.catalog.identity import stage_chain
 from accrete.catalog.manifests import StageManifest
 from accrete.catalog.records import create_record, make_record
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.stages.run import run_stage
 from accrete.store import keys
 from accrete.store.cache import NodeCache
@@ -34,7 +34,7 @@ def trained(
     catalog = Catalog(ObjectStore(store_settings, parse_store_uri(f"s3://accrete/{uuid4().hex}")))
     folder = tmp_path_factory.mktemp("eight")
     config = digits_run(8, only_classes=OLD, budget_epochs=12.0)
-    dataset = prepare(
+    dataset = prepare_dataset(
         config.source, config.plan, catalog, folder / "work", lambda _: lambda _: None
     ).manifest
     chain = stage_chain(config, dataset)
@@ -215,7 +215,7 @@ def test_a_missing_old_shard_is_named(
     cli: Cli, catalog: Catalog, cache: NodeCache, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(digits_run(2, only_classes=("0", "1")))
-    dataset = prepare(
+    dataset = prepare_dataset(
         config.source, config.plan, catalog, tmp_path / "work", lambda _: lambda _: None
     ).manifest
     chain = stage_chain(config, dataset)

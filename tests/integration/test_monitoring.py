@@ -24,7 +24,7 @@ from accrete.catalog.records import dump_record, make_record, parse_record
 from accrete.config.run import RunConfig
 from accrete.core.serialization import to_json, without_nones
 from accrete.core.settings import PushgatewaySettings
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.monitoring.exporters import MetricsExporters, PushError, Pushgateway
 from accrete.monitoring.metrics import StepMetrics
 from accrete.store._ports import free_ports
@@ -46,7 +46,7 @@ class Steps:
     def __init__(self, catalog: Catalog, folder: Path) -> None:
         self.catalog, self.folder = catalog, folder
         plan = digits_run().plan
-        self.dataset: DatasetManifest = prepare(
+        self.dataset: DatasetManifest = prepare_dataset(
             SOURCE, plan, catalog, folder / "work", lambda _: lambda _: None
         ).manifest
         (self.port,) = free_ports(1)

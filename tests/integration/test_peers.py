@@ -22,7 +22,7 @@ from accrete.catalog.identity import StageSpec, stage_chain
 from accrete.catalog.manifests import DatasetManifest, StageManifest, dump_dataset
 from accrete.catalog.records import dump_record, make_record
 from accrete.config.run import ModelConfig, RunConfig
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.models.checkpoint import load_checkpoint
 from accrete.models.networks import build_model
 from accrete.stages.run import run_stage
@@ -42,7 +42,9 @@ print(json.dumps(train_step(**json.loads(sys.argv[1]))))
 @pytest.fixture
 def dataset(catalog: Catalog, tmp_path: Path) -> DatasetManifest:
     plan = digits_run().plan
-    return prepare(SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None).manifest
+    return prepare_dataset(
+        SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None
+    ).manifest
 
 
 def _compare_gradients(rank: int, port: int) -> None:

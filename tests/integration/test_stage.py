@@ -15,7 +15,7 @@ from accrete.catalog.catalog import Catalog, object_ref
 from accrete.catalog.identity import SPLITS, StageSpec, check_parent, stage_chain
 from accrete.catalog.manifests import DatasetManifest
 from accrete.config.run import ModelConfig
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.errors import (
     AccreteError,
     CheckpointMismatchError,
@@ -35,7 +35,9 @@ Run = Callable[[StageSpec], StageOutcome]
 @pytest.fixture
 def dataset(catalog: Catalog, tmp_path: Path) -> DatasetManifest:
     plan = digits_run().plan
-    return prepare(SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None).manifest
+    return prepare_dataset(
+        SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None
+    ).manifest
 
 
 @pytest.fixture

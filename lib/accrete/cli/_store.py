@@ -110,7 +110,7 @@ def verify(
     """
     from accrete.catalog.catalog import Catalog
     from accrete.catalog.inventory import read_inventory
-    from accrete.catalog.verification import verify as verify_store
+    from accrete.catalog.verification import verify_store
     from accrete.cli._store_text import verification_text
     from accrete.core.serialization import to_json
     from accrete.store.local import opened_store

@@ -1,15 +1,13 @@
 """What a store holds, as lines for people; from the facts that lineage.py finds."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from accrete.catalog.gc import Collection
+from accrete.catalog.lineage import Facts
 from accrete.catalog.verification import Verification
 from accrete.core.units import MISSING, format_bytes, format_percent
 
 _DIGITS = 12
-
-Facts = dict[str, Any]
 
 
 def table_text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -15,7 +15,7 @@ from accrete.cli._request import make_placement, make_recipe, read_names, reques
 from accrete.cli.run import ENV_PREFIX, execute
 from accrete.config.classes import seeded_order
 from accrete.config.image_format import Normalization
-from accrete.config.plan import Plan, check_stages, parse_sizes
+from accrete.config.plan import Plan, check_stage_sizes, parse_sizes
 from accrete.config.recipe import Recipe
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig
 from accrete.data.counts import counts_of_source
@@ -218,7 +218,7 @@ def _plan(options: dict[str, Any], extension: Extension, counts: dict[str, int])
     sizes: tuple[int, ...] = (len(new),)
     if options["stages"] is not None:
         sizes = parse_sizes(options["stages"])
-        check_stages(sizes)
+        check_stage_sizes(sizes)
         if sum(sizes) != len(new):
             raise ConfigError(
                 f"--stages {options['stages']} adds {sum(sizes)} classes, but the source has "

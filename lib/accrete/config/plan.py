@@ -64,7 +64,7 @@ class Plan:
                 f"{len(self.class_order)} classes but {len(self.class_images)} image counts"
             )
         check_counts(self.class_images, self.class_order)
-        check_stages(self.stage_sizes, least=0 if self.num_given else 1)
+        check_stage_sizes(self.stage_sizes, least=0 if self.num_given else 1)
         if self.num_given < 0:
             raise PlanError(f"the plan has {self.num_given} given classes: give none or more")
         if self.num_classes > len(self.class_order):
@@ -174,7 +174,7 @@ def check_sizes(stage_sizes: Sequence[int], num_classes: int) -> None:
     Raises:
         PlanError: a size below 1, or a sum other than the number of classes.
     """
-    check_stages(stage_sizes)
+    check_stage_sizes(stage_sizes)
     if sum(stage_sizes) != num_classes:
         raise PlanError(
             f"the stages add {sum(stage_sizes)} classes but there are {num_classes}: "
@@ -182,7 +182,7 @@ def check_sizes(stage_sizes: Sequence[int], num_classes: int) -> None:
         )
 
 
-def check_stages(stage_sizes: Sequence[int], least: int = 1) -> None:
+def check_stage_sizes(stage_sizes: Sequence[int], least: int = 1) -> None:
     """Refuse a plan of no stage, and stages that add too few classes.
 
     Raises:

@@ -42,7 +42,7 @@ WAYS = {
 
 
 @as_svg("Top-1 accuracy over the number of classes, staged beside from scratch", FULL_IN)
-def top1_over_classes(figure: Figure, points: Rows) -> None:
+def both_top1_over_classes(figure: Figure, points: Rows) -> None:
     """Draw both ways' accuracy over the number of classes (the paper's Figure 2).
 
     Args:

@@ -1,20 +1,17 @@
 """The comparison of staged training with training from scratch, as one HTML page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from accrete.core.units import format_count, format_counted, format_percent
 from accrete.errors import InputError
 from accrete.reports import _comparison_figures as figures
-from accrete.reports._page import check_format, inline, render_page
+from accrete.reports._page import check_rendered_format, inline, render_page
+from accrete.reports._plotting import Row, Rows
 from accrete.reports.statistics import Spread, spread
 
-Row = Mapping[str, Any]
-Rows = Sequence[Row]
 
-
-def headline(final: Rows, speed_ups: Rows) -> str:
+def comparison_headline(final: Rows, speed_ups: Rows) -> str:
     """Return what the longest staged budget cost, and what from scratch costs at that accuracy.
 
     Where that has no answer, the sentence says why, and another speaks of the longest budget
@@ -121,7 +118,7 @@ def render_comparison(data: Row) -> str:
     Raises:
         InputError: the comparison has another format, or no staged training.
     """
-    check_format("comparison", data["format"], COMPARISON_FORMAT)
+    check_rendered_format("comparison", data["format"], COMPARISON_FORMAT)
     if all(group["kind"] != "staged" for group in data["groups"]):
         raise InputError(
             f"comparison {data['sweep']['name']} has no staged training that is done: wait for one"
@@ -131,7 +128,7 @@ def render_comparison(data: Row) -> str:
     return render_page(
         "comparison.html.j2",
         data=data,
-        headline=headline(final, data["speed_ups"]),
+        headline=comparison_headline(final, data["speed_ups"]),
         longest=longest,
         same_budget=_of_budget(final, longest["budget_epochs"]),
         speed_up_of_longest={
@@ -203,7 +200,7 @@ def _draw_figures(data: Row, final: Rows) -> dict[str, str]:
     measured = [group for group in final if group["top1"] is not None]
     drawn = {}
     if any(point["staged"] or point["scratch"] for point in data["over_classes"]):
-        drawn["top1_over_classes"] = figures.top1_over_classes(data["over_classes"])
+        drawn["top1_over_classes"] = figures.both_top1_over_classes(data["over_classes"])
     if measured:
         drawn["top1_over_images"] = figures.top1_over_images(measured, data["speed_ups"])
         drawn["top1_over_seconds"] = figures.top1_over_seconds(measured, data["speed_ups"])

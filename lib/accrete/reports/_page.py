@@ -11,7 +11,7 @@ from accrete.core.units import MISSING, format_count, format_percent, format_sec
 from accrete.errors import InputError
 
 
-def check_format(document: str, found: int, rendered: int) -> None:
+def check_rendered_format(document: str, found: int, rendered: int) -> None:
     """Raise InputError if a document has another format than the one that is rendered."""
     if found != rendered:
         raise InputError(

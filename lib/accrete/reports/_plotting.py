@@ -26,7 +26,8 @@ from matplotlib.ticker import (
 )
 from numpy.typing import NDArray
 
-Rows = Sequence[Mapping[str, Any]]
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
 
 MAX_NAME_CHARS = 16
 MAX_SLANTED_NAMES = 15

@@ -111,7 +111,7 @@ LINE_COLOURS = ("blue", "orange", "green", "pink", "amber", "sky", "ink")
 MARKERS = "os^Dv<>P"
 
 
-class Cell(NamedTuple):
+class HeatCell(NamedTuple):
     """A rectangle of a heat map."""
 
     x: float
@@ -138,7 +138,7 @@ def images_map(
     """
     means = [math.log(c.images_seen.mean) for c in combinations]
     cells = [
-        Cell(
+        HeatCell(
             x=columns.index(c.num_added),
             y=rows.index(c.num_initial),
             share=_position(math.log(c.images_seen.mean), means),
@@ -172,7 +172,7 @@ def error_map(
     known = [(c, c.error) for c in combinations if c.error is not None]
     means = [error.mean for _, error in known] + ([] if baseline is None else [baseline])
     cells = [
-        Cell(
+        HeatCell(
             x=columns.index(c.num_added),
             y=rows.index(c.num_initial),
             share=_position(error.mean, means),
@@ -185,7 +185,7 @@ def error_map(
     if baseline is not None:
         place = len(rows) + BASELINE_GAP
         cells.append(
-            Cell(0, place, _position(baseline, means), _percent(baseline), "", is_bound=False)
+            HeatCell(0, place, _position(baseline, means), _percent(baseline), "", is_bound=False)
         )
     _heat_map(figure, rows, columns, cells)
     figure.axes[0].set_xlabel("classes that each stage adds, Δn")
@@ -239,7 +239,7 @@ def thousands(num_images: float) -> str:
 
 
 def _heat_map(
-    figure: Figure, rows: Sequence[int], columns: Sequence[int], cells: Sequence[Cell]
+    figure: Figure, rows: Sequence[int], columns: Sequence[int], cells: Sequence[HeatCell]
 ) -> None:
     """Draw cells over rows and columns, those that none fills as an outline."""
     bottom = max([len(rows) - 1.0, *(cell.y for cell in cells)])
@@ -279,7 +279,7 @@ def _rectangle(ax: Axes, x: float, y: float, **look: Any) -> None:
     ax.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, lw=1, **look))
 
 
-def _write(ax: Axes, cell: Cell) -> None:
+def _write(ax: Axes, cell: HeatCell) -> None:
     """Write a cell's figure, and its spread below."""
     place: Any = {"ha": "center", "va": "center", "color": COLOURS["text"]}
     if not cell.spread_text:

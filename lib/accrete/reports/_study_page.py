@@ -6,10 +6,8 @@ from typing import Any
 from accrete.core.units import format_count, format_counted, format_percent
 from accrete.errors import InputError
 from accrete.reports import _study_figures as figures
-from accrete.reports._page import check_format, inline, render_page
-from accrete.reports._study_figures import Combination, combine
-
-Combinations = Sequence[Combination]
+from accrete.reports._page import check_rendered_format, inline, render_page
+from accrete.reports._study_figures import Combination, Combinations, combine
 
 ONE_SEED = " One seed each: no spread is known."
 
@@ -100,7 +98,7 @@ def _seeds(combinations: Combinations) -> str:
 
 
 STUDY_FORMAT = 1
-PURPOSES = ("convergence", "increments")
+STUDY_PURPOSES = ("convergence", "increments")
 
 
 def render_study(data: Mapping[str, Any]) -> str:
@@ -116,11 +114,12 @@ def render_study(data: Mapping[str, Any]) -> str:
         InputError: the study has another format or purpose, or no training, or trainings of one
             combination end with different numbers of classes.
     """
-    check_format("study", data["format"], STUDY_FORMAT)
+    check_rendered_format("study", data["format"], STUDY_FORMAT)
     name, purpose = data["sweep"]["name"], data["purpose"]
-    if purpose not in PURPOSES:
+    if purpose not in STUDY_PURPOSES:
         raise InputError(
-            f"study {name} has the purpose {purpose!r}: only {' and '.join(PURPOSES)} can be shown"
+            f"study {name} has the purpose {purpose!r}: only {' and '.join(STUDY_PURPOSES)} can be"
+            " shown"
         )
     if not data["cells"]:
         raise InputError(f"study {name} has no training that is done: wait for one")

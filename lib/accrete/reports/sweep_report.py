@@ -33,7 +33,7 @@ class SweepReport:
     """Headline metrics."""
 
 
-def sweep_report(record: SweepRecord, catalog: Catalog, cache: NodeCache) -> SweepReport:
+def make_sweep_report(record: SweepRecord, catalog: Catalog, cache: NodeCache) -> SweepReport:
     """Return the report of a finished sweep.
 
     Args:

@@ -74,11 +74,11 @@ def sweep_report_step(
     Returns:
         Headline metrics.
     """
-    from accrete.reports.sweep_report import sweep_report
+    from accrete.reports.sweep_report import make_sweep_report
 
     def work(context: StepContext) -> dict[str, float]:
         record = parse_sweep_record(Path(plan_path).read_bytes(), plan_path)
-        made = sweep_report(record, context.catalog, context.cache)
+        made = make_sweep_report(record, context.catalog, context.cache)
         files = {Path(html_path): "report.html", Path(json_path): "report.json"}
         store = context.catalog.store
         for name, data in made.files.items():

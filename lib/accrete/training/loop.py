@@ -17,7 +17,7 @@ from accrete.training.distributed import ALONE, Peers
 from accrete.training.early_stopping import reason_to_stop
 from accrete.training.optimizer import Sgd, gradient_norm
 from accrete.training.recorded_step import make_step
-from accrete.training.step import Step
+from accrete.training.step import OptimizerStep
 
 HISTORY_POINTS = 200
 """Points of loss and learning rate kept per stage; each is the mean over the steps between."""
@@ -156,7 +156,9 @@ def train(
     return state.history
 
 
-def _fitting(step_once: Step, batch: tuple[Tensor, Tensor], lr: float, watcher: Watcher) -> Tensor:
+def _fitting(
+    step_once: OptimizerStep, batch: tuple[Tensor, Tensor], lr: float, watcher: Watcher
+) -> Tensor:
     """Do a step, in smaller parts where it does not fit; return its loss.
 
     Raises:

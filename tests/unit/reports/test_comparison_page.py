@@ -9,7 +9,12 @@ import pytest
 from comparison_sample import make_comparison
 
 from accrete.errors import InputError
-from accrete.reports._comparison_page import final_groups, headline, render_comparison, staged_plans
+from accrete.reports._comparison_page import (
+    comparison_headline,
+    final_groups,
+    render_comparison,
+    staged_plans,
+)
 
 FIGURES = ("top1-over-classes", "top1-over-images", "top1-over-seconds")
 
@@ -27,7 +32,7 @@ def visible_text(page: str) -> str:
 
 def headline_of(data: dict[str, Any]) -> str:
     """Return the page's headline, without drawing the page's figures."""
-    return headline(final_groups(data["groups"]), data["speed_ups"]).replace("\xa0", " ")
+    return comparison_headline(final_groups(data["groups"]), data["speed_ups"]).replace("\xa0", " ")
 
 
 def with_speed_up(**values: Any) -> dict[str, Any]:

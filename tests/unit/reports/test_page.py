@@ -5,7 +5,7 @@ import pytest
 from accrete.core.units import MISSING
 from accrete.errors import InputError
 from accrete.reports._page import (
-    check_format,
+    check_rendered_format,
     format_decimals,
     format_ratio,
     format_short,
@@ -14,9 +14,9 @@ from accrete.reports._page import (
 
 
 def test_document_of_another_format_is_refused_with_both_numbers() -> None:
-    check_format("study", 1, 1)
+    check_rendered_format("study", 1, 1)
     with pytest.raises(InputError, match=r"the study has format 3, .* renders format 1"):
-        check_format("study", 3, 1)
+        check_rendered_format("study", 3, 1)
 
 
 def test_value_that_a_page_is_not_given_is_an_error_and_not_a_blank() -> None:
