@@ -13,7 +13,7 @@ class GoodputCosts:
     """What being killed and snapshots cost a job."""
 
     stall_s: float
-    """The step loop stands still for each snapshot's copy."""
+    """The training loop stands still for each snapshot's copy."""
     write_s: float
     """From then until the snapshot is stored, in a thread; the next one waits for it."""
     slowdown: float

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from record import table
 
 from accrete.config.cost import Alternative, cheapest_sizes, paper_prior, priced
-from accrete.config.plan import even_counts, parse_alpha, sizes_by_alpha, sizes_by_step
+from accrete.config.plan import even_counts, parse_alpha, sizes_by_alpha, sizes_by_increment
 
 NUM_CLASSES, INITIAL = 100, 10
 ALPHAS = ("0.25", "0.5", "1", "2", "4", "9")
@@ -27,7 +27,7 @@ def rows() -> list[Alternative]:
     named = [
         (f"α = {alpha}", sizes_by_alpha(images, INITIAL, parse_alpha(alpha))) for alpha in ALPHAS
     ]
-    named += [(f"Δn = {step}", sizes_by_step(NUM_CLASSES, INITIAL, step)) for step in STEPS]
+    named += [(f"Δn = {step}", sizes_by_increment(NUM_CLASSES, INITIAL, step)) for step in STEPS]
     named += [
         ("auto, from 10", cheapest_sizes(model, images, initial=INITIAL)),
         ("auto", cheapest_sizes(model, images)),

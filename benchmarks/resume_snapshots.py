@@ -40,7 +40,7 @@ class Trained:
     """What training a stage took."""
 
     train_s: float
-    """Seconds in the step loop, the last upload's end included."""
+    """Seconds in the training loop, the last upload's end included."""
     cpu_s: float
     """Processor seconds of all threads, in the whole stage."""
     images_per_s: float
@@ -162,6 +162,6 @@ def as_table(result: dict[str, Any]) -> str:
         ["added by each snapshot, s", shown(result["each_s"], "{:.3f}")],
         ["processor seconds added by each", shown(result["each_cpu_s"], "{:.3f}")],
         [f"share at one every {interval_s:g} s", shown(result["share_by_default"], "{:.2%}")],
-        ["step loop stood still for each, s", shown(result["stall_s"], "{:.4f}")],
+        ["training loop stood still for each, s", shown(result["stall_s"], "{:.4f}")],
     ]
     return table(["snapshots", "median (quartiles)"], rows)

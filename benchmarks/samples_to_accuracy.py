@@ -71,7 +71,7 @@ class CellResult:
     top1: float
     """Share of test images classified right, of all classes."""
     train_s: float
-    """Seconds in the step loop; of no use where the machine had other work."""
+    """Seconds in the training loop; of no use where the machine had other work."""
 
 
 class AccuracyBench:

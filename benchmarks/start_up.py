@@ -9,8 +9,8 @@
 
 A training step is timed up to its first batch; one whose stage exists, `prepare` and `report` to
 their end. All of them find the data set in the store. A run's time is the command's, the embedded
-store's start included; the share is what its stages' step loops took of it. Each round is a run of
-its own, with a seed of its own; the round before the first warms the page cache.
+store's start included; the share is what its stages' training loops took of it. Each round is a run
+of its own, with a seed of its own; the round before the first warms the page cache.
 """
 
 import argparse
@@ -120,7 +120,7 @@ class StartUpSteps:
         lines = [line for line in done.stdout.splitlines() if line.startswith("first batch ")]
         if bool(lines) != bool(arguments.get("is_new")):
             raise SystemExit(f"{step} trained although its stage exists, or did not")
-        # A precision that is tried has a first batch, too; the step loop's is the last one.
+        # A precision that is tried has a first batch, too; the training loop's is the last one.
         return (float(lines[-1].split()[-1]) if lines else ended) - started
 
 

@@ -168,11 +168,11 @@ class StageTimes:
     grow_s: float
     """Building the model and growing its head."""
     train_s: float
-    """The step loop."""
+    """The training loop."""
     evaluate_s: float
     """Accuracy on the test (and validation) images."""
     push_s: float
-    """Writing and uploading checkpoint and metrics."""
+    """Writing and uploading checkpoint and stage record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +193,7 @@ class StageTraffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """A stage's headline figures; the rest is in its metrics object."""
+    """A stage's headline figures; the rest is in its record."""
 
     top1: float | None
     """Share of test images of all seen classes whose class comes first; None without any."""

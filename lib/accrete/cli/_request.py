@@ -17,7 +17,7 @@ from accrete.config.plan import (
     parse_alpha,
     parse_sizes,
     sizes_by_alpha,
-    sizes_by_step,
+    sizes_by_increment,
 )
 from accrete.config.recipe import Recipe, recipe_named, resolve
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_run_name
@@ -132,7 +132,9 @@ def _sizes(options: dict[str, Any], images: tuple[int, ...]) -> tuple[str, tuple
     if initial is None:
         initial = default_initial(len(images))
     if step is not None:
-        return f"{step} classes a stage from {initial}", sizes_by_step(len(images), initial, step)
+        return f"{step} classes a stage from {initial}", sizes_by_increment(
+            len(images), initial, step
+        )
     ratio = parse_alpha("1" if alpha is None else alpha)
     rule = f"alpha = {describe_alpha(ratio)} from {initial} classes"
     return rule, sizes_by_alpha(images, initial, ratio)

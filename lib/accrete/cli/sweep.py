@@ -21,7 +21,7 @@ from accrete.cli._request import make_placement, run_config
 from accrete.cli.run import ENV_PREFIX, execute
 from accrete.config.allocation import GrowingGpus
 from accrete.config.placement import Placement
-from accrete.config.plan import Plan, parse_sizes, sizes_by_step
+from accrete.config.plan import Plan, parse_sizes, sizes_by_increment
 from accrete.config.recipe import PAPER_EPOCHS, Recipe, budget_epochs, until_converged
 from accrete.config.run import check_run_name
 from accrete.config.sweep import Cell, Sweep, sweep_tasks
@@ -250,7 +250,7 @@ def make_study(options: dict[str, Any], local: bool) -> PipelineRequest:
             stage_sizes=(
                 (initial, added)
                 if purpose == "convergence"
-                else sizes_by_step(total, initial, added)
+                else sizes_by_increment(total, initial, added)
             ),
             recipe=recipe,
             seed=seed,
@@ -284,13 +284,13 @@ def make_study(options: dict[str, Any], local: bool) -> PipelineRequest:
 
 def _pairs(options: dict[str, Any], total: int) -> list[tuple[int, int]]:
     """Return the (n1, Δn) of the grid; those that need more classes than there are fall away."""
-    initials, steps = parse_sizes(options["initial"]), parse_sizes(options["add"])
-    for value in (*initials, *steps):
+    initials, increments = parse_sizes(options["initial"]), parse_sizes(options["add"])
+    for value in (*initials, *increments):
         check_range("classes of a study's cell", value, 1, total)
     pairs = [
         (initial, added)
         for initial in dict.fromkeys(initials)
-        for added in dict.fromkeys(steps)
+        for added in dict.fromkeys(increments)
         if initial + added <= total
     ]
     if not pairs:

@@ -71,7 +71,7 @@ def top1_old_and_new(figure: Figure, stages: Rows) -> None:
 
 @as_svg("Training loss and learning rate over the optimizer steps of all stages", FULL_IN)
 def loss_and_lr(figure: Figure, stages: Rows) -> None:
-    """Draw loss and learning rate over the plan's steps, a rule where each stage begins."""
+    """Draw loss and learning rate over optimizer steps, a rule where each stage begins."""
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     for stage in stages:
         step, loss, lr = (column(stage["history"], key) for key in ("step", "loss", "lr"))

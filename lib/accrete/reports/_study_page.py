@@ -107,7 +107,7 @@ def render_study(data: Mapping[str, Any]) -> str:
     Args:
         data: the content of study.json, format 1: of purpose `convergence`, images until a stage
             converged (the paper's Table I), or of purpose `increments`, the error of models that
-            grew by steps of one size (its Table II). Its texts may hold anything: all of them are
+            grew by one increment (its Table II). Its texts may hold anything: all of them are
             escaped.
 
     Raises:

@@ -14,7 +14,7 @@ from accrete.config.recipe import assumptions
 from accrete.core.serialization import to_json
 from accrete.core.units import format_percent
 from accrete.reports.comparison import Manifests, comparison_figures
-from accrete.reports.run_report import dataset_figures, finished_stage, metrics_of
+from accrete.reports.run_report import dataset_figures, finished_stage, stage_records_of
 from accrete.reports.study import measurements, study_figures
 from accrete.store.cache import NodeCache
 
@@ -30,7 +30,7 @@ class SweepReport:
     lines: list[str]
     """For people, a line each."""
     headline: dict[str, float]
-    """Headline metrics."""
+    """Headline figures."""
 
 
 def make_sweep_report(record: SweepRecord, catalog: Catalog, cache: NodeCache) -> SweepReport:
@@ -39,7 +39,7 @@ def make_sweep_report(record: SweepRecord, catalog: Catalog, cache: NodeCache) -
     Args:
         record: the sweep.
         catalog: where its stages are.
-        cache: for the metrics objects.
+        cache: for the stages' records.
 
     Raises:
         ObjectMissingError: a stage is not in the store.
@@ -104,8 +104,10 @@ def _shared(record: SweepRecord, manifests: Manifests, catalog: Catalog) -> dict
 def _stopped(manifests: Manifests, cache: NodeCache) -> dict[str, str | None]:
     """Return why each stage ended early, by its digest."""
     stages = {stage.digest: stage for cell in manifests.values() for stage in cell}
-    metrics = metrics_of(list(stages.values()), cache)
-    return {digest: metrics[stage.metrics.sha256]["stopped"] for digest, stage in stages.items()}
+    stage_records = stage_records_of(list(stages.values()), cache)
+    return {
+        digest: stage_records[stage.metrics.sha256]["stopped"] for digest, stage in stages.items()
+    }
 
 
 def _comparison_lines(figures: Mapping[str, Any]) -> tuple[list[str], dict[str, float]]:

@@ -68,7 +68,7 @@ class StageContext:
     snapshot_interval_s: float = 60.0
     """Seconds between snapshots, from which another attempt goes on."""
     progress: Progress = lambda _steps, _loss: None
-    """What the step loop reports to."""
+    """What the training loop reports to."""
     observer: StageObserver = NULL_OBSERVER
     """Hears of the stage's phases and snapshots."""
     notice: Callable[[str], None] = lambda _text: None
@@ -198,7 +198,7 @@ class _Attempt:
         return make_learner(self._spec, self._dataset, inputs.checkpoint, snapshot, context.peers)
 
     def train(self, learner: Learner, pulled: Pulled) -> None:
-        """Run the steps that are left."""
+        """Run the optimizer steps that are left."""
         spec, peers = self._spec, self._context.peers
         batches = self._batches(pulled)
         schedule = self._decided(learner, batches)
@@ -291,7 +291,7 @@ class _Attempt:
         )
 
     def evaluation(self, learner: Learner, pulled: Pulled, split_name: str) -> Evaluation | None:
-        """Evaluate on a split; weights that overflowed in the last steps show here.
+        """Evaluate on a split; weights that overflowed in the last optimizer steps show here.
 
         Raises:
             TrainingDivergedError: the loss is not finite.

@@ -207,9 +207,9 @@ def _train_one(
     meter = telling.context.journal.meter(title, spec.schedule.num_images_seen, "images")
     metrics = telling.metrics(spec)
 
-    def progress(steps: int, loss: float) -> None:
-        metrics.progress(steps, loss)
-        meter(steps * spec.schedule.batch_size, f"loss {loss:.3f}")
+    def progress(num_steps: int, loss: float) -> None:
+        metrics.progress(num_steps, loss)
+        meter(num_steps * spec.schedule.batch_size, f"loss {loss:.3f}")
 
     stage_context = replace(stage_context, progress=progress, observer=metrics)
     later = chain[spec.index] if fetches_ahead() and spec.index < len(chain) else None

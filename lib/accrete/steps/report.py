@@ -30,7 +30,7 @@ def report_step(
         json_path: where the figures go.
 
     Returns:
-        Headline metrics.
+        Headline figures.
     """
     from accrete.reports.run_page import render_report
     from accrete.reports.run_report import assemble_report
@@ -72,7 +72,7 @@ def sweep_report_step(
         json_path: where the figures go.
 
     Returns:
-        Headline metrics.
+        Headline figures.
     """
     from accrete.reports.sweep_report import make_sweep_report
 

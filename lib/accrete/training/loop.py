@@ -1,4 +1,4 @@
-"""The step loop. Never sees a store; has no print, no file and no network in it."""
+"""The training loop. Never sees a store; has no print, no file and no network in it."""
 
 import math
 from dataclasses import dataclass, field
@@ -67,7 +67,7 @@ class TrainState:
 
 
 class Watcher(Protocol):
-    """What looks at training from outside the step loop."""
+    """What looks at training from outside the training loop."""
 
     def progress(self, done: int, loss: float) -> None:
         """Hear of steps done in the stage and the mean loss since the last call; now and then."""
