@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from record import RESULTS, table, write_results
-from samples_to_accuracy import Cell, as_trials, gflop_of, percent, shown_ratio
+from samples_to_accuracy import CellResult, as_trials, gflop_of, shown_ratio
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import stage_chain
@@ -37,12 +37,13 @@ from accrete.config.recipe import EXTENSION_LR, Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig
 from accrete.core.processes import available_cpus
 from accrete.core.settings import home_path
+from accrete.core.units import format_percent
 from accrete.data.extension import open_extension
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
 from accrete.reports.statistics import speed_up
-from accrete.stages.run import Workplace, run_stage
+from accrete.stages.run import StageContext, run_stage
 from accrete.store.cache import NodeCache
 from accrete.store.embedded import embedded_store
 from accrete.store.object_store import ObjectStore
@@ -52,11 +53,11 @@ from accrete.training.distributed import Peers
 from accrete.training.image_source import DataMemory
 
 
-class Bench:
+class ExtensionBench:
     """Runs cells on one source."""
 
     def __init__(
-        self, options: argparse.Namespace, catalog: Catalog, recorded: Sequence[Cell]
+        self, options: argparse.Namespace, catalog: Catalog, recorded: Sequence[CellResult]
     ) -> None:
         """Count the source's images; `recorded` are cells from scratch that need not be run."""
         self._options, self._catalog = options, catalog
@@ -64,7 +65,7 @@ class Bench:
         self._source = SourceConfig(kind=options.source, location=options.data)
         self._counts = training_counts(open_source(self._source).counts(), self._source)
         self._cache = NodeCache(home_path() / "cache", catalog.store)
-        self._place = Workplace(
+        self._context = StageContext(
             catalog=catalog,
             cache=self._cache,
             memory=DataMemory(num_bytes=4 << 30, num_workers=available_cpus()),
@@ -72,13 +73,15 @@ class Bench:
             snapshot_interval_s=1e5,
         )
 
-    def cells(self, seed: int) -> list[Cell]:
+    def cells(self, seed: int) -> list[CellResult]:
         """Run all cells of a seed, or what is left of them."""
         order = seeded_order(self._counts, seed)
         num_old = len(order) - self._options.new
         finished, old = self._finished(order[:num_old], seed)
         assert finished.result.top1 is not None
-        print(f"seed {seed}: {percent(finished.result.top1)} on {num_old} classes", flush=True)
+        print(
+            f"seed {seed}: {format_percent(finished.result.top1)} on {num_old} classes", flush=True
+        )
         cells = [
             self._extended(order, finished, old, budget, seed)
             for budget in map(float, self._options.extended.split(","))
@@ -94,7 +97,7 @@ class Bench:
         config = self._config(names, (len(names),), self._options.parent, seed)
         dataset = self._prepared(config)
         (spec,) = stage_chain(config, dataset)
-        return run_stage(spec, dataset, self._place).manifest, dataset
+        return run_stage(spec, dataset, self._context).manifest, dataset
 
     def _extended(
         self,
@@ -103,7 +106,7 @@ class Bench:
         old: DatasetManifest,
         budget: float,
         seed: int,
-    ) -> Cell:
+    ) -> CellResult:
         given = finished.class_names
         base = base_of_stage(finished, f"the model of {len(given)} classes")
         whole = self._config(order, (len(order),), budget, seed)
@@ -116,7 +119,7 @@ class Bench:
             base=base,
         )
         extension = open_extension(base, given, self._catalog, more_images=False)
-        dataset = prepare(
+        dataset = prepare_dataset(
             config.source,
             config.plan,
             self._catalog,
@@ -127,17 +130,17 @@ class Bench:
         assert [dataset.entry(name) for name in given] == [old.entry(name) for name in given]
         return self._run("extended", config, dataset, budget, seed)
 
-    def _from_scratch(self, order: tuple[str, ...], budget: float, seed: int) -> Cell:
+    def _from_scratch(self, order: tuple[str, ...], budget: float, seed: int) -> CellResult:
         config = self._config(order, (len(order),), budget, seed)
         return self._run("scratch", config, self._prepared(config), budget, seed)
 
     def _run(
         self, kind: str, config: RunConfig, dataset: DatasetManifest, budget: float, seed: int
-    ) -> Cell:
+    ) -> CellResult:
         (spec,) = stage_chain(config, dataset)
-        manifest = run_stage(spec, dataset, self._place).manifest
+        manifest = run_stage(spec, dataset, self._context).manifest
         assert manifest.result.top1 is not None
-        cell = Cell(
+        cell = CellResult(
             plan=kind,
             budget_epochs=budget,
             seed=seed,
@@ -150,7 +153,7 @@ class Bench:
         return cell
 
     def _prepared(self, config: RunConfig) -> DatasetManifest:
-        return prepare(
+        return prepare_dataset(
             config.source,
             config.plan,
             self._catalog,
@@ -179,13 +182,13 @@ class Bench:
         )
 
 
-def recorded_cells(path: Path) -> list[Cell]:
+def recorded_cells(path: Path) -> list[CellResult]:
     """Return the from-scratch cells that samples_to_accuracy recorded with this recipe."""
     rows: Sequence[Mapping[str, Any]] = json.loads(path.read_text())["results"]["cells"]
-    return [Cell(**row) for row in rows if row["plan"] == "scratch"]
+    return [CellResult(**row) for row in rows if row["plan"] == "scratch"]
 
 
-def comparison(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def compare_extensions(cells: Sequence[CellResult]) -> list[dict[str, Any]]:
     """Return a row for each budget of the extension: its accuracy, and the ratio of images."""
     scratch = as_trials([cell for cell in cells if cell.plan == "scratch"], "images")
     rows = []
@@ -228,18 +231,18 @@ def main() -> None:
     with embedded_store(home_path()) as settings:
         store = ObjectStore(settings, parse_store_uri(options.store))
         store.check()
-        bench = Bench(options, Catalog(store), cells)
+        bench = ExtensionBench(options, Catalog(store), cells)
         for seed in range(options.seeds):
             cells += bench.cells(seed)
-    rows = comparison(cells)
+    rows = compare_extensions(cells)
     print(
         table(
             ["images seen while extending", "top-1", "by seed", "images from scratch over images"],
             [
                 [
                     f"{row['images']:,}",
-                    percent(row["top1"]),
-                    ", ".join(percent(value) for value in row["top1_values"]),
+                    format_percent(row["top1"]),
+                    ", ".join(format_percent(value) for value in row["top1_values"]),
                     shown_ratio(row["images_ratio"]),
                 ]
                 for row in rows

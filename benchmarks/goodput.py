@@ -18,18 +18,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from goodput_model import Costs, expected, snapshot_cost_s, young_daly_s
+from goodput_model import GoodputCosts, expected, snapshot_cost_s, young_daly_s
 from record import RESULTS, table, write_results
 
 from accrete.config.recipe import Recipe
 from accrete.core.processes import share_cpus_well
 from accrete.core.settings import snapshot_interval_s
+from accrete.core.units import format_percent
 from accrete.store.embedded import embedded_store
 
 FIGURE = Path(__file__).parent.parent / "docs" / "goodput.svg"
 INTERVALS_S = (5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 MTBF_S = {"10 minutes": 600.0, "1 hour": 3600.0, "6 hours": 6 * 3600.0, "1 day": 24 * 3600.0}
-ASSUMED = Costs(stall_s=0.1, write_s=3.0, slowdown=0.05, start_s=60.0, away_s=120.0)
+ASSUMED = GoodputCosts(stall_s=0.1, write_s=3.0, slowdown=0.05, start_s=60.0, away_s=120.0)
 """A GPU node and VGG-19 with momentum, 160 MB: nobody has measured these here."""
 
 
@@ -54,7 +55,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def curves(costs: Costs) -> dict[str, Any]:
+def curves(costs: GoodputCosts) -> dict[str, Any]:
     """Return goodput by kill rate and interval, and the best interval to first order."""
     found: dict[str, Any] = {"costs": dataclasses.asdict(costs), "by_mtbf": {}}
     for name, mtbf_s in MTBF_S.items():
@@ -75,16 +76,16 @@ def as_table(found: dict[str, Any]) -> str:
     rows = [
         [
             name,
-            *(f"{share:.1%}" for share in line["goodput"].values()),
+            *(format_percent(share, 1) for share in line["goodput"].values()),
             f"{line['young_daly_s']:.1f} s",
-            f"{line['at_young_daly']:.1%}",
+            format_percent(line["at_young_daly"], 1),
         ]
         for name, line in found["by_mtbf"].items()
     ]
     return table(headers, rows)
 
 
-def draw(results: dict[str, Any], path: Path) -> None:
+def draw_goodput(results: dict[str, Any], path: Path) -> None:
     """Draw both sets of curves, with the default interval and the best ones to first order."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -141,12 +142,12 @@ def main() -> None:
     rows = [
         [
             *(f"{p[name]:g}" for name in ("interval_s", "mtbf_s", "kills")),
-            *(f"{p[name]:.1%}" for name in ("goodput", "modelled")),
+            *(format_percent(p[name], 1) for name in ("goodput", "modelled")),
         ]
         for p in real
     ]
     print(table(headers, rows))
-    draw(results, options.figure)
+    draw_goodput(results, options.figure)
     write_results("goodput", options=vars(options), results=results, folder=options.results)
 
 

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import resume_restart
-from goodput_model import Costs, kept_s_of
+from goodput_model import GoodputCosts, kept_s_of
 from record import summarize
 from resume_kills import NEVER_S, Attempt, Victim, run_attempt
 from resume_snapshots import Stages, stalls_timed
@@ -40,7 +40,7 @@ def snapshot_costs(
     """Train the stage with snapshots and without, in turns; return what each one takes."""
     stages = Stages(options, settings, folder)
     writes = _WriteTimes()
-    stages.place = replace(stages.place, observer=writes)
+    stages.context = replace(stages.context, observer=writes)
     step_s, with_s, stalls = [], [], []
     budget = options.steps * options.batch_size / stages.num_images
     stages.train(budget, NEVER_S)  # the first one warms up
@@ -70,11 +70,11 @@ def start_costs(
     return {node: measured[node]["total_s"] for node in resume_restart.NODES}
 
 
-def costs_of(snapshots: dict[str, Any], start_s: float, away_s: float) -> Costs:
+def costs_of(snapshots: dict[str, Any], start_s: float, away_s: float) -> GoodputCosts:
     """Return the model's inputs; a cost below the stall is noise."""
     stall_s, write_s = snapshots["stall_s"]["median"], snapshots["write_s"]["median"]
     cost_s = max(stall_s, snapshots["cost_s"]["median"])
-    return Costs(
+    return GoodputCosts(
         stall_s=stall_s,
         write_s=write_s,
         slowdown=(cost_s - stall_s) / write_s,

@@ -9,11 +9,11 @@ _SIMULATED_KILLS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
+class GoodputCosts:
     """What being killed and snapshots cost a job."""
 
     stall_s: float
-    """The step loop stands still for each snapshot's copy."""
+    """The training loop stands still for each snapshot's copy."""
     write_s: float
     """From then until the snapshot is stored, in a thread; the next one waits for it."""
     slowdown: float
@@ -37,12 +37,12 @@ def young_daly_s(cost_s: float, mtbf_s: float) -> float:
     return math.sqrt(2 * cost_s * mtbf_s)
 
 
-def snapshot_cost_s(costs: Costs) -> float:
+def snapshot_cost_s(costs: GoodputCosts) -> float:
     """Return C: the training time that a snapshot takes."""
     return costs.stall_s + costs.slowdown * costs.write_s
 
 
-def simulate(costs: Costs, interval_s: float, mtbf_s: float, rng: random.Random) -> float:
+def simulate(costs: GoodputCosts, interval_s: float, mtbf_s: float, rng: random.Random) -> float:
     """Return effective training time over total time of one long job.
 
     Kills come at exponential times, counted from the start of each process; one may hit a start.
@@ -63,7 +63,7 @@ def simulate(costs: Costs, interval_s: float, mtbf_s: float, rng: random.Random)
     return kept_s / total_s
 
 
-def kept_s_of(costs: Costs, interval_s: float, trains_s: float) -> float:
+def kept_s_of(costs: GoodputCosts, interval_s: float, trains_s: float) -> float:
     """Return the training that is stored of a process that trains for so long before its end."""
     period_s = costs.stall_s + max(interval_s, costs.write_s)
     if trains_s < interval_s:
@@ -78,7 +78,7 @@ def kept_s_of(costs: Costs, interval_s: float, trains_s: float) -> float:
     return max(0.0, at_s - (stored - 1) * snapshot_cost_s(costs))
 
 
-def expected(costs: Costs, interval_s: float, mtbf_s: float, *, seed: int = 0) -> float:
+def expected(costs: GoodputCosts, interval_s: float, mtbf_s: float, *, seed: int = 0) -> float:
     """Return the mean of ten simulated jobs."""
     rng = random.Random(seed)
     return sum(simulate(costs, interval_s, mtbf_s, rng) for _ in range(10)) / 10

@@ -8,7 +8,7 @@ from typing import Any
 
 from inputs import DATA_VARIABLE
 from pieces import Piece
-from samples_to_accuracy import Bench
+from samples_to_accuracy import AccuracyBench
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import StageManifest
@@ -38,7 +38,7 @@ BUDGETS = (16.0, 24.0, 12.0, 36.0)
 
 NUM_OLD = 80
 """Classes of the model that is extended to all of them."""
-EXTENSIONS = (2.0, 4.0, 1.0, 8.0, 12.0)
+EXTENSION_BUDGETS = (2.0, 4.0, 1.0, 8.0, 12.0)
 """Epochs of its extension, over all classes."""
 
 ARRIVAL_ROUNDS: tuple[tuple[dict[str, Any], ...], ...] = (
@@ -65,7 +65,9 @@ STAGE_OVERHEAD_S = 2.0
 class Chains:
     """The pieces that train chains of stages."""
 
-    def __init__(self, bench: Bench, read: Callable[[], Mapping[str, Any]], *, miniature: bool):
+    def __init__(
+        self, bench: AccuracyBench, read: Callable[[], Mapping[str, Any]], *, miniature: bool
+    ):
         """Use a bench.
 
         Args:
@@ -127,7 +129,7 @@ class Chains:
 
     def extension(self) -> Iterator[Piece]:
         """Yield the extension of a finished model by the last classes, at each budget."""
-        for epochs in (1.0,) if self._miniature else EXTENSIONS:
+        for epochs in (1.0,) if self._miniature else EXTENSION_BUDGETS:
             for at_arrival in self._ways():
                 yield self._arrivals_piece("extended", self._extended, epochs, 0, at_arrival)
 
@@ -268,5 +270,5 @@ def opened_chains(
     )
     with embedded_store(home_path()) as settings:
         store = ObjectStore(settings, parse_store_uri("s3://accrete/bench-gpu"))
-        bench = Bench(wanted, Catalog(store), snapshot_interval_s=60)
+        bench = AccuracyBench(wanted, Catalog(store), snapshot_interval_s=60)
         yield Chains(bench, read, miniature=tiny)

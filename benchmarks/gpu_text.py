@@ -10,6 +10,7 @@ from gpu_chains import PAPER_TOP1, shown_change
 from gpu_rates import MODES
 from record import shown, table
 
+from accrete.core.units import format_percent
 from accrete.reports.statistics import Trial, cost_at, mean_curve, speed_up
 
 NOT_MEASURED = "not measured"
@@ -120,13 +121,14 @@ def _headline(results: Sequence[Mapping[str, Any]]) -> str:
     for plan, found in trials.items():
         cost = cost_at(PAPER_TOP1, mean_curve(found)) if found else None
         told = NOT_MEASURED if not found else "outside what was run" if cost is None else ""
-        lines.append(f"Images to {_percent(PAPER_TOP1)}, {plan}: {told or f'{cost:,.0f}'}.")
+        lines.append(f"Images to {format_percent(PAPER_TOP1)}, {plan}: {told or f'{cost:,.0f}'}.")
     for budget in sorted({trial.budget for trial in trials["staged"]}):
         point = [trial for trial in trials["staged"] if trial.budget == budget]
         top1 = statistics.mean(trial.top1 for trial in point)
         ratio = _ratio(point, trials["scratch"])
         lines.append(
-            f"{budget:g} epochs staged, {_percent(top1)}; images from scratch over these: {ratio}."
+            f"{budget:g} epochs staged, {format_percent(top1)}; images from scratch over these: "
+            f"{ratio}."
         )
     return "\n".join(lines) + "\n"
 
@@ -135,7 +137,7 @@ def _arrival(results: Mapping[str, Any]) -> str:
     """Return the accuracy of each change of the stage that extends, the best first."""
     found = [result for name, result in results.items() if name.startswith("arrival, ")]
     rows = [
-        [_at_arrival(result), f"{result['stages'][-1]['images']:,}", _percent(result["top1"])]
+        [_at_arrival(result), f"{result['stages'][-1]['images']:,}", format_percent(result["top1"])]
         for result in sorted(found, key=lambda result: -result["top1"])
     ]
     return table(["change at arrival", "images seen", "top-1"], rows or [[NOT_MEASURED] * 3])
@@ -159,7 +161,7 @@ def _extended(results: Iterable[Any]) -> str:
                 f"{result['epochs']:g}",
                 _at_arrival(result),
                 f"{whole['images']:,}",
-                _percent(whole["top1"]),
+                format_percent(whole["top1"]),
                 _ratio([trial], scratch),
             ]
         )
@@ -182,7 +184,7 @@ def _life(results: Iterable[Any]) -> str:
     for told, stages in lives:
         images = list(itertools.accumulate(stage["images"] for stage in stages))
         rows += [
-            [told, str(stage["classes"]), _percent(stage["top1"]), f"{so_far:,}"]
+            [told, str(stage["classes"]), format_percent(stage["top1"]), f"{so_far:,}"]
             for stage, so_far in zip(stages, images, strict=True)
         ]
     headers = ["at each arrival", "classes", "top-1", "images so far"]
@@ -209,10 +211,6 @@ def _ratio(points: Sequence[Trial], scratch: Sequence[Trial]) -> str:
     if found.low is None or found.high is None or len({trial.seed for trial in points}) == 1:
         return f"{found.ratio:.2f}×"
     return f"{found.ratio:.2f}× ({found.low:.2f} – {found.high:.2f})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
 
 
 def _phases(results: Sequence[Mapping[str, Any]], start: Mapping[str, Any] | None) -> str:

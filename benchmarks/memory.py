@@ -138,7 +138,7 @@ def in_a_process(job: Job, settings: StoreSettings) -> Peak:
     return Peak(**json.loads(done.stdout))
 
 
-class Bench:
+class MemoryBench:
     """Trains stages on data sets of several sizes."""
 
     def __init__(self, options: argparse.Namespace, settings: StoreSettings, folder: Path) -> None:
@@ -182,7 +182,7 @@ def main() -> None:
     """Measure every size, print the table and write the results."""
     options = parse_options(sys.argv[1:])
     with tempfile.TemporaryDirectory() as home, embedded_store(Path(home)) as settings:
-        bench = Bench(options, settings, Path(home))
+        bench = MemoryBench(options, settings, Path(home))
         results = [bench.measure(size) for size in map(float, options.sizes.split(","))]
     headers = [
         "data set / budget",

@@ -62,7 +62,7 @@ class Peak:
 
 def peak_of(job: Job) -> Peak:
     """Train both stages."""
-    from accrete.stages.run import Workplace, run_stage
+    from accrete.stages.run import StageContext, run_stage
     from accrete.training.image_source import DataMemory
 
     catalog = Catalog(ObjectStore(require_store_settings(), parse_store_uri(STORE)))
@@ -71,8 +71,8 @@ def peak_of(job: Job) -> Peak:
     def run(digest: str, num_steps: int, num_bytes: int) -> None:
         dataset = catalog.dataset(digest)
         memory = DataMemory(num_bytes=num_bytes, num_workers=available_cpus())
-        place = Workplace(catalog=catalog, cache=cache, memory=memory, snapshot_interval_s=1e5)
-        run_stage(only_stage(dataset, num_steps, job.seed), dataset, place)
+        context = StageContext(catalog=catalog, cache=cache, memory=memory, snapshot_interval_s=1e5)
+        run_stage(one_stage_of(dataset, num_steps, job.seed), dataset, context)
 
     run(job.tiny, TINY_STEPS, num_bytes=1)
     before = tree_pss_bytes()
@@ -81,7 +81,7 @@ def peak_of(job: Job) -> Peak:
     return Peak(before_bytes=before, grown_bytes=peak.num_bytes - before)
 
 
-def only_stage(dataset: DatasetManifest, num_steps: int, seed: int) -> StageSpec:
+def one_stage_of(dataset: DatasetManifest, num_steps: int, seed: int) -> StageSpec:
     """Return the one stage of so many steps over all classes."""
     counts = dataset.planned_counts
     plan = Plan(

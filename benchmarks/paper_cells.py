@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from accrete.config.plan import Plan, sizes_by_alpha, sizes_by_step
+from accrete.config.plan import Plan, sizes_by_alpha, sizes_by_increment
 from accrete.config.recipe import PAPER, Recipe, until_converged
 from accrete.config.schedule import resolve
 
@@ -19,7 +19,7 @@ SPREADS: Mapping[str, str] = {
     "stage": "the epochs evenly over the stages, each over its own D_j, and the rate divided by 10 "
     "after each third of each stage",
     "plan": "the epochs evenly over the stages, and the rate divided by 10 after each third of "
-    "all steps of the run",
+    "all optimizer steps of the run",
 }
 """How the epochs of a run of Table II are spread over its stages: the paper does not say."""
 
@@ -188,7 +188,7 @@ def cells_of(scale: Scale, *, precision: str, stop_gradient: float) -> Iterator[
             yield Cell(
                 part=part,
                 name=run_name(number, spread),
-                sizes=sizes_by_step(scale.num_classes, initial, added),
+                sizes=sizes_by_increment(scale.num_classes, initial, added),
                 recipe=replace(paper, budget_epochs=scale.epochs, lr_scope=spread),
                 keeps_stages=False,
             )

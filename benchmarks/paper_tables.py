@@ -37,7 +37,7 @@ from pieces import Piece, parse_piece_options, read_pieces, run_pieces
 from accrete.core.processes import share_cpus_well
 
 if TYPE_CHECKING:  # torch is imported once the CPUs are shared
-    from samples_to_accuracy import Bench
+    from samples_to_accuracy import AccuracyBench
 
 STAGE_OVERHEAD_S = 5.0
 """Pull, growth, evaluation and push of a stage, about."""
@@ -68,7 +68,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def pieces_of(
-    options: argparse.Namespace, scale: Scale, bench: "Bench", known: Any
+    options: argparse.Namespace, scale: Scale, bench: "AccuracyBench", known: Any
 ) -> Iterator[Piece]:
     """Yield the cells of the wanted parts, seed by seed within a part."""
     from gpu_chains import images_per_s
@@ -90,7 +90,7 @@ def pieces_of(
                     )
 
 
-def measure(cell: Cell, seed: int, bench: "Bench") -> dict[str, Any]:
+def measure(cell: Cell, seed: int, bench: "AccuracyBench") -> dict[str, Any]:
     """Train a cell, or what is left of it; return accuracy, images and seconds of its stages."""
     from gpu_chains import chain_result
 
@@ -113,7 +113,7 @@ def main() -> None:
         options.document.write_text(with_figures(options.document.read_text(), figures))
         return
     share_cpus_well()
-    from samples_to_accuracy import Bench
+    from samples_to_accuracy import AccuracyBench
 
     from accrete.catalog.catalog import Catalog
     from accrete.core.settings import home_path
@@ -131,7 +131,7 @@ def main() -> None:
     )
     with embedded_store(home_path()) as settings:
         store = ObjectStore(settings, parse_store_uri("s3://accrete/bench-paper"))
-        bench = Bench(wanted, Catalog(store), snapshot_interval_s=SNAPSHOT_INTERVAL_S)
+        bench = AccuracyBench(wanted, Catalog(store), snapshot_interval_s=SNAPSHOT_INTERVAL_S)
         known = read_pieces(options.name, options.results)
         done = run_pieces(
             options.name,

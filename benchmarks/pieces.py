@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from record import RESULTS, machine, versions
+from record import RESULTS, machine, package_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def run_pieces(
             "seconds": time.monotonic() - begun,
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": machine(),
-            "versions": versions(),
+            "versions": package_versions(),
         }
         print(f"{piece.name}: {done[piece.name]['seconds']:.1f} s, {_short(result)}", flush=True)
         path = results_path(name, folder)

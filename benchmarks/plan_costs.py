@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from record import table
 
 from accrete.config.cost import Alternative, cheapest_sizes, paper_prior, priced
-from accrete.config.plan import even_counts, parse_alpha, sizes_by_alpha, sizes_by_step
+from accrete.config.plan import even_counts, parse_alpha, sizes_by_alpha, sizes_by_increment
 
 NUM_CLASSES, INITIAL = 100, 10
 ALPHAS = ("0.25", "0.5", "1", "2", "4", "9")
@@ -27,7 +27,7 @@ def rows() -> list[Alternative]:
     named = [
         (f"α = {alpha}", sizes_by_alpha(images, INITIAL, parse_alpha(alpha))) for alpha in ALPHAS
     ]
-    named += [(f"Δn = {step}", sizes_by_step(NUM_CLASSES, INITIAL, step)) for step in STEPS]
+    named += [(f"Δn = {step}", sizes_by_increment(NUM_CLASSES, INITIAL, step)) for step in STEPS]
     named += [
         ("auto, from 10", cheapest_sizes(model, images, initial=INITIAL)),
         ("auto", cheapest_sizes(model, images)),
@@ -36,7 +36,7 @@ def rows() -> list[Alternative]:
     return [priced(model, images, sizes, name) for name, sizes in named]
 
 
-def draw(plans: list[Alternative]) -> None:
+def draw_plans(plans: list[Alternative]) -> None:
     """Draw the costs with their intervals, on a logarithmic axis."""
     mpl.rcParams["svg.hashsalt"] = "accrete"  # the same file each time
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -75,7 +75,7 @@ def main() -> None:
             ],
         )
     )
-    draw(plans)
+    draw_plans(plans)
 
 
 if __name__ == "__main__":

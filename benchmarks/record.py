@@ -80,7 +80,7 @@ def write_results(
         "benchmark": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
-        "versions": versions(),
+        "versions": package_versions(),
         "options": {key: value for key, value in options.items() if not isinstance(value, Path)},
         "results": results,
     }
@@ -102,7 +102,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str | None]:
+def package_versions() -> dict[str, str | None]:
     """Return the versions that a result was made with; None where a package is not installed."""
     packages = ("accrete", "torch", "torchvision", "avalanche-lib")
     found = {package: _version(package) for package in packages}

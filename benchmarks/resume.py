@@ -9,8 +9,9 @@ one every `--interval` seconds, the order turned around from pair to pair. Repor
 time that the one took longer, the seconds of each snapshot that this makes, and the share that
 follows at the product's own 60 s. Where machine and neighbours vary more than snapshots cost, these
 figures are theirs, and may be below zero; two others are firmer: the processor seconds that each
-snapshot added, in all threads, and how long the step loop stood still for its copy. What is written
-and uploaded meanwhile, a thread does. The test images are left out: evaluating is not measured.
+snapshot added, in all threads, and how long the training loop stood still for its copy. What is
+written and uploaded meanwhile, a thread does. The test images are left out: evaluating is not
+measured.
 
 `restart`: the training step is started as the pipeline starts it, killed (SIGKILL) once a snapshot
 is stored, and started again and again, each time until the first line of progress, which follows

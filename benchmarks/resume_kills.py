@@ -19,7 +19,7 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import StageSpec, stage_chain
 from accrete.catalog.manifests import DatasetManifest, StageManifest
 from accrete.config.run import SourceConfig
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.errors import AccreteError
 from accrete.store.cache import NodeCache
 from accrete.store.keys import parse_snapshot_key, snapshot_prefix
@@ -55,19 +55,19 @@ class Attempt:
 
 def run_attempt(attempt: Attempt) -> None:
     """Run the stage from where the last attempt left it; exit as a step does."""
-    from accrete.stages.run import Workplace, run_stage
+    from accrete.stages.run import StageContext, run_stage
     from accrete.training.image_source import DataMemory
 
     catalog = Catalog(ObjectStore(attempt.settings, attempt.address))
     manifest = catalog.dataset(attempt.dataset)
-    place = Workplace(
+    context = StageContext(
         catalog=catalog,
         cache=NodeCache(Path(attempt.cache), catalog.store),
         memory=DataMemory(num_bytes=1 << 30, num_workers=1),
         snapshot_interval_s=attempt.interval_s,
     )
     try:
-        run_stage(only_stage(manifest, attempt.budget_epochs), manifest, place)
+        run_stage(only_stage(manifest, attempt.budget_epochs), manifest, context)
     except AccreteError as error:
         sys.exit(error.exit_code)
 
@@ -90,7 +90,7 @@ class Victim:
         self._budget_epochs = budget_epochs
         self._catalog = Catalog(ObjectStore(settings, self._address))
         plan = one_stage(SOURCE, "small").plan
-        self._dataset = prepare(
+        self._dataset = prepare_dataset(
             SOURCE, plan, self._catalog, folder / "work", lambda _: lambda _: None
         ).manifest
         self._stage = only_stage(self._dataset, budget_epochs).digest

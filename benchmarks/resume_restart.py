@@ -21,7 +21,7 @@ from accrete.catalog.manifests import dump_dataset
 from accrete.catalog.records import dump_record, make_record
 from accrete.config.recipe import Recipe
 from accrete.core.environment import ENV_CACHE, ENV_SNAPSHOT_INTERVAL
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.store.keys import parse_snapshot_key, snapshot_prefix
 from accrete.store.object_store import ObjectStore
 from accrete.store.settings import StoreAddress, StoreSettings
@@ -45,7 +45,7 @@ class Mark:
     """Wall clock."""
 
 
-class Step:
+class RestartedStep:
     """A training step of a run with one stage, with its artifacts in files."""
 
     def __init__(self, options: argparse.Namespace, settings: StoreSettings, folder: Path) -> None:
@@ -57,7 +57,7 @@ class Step:
         epochs = (NUM_STEPS + 0.5) * Recipe().batch_size / plan.stages[-1].num_images
         config = one_stage(source, options.model, budget_epochs=epochs)
         catalog = Catalog(self._store)
-        dataset = prepare(source, plan, catalog, folder, lambda _: lambda _: None).manifest
+        dataset = prepare_dataset(source, plan, catalog, folder, lambda _: lambda _: None).manifest
         chain = stage_chain(config, dataset)
         self._stage = chain[0].digest
         (folder / "dataset").write_bytes(dump_dataset(dataset))
@@ -95,7 +95,7 @@ class Step:
 
 def measure(options: argparse.Namespace, settings: StoreSettings, folder: Path) -> dict[str, Any]:
     """Kill the step once a snapshot is stored, then start it again as often as asked for."""
-    step = Step(options, settings, folder)
+    step = RestartedStep(options, settings, folder)
     _kill_after_a_snapshot(step)
     position = step.position()
     result: dict[str, Any] = {"position": position}
@@ -110,7 +110,7 @@ def measure(options: argparse.Namespace, settings: StoreSettings, folder: Path) 
     return result
 
 
-def _kill_after_a_snapshot(step: Step) -> None:
+def _kill_after_a_snapshot(step: RestartedStep) -> None:
     """Train until there is a snapshot; end that by SIGKILL.
 
     Raises:
@@ -126,7 +126,7 @@ def _kill_after_a_snapshot(step: Step) -> None:
         raise RuntimeError(f"the stage ended with {process.returncode} before it had a snapshot")
 
 
-def _first_step(step: Step, cache: str) -> list[Mark]:
+def _first_step(step: RestartedStep, cache: str) -> list[Mark]:
     """Start the step, kill it at its first progress and return the moments on the way.
 
     Raises:

@@ -19,9 +19,9 @@ from accrete.catalog.manifests import DatasetManifest
 from accrete.config.recipe import Recipe
 from accrete.core.processes import available_cpus
 from accrete.core.settings import snapshot_interval_s
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.stages import run as stage
-from accrete.stages.run import Workplace, run_stage
+from accrete.stages.run import StageContext, run_stage
 from accrete.stages.snapshots import SnapshotWatcher
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
@@ -40,7 +40,7 @@ class Trained:
     """What training a stage took."""
 
     train_s: float
-    """Seconds in the step loop, the last upload's end included."""
+    """Seconds in the training loop, the last upload's end included."""
     cpu_s: float
     """Processor seconds of all threads, in the whole stage."""
     images_per_s: float
@@ -59,9 +59,11 @@ class Stages:
         catalog = Catalog(ObjectStore(settings, StoreAddress("accrete", "resume/")))
         plan = one_stage(self._source, self._model).plan
         self.num_images = plan.stages[-1].num_images
-        dataset = prepare(self._source, plan, catalog, folder, lambda _: lambda _: None).manifest
+        dataset = prepare_dataset(
+            self._source, plan, catalog, folder, lambda _: lambda _: None
+        ).manifest
         self._dataset = without_tests(dataset)
-        self.place = Workplace(
+        self.context = StageContext(
             catalog=catalog,
             cache=NodeCache(folder / "cache", catalog.store),
             memory=DataMemory(num_bytes=4 << 30, num_workers=available_cpus()),
@@ -73,10 +75,10 @@ class Stages:
         """Train a stage that was not trained before: each one has another seed."""
         config = one_stage(self._source, self._model, budget_epochs=budget_epochs)
         (spec,) = stage_chain(replace(config, seed=next(self._seeds)), self._dataset)
-        place = replace(self.place, snapshot_interval_s=interval_s)
+        context = replace(self.context, snapshot_interval_s=interval_s)
         started_s = time.process_time()
         with stalls_timed() as stalls_s:
-            manifest = run_stage(spec, self._dataset, place).manifest
+            manifest = run_stage(spec, self._dataset, context).manifest
         return Trained(
             train_s=manifest.times.train_s,
             cpu_s=time.process_time() - started_s,
@@ -160,6 +162,6 @@ def as_table(result: dict[str, Any]) -> str:
         ["added by each snapshot, s", shown(result["each_s"], "{:.3f}")],
         ["processor seconds added by each", shown(result["each_cpu_s"], "{:.3f}")],
         [f"share at one every {interval_s:g} s", shown(result["share_by_default"], "{:.2%}")],
-        ["step loop stood still for each, s", shown(result["stall_s"], "{:.4f}")],
+        ["training loop stood still for each, s", shown(result["stall_s"], "{:.4f}")],
     ]
     return table(["snapshots", "median (quartiles)"], rows)

@@ -36,12 +36,13 @@ from accrete.config.run import ModelConfig, RunConfig, SourceConfig
 from accrete.core.hashing import sha256_of_json
 from accrete.core.processes import available_cpus
 from accrete.core.settings import home_path
-from accrete.data.prepare import prepare
+from accrete.core.units import format_percent
+from accrete.data.prepare import prepare_dataset
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
 from accrete.models.networks import build_model
 from accrete.reports.statistics import Trial, speed_up
-from accrete.stages.run import Workplace, run_stage
+from accrete.stages.run import StageContext, run_stage
 from accrete.store import keys
 from accrete.store.cache import NodeCache
 from accrete.store.embedded import embedded_store
@@ -54,7 +55,7 @@ from accrete.training.image_source import DataMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class CellResult:
     """What one run of a plan came to."""
 
     plan: str
@@ -70,10 +71,10 @@ class Cell:
     top1: float
     """Share of test images classified right, of all classes."""
     train_s: float
-    """Seconds in the step loop; of no use where the machine had other work."""
+    """Seconds in the training loop; of no use where the machine had other work."""
 
 
-class Bench:
+class AccuracyBench:
     """Runs cells on one data set."""
 
     def __init__(
@@ -95,14 +96,14 @@ class Bench:
         self._source = SourceConfig(kind=options.source, location=options.data)
         self._counts = training_counts(open_source(self._source).counts(), self._source)
         cache = NodeCache(home_path() / "cache", catalog.store)
-        self._dataset = prepare(
+        self._dataset = prepare_dataset(
             self._source,
             self._plan("scratch", 0),
             catalog,
             cache.work_path,
             lambda _: lambda _: None,
         ).manifest
-        self._place = Workplace(
+        self._context = StageContext(
             catalog=catalog,
             cache=cache,
             memory=DataMemory(num_bytes=4 << 30, num_workers=available_cpus()),
@@ -180,28 +181,28 @@ class Bench:
             # is that of both parents here.
             identity = sha256_of_json([spec.digest, chain[-1].digest])
             chain.append(replace(spec, parent=chain[-1].digest, digest=identity))
-        return [run_stage(spec, self._dataset, self._place).manifest for spec in chain]
+        return [run_stage(spec, self._dataset, self._context).manifest for spec in chain]
 
     def discard(self, manifests: Sequence[StageManifest]) -> None:
         """Remove stages, last first, with their checkpoints here and in the store; keep shards."""
-        catalog = self._place.catalog
+        catalog = self._context.catalog
         for manifest in reversed(manifests):
             checkpoint = object_ref(manifest.checkpoint)
-            here = self._place.cache.fetch([checkpoint]).paths[checkpoint.sha256]
+            here = self._context.cache.fetch([checkpoint]).paths[checkpoint.sha256]
             catalog.store.delete(keys.stage_key(manifest.digest))
             catalog.store.delete(keys.object_key(checkpoint.sha256))
             here.unlink()
 
     def _trained(self, config: RunConfig) -> list[StageManifest]:
         chain = stage_chain(config, self._dataset)
-        return [run_stage(spec, self._dataset, self._place).manifest for spec in chain]
+        return [run_stage(spec, self._dataset, self._context).manifest for spec in chain]
 
-    def cell(self, kind: str, budget: float, seed: int) -> Cell:
+    def cell(self, kind: str, budget: float, seed: int) -> CellResult:
         """Run a plan, or what is left of it, and count what it took."""
         manifests = self.stages(kind, budget, seed)
         top1 = manifests[-1].result.top1
         assert top1 is not None
-        return Cell(
+        return CellResult(
             plan=kind,
             budget_epochs=budget,
             seed=seed,
@@ -225,7 +226,7 @@ def gflop_of(manifest: StageManifest, dataset: DatasetManifest) -> float:
     return 3 * float(counter.get_total_flops()) * manifest.result.images_seen / 1e9
 
 
-def as_trials(cells: Sequence[Cell], measure: str) -> list[Trial]:
+def as_trials(cells: Sequence[CellResult], measure: str) -> list[Trial]:
     """Return cells with one of their costs."""
     return [
         Trial(budget=c.budget_epochs, seed=c.seed, cost=getattr(c, measure), top1=c.top1)
@@ -233,7 +234,7 @@ def as_trials(cells: Sequence[Cell], measure: str) -> list[Trial]:
     ]
 
 
-def comparison(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def compare_budgets(cells: Sequence[CellResult]) -> list[dict[str, Any]]:
     """Return a row for each staged budget: its accuracy, and the ratios of images and FLOPs."""
     scratch = [cell for cell in cells if cell.plan == "scratch"]
     rows = []
@@ -274,9 +275,9 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def all_cells(options: argparse.Namespace, catalog: Catalog) -> list[Cell]:
+def all_cells(options: argparse.Namespace, catalog: Catalog) -> list[CellResult]:
     """Run every cell, seed by seed, so that what is done at any moment is complete in itself."""
-    bench = Bench(options, catalog)
+    bench = AccuracyBench(options, catalog)
     cells = []
     for seed in range(options.seeds):
         for kind in ("scratch", "staged"):
@@ -284,11 +285,6 @@ def all_cells(options: argparse.Namespace, catalog: Catalog) -> list[Cell]:
                 cells.append(bench.cell(kind, budget, seed))
                 print(cells[-1], flush=True)
     return cells
-
-
-def percent(share: float) -> str:
-    """Return a share as `52.63 %`."""
-    return f"{100 * share:.2f} %"
 
 
 def shown_ratio(found: dict[str, float | None]) -> str:
@@ -306,14 +302,14 @@ def main() -> None:
         store = ObjectStore(settings, parse_store_uri(options.store))
         store.check()
         cells = all_cells(options, Catalog(store))
-    rows = comparison(cells)
+    rows = compare_budgets(cells)
     budgets = sorted({(cell.plan, cell.budget_epochs) for cell in cells})
     lines = []
     for plan, budget in budgets:
         group = [c for c in cells if (c.plan, c.budget_epochs) == (plan, budget)]
         top1s = sorted(c.top1 for c in group)
-        spread = f"{percent(top1s[0])} – {percent(top1s[-1])}"
-        mean = percent(statistics.mean(top1s))
+        spread = f"{format_percent(top1s[0])} – {format_percent(top1s[-1])}"
+        mean = format_percent(statistics.mean(top1s))
         lines.append([plan, f"{budget:g}", f"{group[0].images:,}", mean, spread, str(len(group))])
     print(table(["plan", "epochs", "images", "top-1, mean", "least – most", "seeds"], lines))
     print(
@@ -322,7 +318,7 @@ def main() -> None:
             [
                 [
                     f"{row['images']:,}",
-                    percent(row["top1"]),
+                    format_percent(row["top1"]),
                     shown_ratio(row["images_ratio"]),
                     shown_ratio(row["gflop_ratio"]),
                 ]

@@ -9,8 +9,8 @@
 
 A training step is timed up to its first batch; one whose stage exists, `prepare` and `report` to
 their end. All of them find the data set in the store. A run's time is the command's, the embedded
-store's start included; the share is what its stages' step loops took of it. Each round is a run of
-its own, with a seed of its own; the round before the first warms the page cache.
+store's start included; the share is what its stages' training loops took of it. Each round is a run
+of its own, with a seed of its own; the round before the first warms the page cache.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-class Steps:
+class StartUpSteps:
     """The steps of runs with one stage of the digits, with their artifacts in a folder."""
 
     def __init__(self, settings: StoreSettings, folder: Path) -> None:
@@ -120,7 +120,7 @@ class Steps:
         lines = [line for line in done.stdout.splitlines() if line.startswith("first batch ")]
         if bool(lines) != bool(arguments.get("is_new")):
             raise SystemExit(f"{step} trained although its stage exists, or did not")
-        # A precision that is tried has a first batch, too; the step loop's is the last one.
+        # A precision that is tried has a first batch, too; the training loop's is the last one.
         return (float(lines[-1].split()[-1]) if lines else ended) - started
 
 
@@ -156,7 +156,7 @@ def main() -> None:
             folder, home = Path(name) / "steps", Path(name) / "home"
             folder.mkdir()
             with embedded_store(home) as settings:
-                steps = Steps(settings, folder)
+                steps = StartUpSteps(settings, folder)
                 rounds = [steps.round(number) for number in range(1 + options.rounds)][1:]
             results |= {step: summarize(r[step] for r in rounds) for step in STEPS}
         if "runs" in parts:

@@ -4,7 +4,7 @@
 
 STEP is `prepare_step`, `train_step` or `report_step`, ARGUMENTS are its own as JSON; the
 environment names the store. KFP's executor is imported first, as in a pod. Prints
-`first batch SECONDS` (wall clock) when the step loop asks for it.
+`first batch SECONDS` (wall clock) when the training loop asks for it.
 """
 
 import json

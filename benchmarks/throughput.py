@@ -1,4 +1,4 @@
-"""Training images per second: our step loop, a plain PyTorch loop, and Avalanche's.
+"""Training images per second: our training loop, a plain PyTorch loop, and Avalanche's.
 
     make bench NAME=throughput ARGS="--data CIFAR100"
     make bench NAME=throughput ARGS="--data CIFAR100 --model vgg19 --batch-sizes 128,512,2048"

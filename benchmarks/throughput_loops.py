@@ -166,7 +166,7 @@ class Ours:
         )
 
     def counting(self, turn: Turn) -> AbstractContextManager[None]:
-        """Count what the step loop takes: a recorded step calls no network."""
+        """Count what the training loop takes: a recorded step calls no network."""
         return self._batches.counting_for(turn)
 
     def train(self, turn: Turn) -> None:

@@ -44,7 +44,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-class Steps:
+class TrainingSteps:
     """Forward and backward passes of one network on one batch."""
 
     def __init__(self, case: str, precision: str, batch_size: int, *, plain: bool) -> None:
@@ -76,7 +76,7 @@ class Steps:
 def measure(case: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return the rates of both convolutions, and ours over torch's within each round."""
     loops = {
-        name: Steps(case, precision, options.batch_size, plain=name == "torch")
+        name: TrainingSteps(case, precision, options.batch_size, plain=name == "torch")
         for name in ("ours", "torch")
     }
     for loop in loops.values():

@@ -33,7 +33,7 @@ def kill_in_pull(trial: Trial) -> None:
 
 
 def kill_in_training(trial: Trial) -> None:
-    """At any time of the step loop, one to three times."""
+    """At any time of the training loop, one to three times."""
     trial.put(trial.reference.parent)
     before = None
     for _ in range(trial.rng.randint(1, 3)):

@@ -41,7 +41,7 @@ def write_rows(path: Path) -> None:
 def test_a_full_disk_is_named_with_the_room_it_has(
     write: Callable[[Path], None], small_disk: Path
 ) -> None:
-    expected = rf"no space left on the disk of {small_disk} \([\d,.]+ of 0\.1 MB are free\)"
+    expected = rf"no space left on the disk of {small_disk} \([\d,.]+ \w+ of 64\.0 KiB are free\)"
     with pytest.raises(DiskFullError, match=expected), disk_full_named(small_disk):
         write(small_disk / "file")
 

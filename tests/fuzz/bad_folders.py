@@ -155,7 +155,7 @@ folder_kind(
 )
 folder_kind(
     "a file name that is no UTF-8",
-    r"the name of DIR/ant/\udcff.png is no UTF-8: rename it",
+    r"the name of DIR/ant/\xff.png is no UTF-8: rename it",
     {},
     lambda folder: Path(os.fsdecode(os.fsencode(folder / "ant") + b"/\xff.png")).write_bytes(png()),
 )

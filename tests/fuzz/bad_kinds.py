@@ -14,7 +14,7 @@ from accrete.catalog.catalog import Catalog
 from accrete.config.plan import Plan
 from accrete.config.run import SourceConfig
 from accrete.data.counts import counts_of_source
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 
 Read = Callable[[Path, Catalog], Any]
 """Makes the bad input in a folder, and reads it as a command does."""
@@ -56,7 +56,9 @@ def publish(config: SourceConfig, folder: Path, catalog: Catalog) -> None:
         class_images=tuple(counts.values()),
         stage_sizes=(len(counts),),
     )
-    prepare(config, plan, catalog, folder.parent / "work", lambda _total: lambda _done: None)
+    prepare_dataset(
+        config, plan, catalog, folder.parent / "work", lambda _total: lambda _done: None
+    )
 
 
 def folder_kind(

@@ -28,7 +28,7 @@ from accrete.training.device import set_arithmetic
 from accrete.training.image_source import ResidentImages
 from accrete.training.loop import TrainState, train
 from accrete.training.optimizer import Sgd, load_momentum, make_optimizer, momentum_of
-from accrete.training.step import Step
+from accrete.training.step import OptimizerStep
 
 NUM_CLASSES, NUM_STEPS, BATCH_SIZE = 10, 24, 64
 FP32 = 5e-2
@@ -112,7 +112,7 @@ def reference_update(batch: tuple[Tensor, Tensor], schedule: StageSchedule, lr: 
 def update_of(model: nn.Module, batch: tuple[Tensor, Tensor], schedule: StageSchedule) -> Tensor:
     """Return by how much a first step of ours changes the weights."""
     before = weights(model)
-    Step(model, make_optimizer(model, schedule), schedule)(batch, lr=0.05)
+    OptimizerStep(model, make_optimizer(model, schedule), schedule)(batch, lr=0.05)
     return weights(model) - before
 
 

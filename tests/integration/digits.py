@@ -9,7 +9,7 @@ from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
-from accrete.stages.run import Workplace
+from accrete.stages.run import StageContext
 from accrete.store.cache import NodeCache
 from accrete.training.image_source import DataMemory
 
@@ -38,7 +38,7 @@ def digits_run(
     return RunConfig(source=source, plan=plan, model=ModelConfig(name="small"), recipe=short)
 
 
-def workplace(catalog: Catalog, cache: NodeCache, **options: Any) -> Workplace:
+def stage_context(catalog: Catalog, cache: NodeCache, **options: Any) -> StageContext:
     """One process on the CPU, with memory for all images."""
     memory = DataMemory(num_bytes=1 << 30, num_workers=2)
-    return Workplace(**{"catalog": catalog, "cache": cache, "memory": memory} | options)
+    return StageContext(**{"catalog": catalog, "cache": cache, "memory": memory} | options)

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from digits import digits_run, workplace
+from digits import digits_run, stage_context
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import stage_chain
@@ -35,6 +35,6 @@ def attempt(
     (spec,) = stage_chain(long_stage(budget_epochs), manifest)
     node = NodeCache(Path(cache), catalog.store)
     try:
-        run_stage(spec, manifest, workplace(catalog, node, snapshot_interval_s=interval_s))
+        run_stage(spec, manifest, stage_context(catalog, node, snapshot_interval_s=interval_s))
     except AccreteError as error:
         sys.exit(error.exit_code)

@@ -18,7 +18,7 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.gc import collect, find_collection, forget_run, keys_of_run
 from accrete.catalog.gc_mark import CollectionMark, CollectionWatch
 from accrete.catalog.inventory import read_inventory
-from accrete.catalog.verification import Verification, verify
+from accrete.catalog.verification import Verification, verify_store
 from accrete.errors import IntegrityError, RunNotFoundError, StoreError
 from accrete.stages import _outputs as stage_outputs
 from accrete.steps import prepare as steps
@@ -62,7 +62,7 @@ def forget(store: ObjectStore, name: str) -> None:
 
 def verified(catalog: Catalog) -> Verification:
     inventory = read_inventory(catalog)
-    return verify(catalog, inventory, inventory.references())
+    return verify_store(catalog, inventory, inventory.references())
 
 
 def test_what_a_run_names_stays_and_goes_with_the_run(run: Run, catalog: Catalog) -> None:

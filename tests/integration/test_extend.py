@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from conftest import Cli
-from digits import digits_run, workplace
+from digits import digits_run, stage_context
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -16,7 +16,7 @@ from accrete.catalog.catalog import Catalog, object_ref
 from accrete.catalog.identity import stage_chain
 from accrete.catalog.manifests import StageManifest
 from accrete.catalog.records import create_record, make_record
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.stages.run import run_stage
 from accrete.store import keys
 from accrete.store.cache import NodeCache
@@ -34,13 +34,13 @@ def trained(
     catalog = Catalog(ObjectStore(store_settings, parse_store_uri(f"s3://accrete/{uuid4().hex}")))
     folder = tmp_path_factory.mktemp("eight")
     config = digits_run(8, only_classes=OLD, budget_epochs=12.0)
-    dataset = prepare(
+    dataset = prepare_dataset(
         config.source, config.plan, catalog, folder / "work", lambda _: lambda _: None
     ).manifest
     chain = stage_chain(config, dataset)
     create_record(catalog.store, make_record("eight", config, dataset.digest, chain))
-    place = workplace(catalog, NodeCache(folder / "cache", catalog.store))
-    return catalog, run_stage(chain[0], dataset, place).manifest
+    context = stage_context(catalog, NodeCache(folder / "cache", catalog.store))
+    return catalog, run_stage(chain[0], dataset, context).manifest
 
 
 @pytest.fixture
@@ -215,12 +215,12 @@ def test_a_missing_old_shard_is_named(
     cli: Cli, catalog: Catalog, cache: NodeCache, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(digits_run(2, only_classes=("0", "1")))
-    dataset = prepare(
+    dataset = prepare_dataset(
         config.source, config.plan, catalog, tmp_path / "work", lambda _: lambda _: None
     ).manifest
     chain = stage_chain(config, dataset)
     create_record(catalog.store, make_record("two", config, dataset.digest, chain))
-    run_stage(chain[0], dataset, workplace(catalog, cache))
+    run_stage(chain[0], dataset, stage_context(catalog, cache))
     lost = object_ref(dataset.entry("1").train[0])
     key = keys.object_key(lost.sha256)
     catalog.store._client.remove_object(

@@ -24,8 +24,8 @@ from accrete.catalog.records import dump_record, make_record, parse_record
 from accrete.config.run import RunConfig
 from accrete.core.serialization import to_json, without_nones
 from accrete.core.settings import PushgatewaySettings
-from accrete.data.prepare import prepare
-from accrete.monitoring.exporters import Outlets, PushError, Pushgateway
+from accrete.data.prepare import prepare_dataset
+from accrete.monitoring.exporters import MetricsExporters, PushError, Pushgateway
 from accrete.monitoring.metrics import StepMetrics
 from accrete.store._ports import free_ports
 from accrete.store.traffic import Traffic
@@ -46,7 +46,7 @@ class Steps:
     def __init__(self, catalog: Catalog, folder: Path) -> None:
         self.catalog, self.folder = catalog, folder
         plan = digits_run().plan
-        self.dataset: DatasetManifest = prepare(
+        self.dataset: DatasetManifest = prepare_dataset(
             SOURCE, plan, catalog, folder / "work", lambda _: lambda _: None
         ).manifest
         (self.port,) = free_ports(1)
@@ -360,10 +360,10 @@ def test_groups_of_the_past_are_deleted_when_a_run_begins(
     time.sleep(2.1)
     client.push("other", "stage-0001", StepMetrics("other", "stage-0001", Traffic()).registry)
     metrics = StepMetrics("new", "00-prepare", Traffic())
-    with Outlets(metrics, print, tidy=False):
+    with MetricsExporters(metrics, print, tidy=False):
         eventually(lambda: "00-prepare" in pushed(gateway), "the push of its start")
     assert pushed(gateway).keys() == {"zz-report", "stage-0001", "00-prepare"}
-    with Outlets(metrics, print, tidy=True):
+    with MetricsExporters(metrics, print, tidy=True):
         eventually(lambda: "zz-report" not in pushed(gateway), "the end of the old group")
     assert pushed(gateway).keys() == {"stage-0001", "00-prepare"}
 

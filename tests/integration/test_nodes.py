@@ -17,7 +17,7 @@ from accrete.catalog.identity import StageSpec, stage_chain
 from accrete.catalog.manifests import DatasetManifest
 from accrete.catalog.records import create_record, make_record
 from accrete.config.run import RunConfig
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.store import keys
 from accrete.store._ports import free_ports
 
@@ -36,7 +36,7 @@ def chain(catalog: Catalog, config: RunConfig, tmp_path: Path) -> tuple[StageSpe
 
 
 def prepared(catalog: Catalog, config: RunConfig, folder: Path) -> tuple[StageSpec, ...]:
-    dataset: DatasetManifest = prepare(
+    dataset: DatasetManifest = prepare_dataset(
         SOURCE, config.plan, catalog, folder / "work", lambda _: lambda _: None
     ).manifest
     chain = stage_chain(config, dataset)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import HANGS_S
-from digits import SOURCE, digits_run, workplace
+from digits import SOURCE, digits_run, stage_context
 from torch import distributed, multiprocessing
 from torch.nn import functional
 
@@ -22,7 +22,7 @@ from accrete.catalog.identity import StageSpec, stage_chain
 from accrete.catalog.manifests import DatasetManifest, StageManifest, dump_dataset
 from accrete.catalog.records import dump_record, make_record
 from accrete.config.run import ModelConfig, RunConfig
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.models.checkpoint import load_checkpoint
 from accrete.models.networks import build_model
 from accrete.stages.run import run_stage
@@ -30,7 +30,7 @@ from accrete.store import keys
 from accrete.store._ports import free_ports
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
-from accrete.training.distributed import exchange_gradients, share_batch_statistics
+from accrete.training.distributed import convert_sync_batchnorm, wrap_data_parallel
 
 PROGRAM = """
 import json, sys
@@ -42,7 +42,9 @@ print(json.dumps(train_step(**json.loads(sys.argv[1]))))
 @pytest.fixture
 def dataset(catalog: Catalog, tmp_path: Path) -> DatasetManifest:
     plan = digits_run().plan
-    return prepare(SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None).manifest
+    return prepare_dataset(
+        SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None
+    ).manifest
 
 
 def _compare_gradients(rank: int, port: int) -> None:
@@ -51,8 +53,8 @@ def _compare_gradients(rank: int, port: int) -> None:
     distributed.init_process_group("gloo", rank=rank, world_size=2)
     whole = build_model(ModelConfig(name="small"), channels=1, num_classes=10, seed=0).double()
     shared = copy.deepcopy(whole)
-    share_batch_statistics(shared, torch.device("cpu"))
-    part = exchange_gradients(shared)
+    convert_sync_batchnorm(shared, torch.device("cpu"))
+    part = wrap_data_parallel(shared)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(64, 1, 8, 8, dtype=torch.float64, generator=generator)
     labels = torch.arange(64) % 10
@@ -124,7 +126,7 @@ def by_one_process(
     spec: StageSpec, dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> StageManifest:
     """Train the stage alone, and forget that it was."""
-    manifest = run_stage(spec, dataset, workplace(catalog, cache)).manifest
+    manifest = run_stage(spec, dataset, stage_context(catalog, cache)).manifest
     catalog.store.delete(keys.stage_key(spec.digest))
     return manifest
 

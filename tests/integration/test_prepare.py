@@ -15,7 +15,7 @@ from PIL import Image
 from accrete.catalog.catalog import Catalog, dataset_objects, object_ref
 from accrete.config.plan import Plan
 from accrete.config.run import SourceConfig
-from accrete.data.prepare import Prepared, prepare
+from accrete.data.prepare import Prepared, prepare_dataset
 from accrete.data.shards import ShardReader
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
@@ -68,7 +68,9 @@ def plan_of(counts: dict[str, int]) -> Plan:
 def run_prepare(catalog: Catalog, tmp_path: Path) -> Prepare:
     def run(config: SourceConfig, counts: dict[str, int] | None = None) -> Prepared:
         found = counts or training_counts(open_source(config).counts(), config)
-        return prepare(config, plan_of(found), catalog, tmp_path / "work", lambda _: lambda _: None)
+        return prepare_dataset(
+            config, plan_of(found), catalog, tmp_path / "work", lambda _: lambda _: None
+        )
 
     return run
 

@@ -19,7 +19,7 @@ from stage_process import attempt, long_stage
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import StageSpec, stage_chain
 from accrete.catalog.manifests import DatasetManifest, StageManifest
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.errors import PreemptedError
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
@@ -43,7 +43,9 @@ def budget_epochs() -> float:
 @pytest.fixture
 def dataset(catalog: Catalog, tmp_path: Path) -> DatasetManifest:
     plan = long_stage(1.0).plan
-    return prepare(SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None).manifest
+    return prepare_dataset(
+        SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None
+    ).manifest
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def train_in_one_go(
     tmp_path = tmp_path_factory.mktemp("undisturbed")
     meter = lambda _: lambda _: None  # noqa: E731
     config = long_stage(budget_epochs)
-    manifest = prepare(SOURCE, config.plan, catalog, tmp_path / "work", meter).manifest
+    manifest = prepare_dataset(SOURCE, config.plan, catalog, tmp_path / "work", meter).manifest
     context = multiprocessing.get_context("forkserver")
     how = {"budget_epochs": budget_epochs, "interval_s": 1e5, "cache": str(tmp_path / "other")}
     process = context.Process(

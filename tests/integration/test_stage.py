@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from digits import SOURCE, digits_run, workplace
+from digits import SOURCE, digits_run, stage_context
 
 from accrete.catalog.catalog import Catalog, object_ref
 from accrete.catalog.identity import SPLITS, StageSpec, check_parent, stage_chain
 from accrete.catalog.manifests import DatasetManifest
 from accrete.config.run import ModelConfig
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.errors import (
     AccreteError,
     CheckpointMismatchError,
@@ -35,12 +35,14 @@ Run = Callable[[StageSpec], StageOutcome]
 @pytest.fixture
 def dataset(catalog: Catalog, tmp_path: Path) -> DatasetManifest:
     plan = digits_run().plan
-    return prepare(SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None).manifest
+    return prepare_dataset(
+        SOURCE, plan, catalog, tmp_path / "work", lambda _: lambda _: None
+    ).manifest
 
 
 @pytest.fixture
 def run(dataset: DatasetManifest, catalog: Catalog, cache: NodeCache) -> Run:
-    return lambda spec: run_stage(spec, dataset, workplace(catalog, cache))
+    return lambda spec: run_stage(spec, dataset, stage_context(catalog, cache))
 
 
 def shard_bytes(dataset: DatasetManifest, names: tuple[str, ...]) -> int:
@@ -98,11 +100,11 @@ def test_images_that_are_streamed_from_disk_give_the_same_bits(
     dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:
     spec = stage_chain(digits_run(10), dataset)[0]
-    resident = run_stage(spec, dataset, workplace(catalog, cache)).manifest
+    resident = run_stage(spec, dataset, stage_context(catalog, cache)).manifest
     catalog.store.delete(keys.stage_key(spec.digest))
     a_quarter = DataMemory(num_bytes=dataset.num_images("train") * 64 // 4, num_workers=2)
-    place = workplace(catalog, cache, memory=a_quarter)
-    streamed = run_stage(spec, dataset, place).manifest
+    context = stage_context(catalog, cache, memory=a_quarter)
+    streamed = run_stage(spec, dataset, context).manifest
     assert streamed.checkpoint == resident.checkpoint
     assert streamed.metrics == resident.metrics
 
@@ -111,9 +113,9 @@ def test_a_stage_fetches_the_next_one_s_shards_meanwhile(
     dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:
     chain = stage_chain(digits_run(), dataset)
-    place = workplace(catalog, cache)
-    first = run_stage(chain[0], dataset, place, following=chain[1]).manifest.traffic
-    second = run_stage(chain[1], dataset, place).manifest.traffic
+    context = stage_context(catalog, cache)
+    first = run_stage(chain[0], dataset, context, following=chain[1]).manifest.traffic
+    second = run_stage(chain[1], dataset, context).manifest.traffic
     added = chain[1].class_names[chain[0].num_classes :]
     assert first.prefetched_bytes == shard_bytes(dataset, added)
     assert second.pulled_bytes == 0
@@ -126,10 +128,10 @@ def test_what_cannot_be_fetched_ahead_is_no_reason_to_fail(
     chain = stage_chain(digits_run(), dataset)
     lost = dataset.entry(chain[1].class_names[-1]).train[0]
     catalog.store.delete(keys.object_key(lost.sha256))
-    outcome = run_stage(chain[0], dataset, workplace(catalog, cache), following=chain[1])
+    outcome = run_stage(chain[0], dataset, stage_context(catalog, cache), following=chain[1])
     assert outcome.manifest.traffic.prefetched_bytes == 0
     with pytest.raises(AccreteError, match=lost.sha256[:12]):
-        run_stage(chain[1], dataset, workplace(catalog, cache))
+        run_stage(chain[1], dataset, stage_context(catalog, cache))
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp32"])
@@ -159,15 +161,15 @@ def test_a_stage_that_goes_on_keeps_the_precision_that_it_began_with(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(stage, "choose_precision", lambda *_, **__: "bf16")
-    place = dataclasses.replace(workplace(catalog, cache), snapshot_interval_s=0.0)
+    context = dataclasses.replace(stage_context(catalog, cache), snapshot_interval_s=0.0)
     with pytest.raises(KeyboardInterrupt):
-        run_stage(spec, dataset, dataclasses.replace(place, progress=interrupt))
+        run_stage(spec, dataset, dataclasses.replace(context, progress=interrupt))
     monkeypatch.setattr(stage, "choose_precision", lambda *_, **__: "fp32")  # of a new machine
-    manifest = run_stage(spec, dataset, place).manifest
+    manifest = run_stage(spec, dataset, context).manifest
     assert manifest.precision == "bf16"
     monkeypatch.undo()
     named = stage_chain(digits_run(10, precision="bf16", budget_epochs=6.0), dataset)[0]
-    assert run_stage(named, dataset, place).manifest.result.loss == manifest.result.loss
+    assert run_stage(named, dataset, context).manifest.result.loss == manifest.result.loss
 
 
 @pytest.mark.slow
@@ -177,7 +179,7 @@ def test_a_compiled_trunk_trains_and_is_remembered(
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on a CPU: g++ is not here")
     spec = stage_chain(digits_run(10, compile="always", budget_epochs=12.0), dataset)[0]
-    manifest = run_stage(spec, dataset, workplace(catalog, cache)).manifest
+    manifest = run_stage(spec, dataset, stage_context(catalog, cache)).manifest
     assert manifest.result.top1 is not None
     assert manifest.result.top1 > 0.5
     path = cache.fetch([object_ref(manifest.metrics)]).paths[manifest.metrics.sha256]
@@ -194,7 +196,7 @@ def test_image_sides_that_shrink_nothing_change_nothing_and_too_small_ones_are_r
         run_stage(
             stage_chain(digits_run(image_sides=(4, 8, 8, 8)), dataset)[0],
             dataset,
-            workplace(catalog, cache),
+            stage_context(catalog, cache),
         )
 
 
@@ -204,7 +206,9 @@ def test_two_attempts_at_once_agree_on_one_result(
     spec = stage_chain(digits_run(budget_epochs=0.5), dataset)[0]
     caches = [NodeCache(tmp_path / f"node-{n}", catalog.store) for n in range(2)]
     with ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(lambda c: run_stage(spec, dataset, workplace(catalog, c)), caches))
+        outcomes = list(
+            pool.map(lambda c: run_stage(spec, dataset, stage_context(catalog, c)), caches)
+        )
     assert outcomes[0].manifest == outcomes[1].manifest == catalog.stage(spec.digest)
 
 
@@ -253,7 +257,7 @@ def test_a_tampered_checkpoint_stops_the_next_stage(
     catalog.store.write_note(keys.object_key(checkpoint.sha256), b"\x00" * checkpoint.num_bytes)
     cold = NodeCache(tmp_path / "another node", catalog.store)
     with pytest.raises(IntegrityError, match=checkpoint.sha256[:12]):
-        run_stage(second, dataset, workplace(catalog, cold))
+        run_stage(second, dataset, stage_context(catalog, cold))
     assert len(catalog.store.list_keys("stages/")) == 1
 
 
@@ -311,4 +315,4 @@ def test_a_network_that_needs_larger_images_says_so(
     config = dataclasses.replace(digits_run(), model=ModelConfig(name="vgg19", width=0.1))
     first = stage_chain(config, dataset)[0]
     with pytest.raises(AccreteError, match="vgg19 cannot take images of 8x8 px"):
-        run_stage(first, dataset, workplace(catalog, cache))
+        run_stage(first, dataset, stage_context(catalog, cache))

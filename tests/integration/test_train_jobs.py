@@ -26,7 +26,7 @@ from accrete.catalog.records import create_record, dump_record, make_record
 from accrete.config.placement import Placement
 from accrete.core import settings
 from accrete.core.untrusted import parse_json
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.errors import ClusterError, ClusterUnreachableError, StepFailedError
 from accrete.steps._train_job_wait import TrainJobWait
 from accrete.steps.train_job import Owner, train_job, train_job_name, train_job_spec
@@ -258,7 +258,7 @@ def test_an_api_with_another_certificate_is_not_talked_to(cluster: Cluster, tmp_
 def chain(catalog: Catalog, tmp_path: Path) -> tuple[StageSpec, ...]:
     """A run that was prepared, and nothing more; its record is the file `plan`."""
     config = digits_run(2, 8, precision="fp32", lr=0.05, budget_epochs=3.0)
-    dataset = prepare(
+    dataset = prepare_dataset(
         SOURCE, config.plan, catalog, tmp_path / "work", lambda _: lambda _: None
     ).manifest
     chain = stage_chain(config, dataset)

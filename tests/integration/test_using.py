@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 from conftest import ROOT, Cli
-from digits import SOURCE, digits_run, workplace
+from digits import SOURCE, digits_run, stage_context
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
@@ -27,7 +27,7 @@ from accrete.catalog.identity import stage_chain
 from accrete.catalog.manifests import StageManifest
 from accrete.catalog.records import create_record, make_record
 from accrete.config.run import RunConfig
-from accrete.data.prepare import prepare
+from accrete.data.prepare import prepare_dataset
 from accrete.models.predictor import load_model
 from accrete.monitoring.journal import Journal
 from accrete.stages.run import run_stage
@@ -74,13 +74,13 @@ def trained(store_settings: StoreSettings, tmp_path_factory: pytest.TempPathFact
     cache = NodeCache(folder / "cache", catalog.store)
     config = digits_run(budget_epochs=12.0)
     work = folder / "work"
-    dataset = prepare(SOURCE, config.plan, catalog, work, lambda _: lambda _: None).manifest
+    dataset = prepare_dataset(SOURCE, config.plan, catalog, work, lambda _: lambda _: None).manifest
 
     def train(name: str, config: RunConfig, num_stages: int) -> list[StageManifest]:
         chain = stage_chain(config, dataset)
         create_record(catalog.store, make_record(name, config, dataset.digest, chain))
-        place = workplace(catalog, cache)
-        return [run_stage(spec, dataset, place).manifest for spec in chain[:num_stages]]
+        context = stage_context(catalog, cache)
+        return [run_stage(spec, dataset, context).manifest for spec in chain[:num_stages]]
 
     with Journal("begun", keys.prepare_step_name(), store=catalog.store, folder=None):
         pass

@@ -204,3 +204,13 @@ def test_importing_every_module_changes_nothing_in_the_process() -> None:
         "path kept": True,
         "signals kept": True,
     }
+
+
+def test_no_two_modules_define_the_same_public_name() -> None:
+    owners: dict[str, list[str]] = {}
+    for module in FILES:
+        for node in tree_of(module).body:
+            is_definition = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            if is_definition and not node.name.startswith("_") and node.name != "main":
+                owners.setdefault(node.name, []).append(module)
+    assert {name: among for name, among in owners.items() if len(among) > 1} == {}

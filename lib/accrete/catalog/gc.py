@@ -32,7 +32,7 @@ class Collection:
     snapshots: tuple[Listed, ...]
     """Of finished stages, of stages of no run, and all but the newest of the others."""
     objects: tuple[Listed, ...]
-    """Shards, checkpoints and metrics that nothing names."""
+    """Shards, checkpoints and stage records that nothing names."""
 
     @property
     def all(self) -> tuple[Listed, ...]:

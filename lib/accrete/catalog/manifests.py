@@ -168,11 +168,11 @@ class StageTimes:
     grow_s: float
     """Building the model and growing its head."""
     train_s: float
-    """The step loop."""
+    """The training loop."""
     evaluate_s: float
     """Accuracy on the test (and validation) images."""
     push_s: float
-    """Writing and uploading checkpoint and metrics."""
+    """Writing and uploading checkpoint and stage record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +193,7 @@ class StageTraffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """A stage's headline figures; the rest is in its metrics object."""
+    """A stage's headline figures; the rest is in its record."""
 
     top1: float | None
     """Share of test images of all seen classes whose class comes first; None without any."""
@@ -305,7 +305,7 @@ def load_dataset(data: Any, digest: str, place: str) -> DatasetManifest:
             "it was changed; delete it and prepare again"
         )
     manifest = from_json(DatasetManifest, data, place)
-    check_format(manifest.format, place)
+    check_stored_format(manifest.format, place)
     return manifest
 
 
@@ -320,7 +320,7 @@ def load_stage(data: Any, digest: str, place: str) -> StageManifest:
     if content is None or data.get("sha256") != sha256_of_json(content):
         raise IntegrityError(f"{place} was changed: delete it and run again")
     manifest = from_json(StageManifest, content, place)
-    check_format(manifest.format, place)
+    check_stored_format(manifest.format, place)
     if manifest.digest != digest:
         raise IntegrityError(
             f"{place} is of stage {manifest.digest[:12]}… instead of {digest[:12]}…: "
@@ -329,7 +329,7 @@ def load_stage(data: Any, digest: str, place: str) -> StageManifest:
     return manifest
 
 
-def check_format(version: int, place: str) -> None:
+def check_stored_format(version: int, place: str) -> None:
     """Refuse what another version of accrete stored.
 
     Raises:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from accrete.catalog.identity import StageSpec, stage_chain
-from accrete.catalog.manifests import FORMAT, DatasetManifest, check_format
+from accrete.catalog.manifests import FORMAT, DatasetManifest, check_stored_format
 from accrete.config.run import RunConfig, check_run_name, is_run_name
 from accrete.config.sweep import Sweep
 from accrete.core.hashing import canonical_json
@@ -44,10 +44,10 @@ class RunRecord:
     def __post_init__(self) -> None:
         check_run_name(self.name)
         check_sha256("data set", self.dataset)
-        check_stages(self.stages, self.config)
+        check_recorded_stages(self.stages, self.config)
 
 
-def check_stages(stages: Sequence[str], config: RunConfig) -> None:
+def check_recorded_stages(stages: Sequence[str], config: RunConfig) -> None:
     """Refuse identities that are none, or of another number of stages than a run has.
 
     Raises:
@@ -155,7 +155,7 @@ class SweepRecord:
         if [cell.name for cell in self.cells] != [cell.name for cell in self.sweep.cells]:
             raise ConfigError("its cells are not those of its sweep")
         for record, cell in zip(self.cells, self.sweep.cells, strict=True):
-            check_stages(record.stages, self.sweep.run_config(cell))
+            check_recorded_stages(record.stages, self.sweep.run_config(cell))
 
     def run(self, cell: str) -> RunRecord:
         """Return a cell as a run of its own.
@@ -206,7 +206,7 @@ def _decoded(kind: type[T], data: bytes, place: str) -> T:
         raise IntegrityError(
             f"{error}: it was changed, or is another version's; delete {place} and run again"
         ) from error
-    check_format(record.format, place)
+    check_stored_format(record.format, place)
     return record
 
 
@@ -224,7 +224,7 @@ def create_sweep_record(store: ObjectStore, record: SweepRecord) -> None:
     data = dump_sweep_record(record)
     if store.create_note(keys.sweep_key(record.name), data):
         return
-    check_name(store, record.name, record.sweep)
+    check_name_is_free(store, record.name, record.sweep)
     if store.read_note(keys.sweep_key(record.name)) != data:
         raise RunNameTakenError(_OTHER_IMAGES.format(record.name))
 
@@ -236,7 +236,7 @@ def find_sweep_record(store: ObjectStore, name: str) -> SweepRecord | None:
     return None if data is None else parse_sweep_record(data, store.uri(key))
 
 
-def check_name(store: ObjectStore, name: str, config: RunConfig | Sweep) -> bool:
+def check_name_is_free(store: ObjectStore, name: str, config: RunConfig | Sweep) -> bool:
     """Refuse a name that stands for something else; return whether it stands for this already.
 
     Raises:

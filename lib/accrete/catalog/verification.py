@@ -47,7 +47,7 @@ class Verification:
     """What is not as it should be."""
 
 
-def verify(
+def verify_store(
     catalog: Catalog,
     inventory: Inventory,
     named: References,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from accrete.core.credentials import exposed_to
 from accrete.core.settings import home_path, is_in_pod
+from accrete.core.units import format_bytes
 from accrete.errors import AccreteError
 from accrete.store.object_store import ObjectStore
 from accrete.store.settings import (
@@ -130,5 +131,5 @@ def _state_folder() -> Check:
         probe.unlink()
     except OSError as error:
         return Check("state folder", False, f"{path}: {error.strerror}; set ACCRETE_HOME")
-    free_gib = shutil.disk_usage(path).free / 2**30
-    return Check("state folder", True, f"{path}, {free_gib:.0f} GiB free")
+    free = format_bytes(shutil.disk_usage(path).free)
+    return Check("state folder", True, f"{path}, {free} free")

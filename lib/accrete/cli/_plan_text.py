@@ -7,6 +7,7 @@ from typing import Any
 from accrete.config.cost import Alternative, CostModel, alternatives, stage_spans
 from accrete.config.plan import Plan, default_initial
 from accrete.core.serialization import to_json
+from accrete.core.units import format_percent
 
 
 def plan_json(
@@ -69,7 +70,7 @@ def plan_text(
         share = plan.images_per_epoch / plan.scratch_images_per_epoch
         lines.append(
             f"one epoch in each stage sees {plan.images_per_epoch:,} images; as many epochs over "
-            f"all classes see {plan.scratch_images_per_epoch:,} ({100 * share:.0f} %)"
+            f"all classes see {plan.scratch_images_per_epoch:,} ({format_percent(share, 0)})"
         )
     else:
         lines += _comparison(plan, model, initial)

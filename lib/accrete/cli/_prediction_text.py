@@ -1,10 +1,11 @@
 """Predictions for people, as lines of a table, and for programs, as lines of JSON."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from accrete.core.units import format_path, format_percent
 
 if TYPE_CHECKING:
     from accrete.models.predictor import Prediction
@@ -21,7 +22,7 @@ class PredictionTable:
             class_names: all that they may be taken for.
             top: classes in each row.
         """
-        self._file_width = max(map(len, ["file", *map(_shown, files)]))
+        self._file_width = max(map(len, ["file", *map(format_path, files)]))
         self._name_width = max(map(len, class_names))
         self._top = top
 
@@ -37,7 +38,7 @@ class PredictionTable:
             f"{guess.class_name:<{self._name_width}}{_percent(guess.probability)}"
             for guess in prediction.guesses
         ]
-        return "  ".join([f"{_shown(prediction.file):<{self._file_width}}", *cells])
+        return "  ".join([f"{format_path(prediction.file):<{self._file_width}}", *cells])
 
 
 def json_line(prediction: "Prediction") -> str:
@@ -50,9 +51,4 @@ def json_line(prediction: "Prediction") -> str:
 
 
 def _percent(probability: float) -> str:
-    return f" {100 * probability:5.1f} %"
-
-
-def _shown(path: Path) -> str:
-    """Return a path as any terminal takes it, also where its bytes are no UTF-8."""
-    return os.fsencode(path).decode(errors="replace")
+    return f" {format_percent(probability, 1):>7}"

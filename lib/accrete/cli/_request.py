@@ -18,7 +18,7 @@ from accrete.config.plan import (
     parse_alpha,
     parse_sizes,
     sizes_by_alpha,
-    sizes_by_step,
+    sizes_by_increment,
 )
 from accrete.config.recipe import Recipe, recipe_named
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_run_name
@@ -105,7 +105,7 @@ def _sizes(
         initial = default_initial(len(images))
     if options.step is not None:
         rule = f"{options.step} classes a stage from {initial}"
-        return rule, sizes_by_step(len(images), initial, options.step)
+        return rule, sizes_by_increment(len(images), initial, options.step)
     ratio = parse_alpha("1" if options.alpha is None else options.alpha)
     rule = f"alpha = {describe_alpha(ratio)} from {initial} classes"
     return rule, sizes_by_alpha(images, initial, ratio)

@@ -110,7 +110,7 @@ def verify(
     """
     from accrete.catalog.catalog import Catalog
     from accrete.catalog.inventory import read_inventory
-    from accrete.catalog.verification import verify as verify_store
+    from accrete.catalog.verification import verify_store
     from accrete.cli._store_text import verification_text
     from accrete.core.serialization import to_json
     from accrete.store.local import opened_store
@@ -204,7 +204,7 @@ def _collect_cache(keep: timedelta, store: str | None, *, delete: bool, as_json:
     from accrete.catalog.catalog import Catalog
     from accrete.catalog.gc import remove_files, unneeded_files
     from accrete.catalog.inventory import read_inventory
-    from accrete.cli._store_text import size_text
+    from accrete.core.units import format_bytes
     from accrete.store.local import opened_store
 
     with opened_store(store) as objects:
@@ -218,7 +218,7 @@ def _collect_cache(keep: timedelta, store: str | None, *, delete: bool, as_json:
         click.echo(json.dumps(facts | {"paths": [str(file.path) for file in files]}, indent=1))
         return
     verb = "removed" if delete else "would remove"
-    click.echo(f"{verb} {len(files):,} files of {cache_path()}, {size_text(num_bytes)}")
+    click.echo(f"{verb} {len(files):,} files of {cache_path()}, {format_bytes(num_bytes)}")
     if files and not delete:
         click.echo("nothing was removed: --delete does it")
 
@@ -248,10 +248,10 @@ def forget(name: str, store: str | None, *, delete: bool) -> None:
 
 def _meter(title: str) -> Any:
     """Return what shows on a terminal how far something is."""
-    from accrete.cli._store_text import size_text
+    from accrete.core.units import format_bytes
 
     def report(done: int, total: int) -> None:
-        click.echo(f"\r{title}: {size_text(done)} of {size_text(total)} ", err=True, nl=False)
+        click.echo(f"\r{title}: {format_bytes(done)} of {format_bytes(total)} ", err=True, nl=False)
         if done == total:
             click.echo("\r" + " " * 60 + "\r", err=True, nl=False)
 

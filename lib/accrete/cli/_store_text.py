@@ -1,24 +1,13 @@
 """What a store holds, as lines for people; from the facts that lineage.py finds."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from accrete.catalog.gc import Collection
+from accrete.catalog.lineage import Facts
 from accrete.catalog.verification import Verification
+from accrete.core.units import MISSING, format_bytes, format_percent
 
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _DIGITS = 12
-
-Facts = dict[str, Any]
-
-
-def size_text(num_bytes: float) -> str:
-    """Return bytes as `12.3 MiB`."""
-    for unit in _UNITS[:-1]:
-        if num_bytes < 1024:
-            return f"{num_bytes:,.0f} {unit}" if unit == "bytes" else f"{num_bytes:,.1f} {unit}"
-        num_bytes /= 1024
-    return f"{num_bytes:,.1f} {_UNITS[-1]}"
 
 
 def table_text(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -38,14 +27,16 @@ def runs_text(runs: Sequence[Facts], unprepared: Sequence[str]) -> str:
             run["name"],
             run["kind"],
             f"{run['num_finished']}/{run['num_stages']}",
-            _percent(run["top1"]),
+            format_percent(run["top1"]),
             run["data_set_digest"][:_DIGITS],
-            size_text(run["num_bytes"]),
+            format_bytes(run["num_bytes"]),
             run["rule"],
         )
         for run in runs
     ]
-    rows += [(name, "run", "-", "-", "-", "-", "no data set yet") for name in unprepared]
+    rows += [
+        (name, "run", MISSING, MISSING, MISSING, MISSING, "no data set yet") for name in unprepared
+    ]
     if not rows:
         return "no runs yet: `accrete run` starts one"
     return table_text(("RUN", "KIND", "STAGES", "TOP-1", "DATA SET", "NAMES", "RULE"), rows)
@@ -61,8 +52,8 @@ def stages_text(stages: Sequence[Facts]) -> str:
             str(stage["index"]),
             f"{stage['num_classes']} (+{stage['num_new_classes']})",
             stage["model"],
-            _percent(stage["top1"]),
-            size_text(stage["checkpoint_bytes"]),
+            format_percent(stage["top1"]),
+            format_bytes(stage["checkpoint_bytes"]),
             stage["created_at"][:16],
             ", ".join(stage["runs"]) or "of no run",
         )
@@ -83,7 +74,7 @@ def datasets_text(datasets: Sequence[Facts]) -> str:
             f"{dataset['num_images']['train']:,}",
             f"{dataset['num_images']['test']:,}",
             str(dataset["num_shards"]),
-            size_text(dataset["num_bytes"]),
+            format_bytes(dataset["num_bytes"]),
             ", ".join(dataset["runs"]) or "of no run",
         )
         for dataset in datasets
@@ -119,9 +110,9 @@ def _stage_text(stage: Facts) -> str:
         f"made {stage['created_at']} on {stage['device']}, {stage['versions']}; "
         f"of {', '.join(stage['runs']) or 'no run'}",
         f"classes: {manifest['num_old_classes']} old, {len(new)} new: {_listed(new)}",
-        f"top-1 {_percent(stage['top1'])}, after {stage['images_seen']:,} images in "
+        f"top-1 {format_percent(stage['top1'])}, after {stage['images_seen']:,} images in "
         f"{schedule['num_steps']:,} steps at most; model {stage['model']}, seed {manifest['seed']}",
-        f"checkpoint {stage['checkpoint_sha256']}, {size_text(stage['checkpoint_bytes'])}",
+        f"checkpoint {stage['checkpoint_sha256']}, {format_bytes(stage['checkpoint_bytes'])}",
         f"metrics {manifest['metrics']['sha256']}",
         "it came from:",
     ]
@@ -140,7 +131,7 @@ def _dataset_text(dataset: Facts) -> str:
         (
             each["name"],
             *(f"{each['num_images'][split]:,}" for split in ("train", "validation", "test")),
-            size_text(each["num_bytes"]),
+            format_bytes(each["num_bytes"]),
         )
         for each in dataset["classes"]
     ]
@@ -153,7 +144,7 @@ def _stage_line(stage: Facts) -> str:
         return f"stage {stage['digest'][:_DIGITS]}: not finished"
     return (
         f"stage {stage['index']}  {stage['digest'][:_DIGITS]}  {stage['num_classes']} classes "
-        f"(+{stage['num_new_classes']})  top-1 {_percent(stage['top1'])}  "
+        f"(+{stage['num_new_classes']})  top-1 {format_percent(stage['top1'])}  "
         f"checkpoint {stage['checkpoint_sha256'][:_DIGITS]}"
     )
 
@@ -167,7 +158,7 @@ def _dataset_line(dataset: Facts | None, digest: str) -> str:
         f"data set {digest[:_DIGITS]}: {dataset['num_classes']} classes, {images['train']:,} "
         f"training and {images['test']:,} test images of "
         f"{image['width']}x{image['height']}x{image['channels']} in {dataset['num_shards']} "
-        f"shards, {size_text(dataset['num_bytes'])}{extends}"
+        f"shards, {format_bytes(dataset['num_bytes'])}{extends}"
     )
 
 
@@ -180,7 +171,7 @@ def verification_text(found: Verification, *, sizes_only: bool) -> str:
     unfinished = f", {found.num_unfinished} stages not finished" if found.num_unfinished else ""
     how = "looked for" if sizes_only else "read back and hashed"
     lines.append(
-        f"{found.num_objects:,} objects of {size_text(found.num_bytes)} {how}, "
+        f"{found.num_objects:,} objects of {format_bytes(found.num_bytes)} {how}, "
         f"{found.num_manifests:,} records and manifests read{unfinished}: "
         f"{f'{len(found.damages)} damaged' if found.damages else 'all whole'}"
     )
@@ -199,14 +190,10 @@ def collection_text(found: Collection, *, removed: bool) -> str:
         "notes of prepared sources": found.notes,
     }
     parts = [f"{len(items):,} {kind}" for kind, items in kinds.items() if items]
-    what = f"{', '.join(parts)}; {size_text(found.num_bytes)} in all"
+    what = f"{', '.join(parts)}; {format_bytes(found.num_bytes)} in all"
     if removed:
         return f"removed {what}"
     return f"would remove {what}\nnothing was removed: --delete does it"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from accrete.cli._request import recipe_of, request_for, source_of
 from accrete.cli.run import execute
 from accrete.config.classes import seeded_order
 from accrete.config.image_format import Normalization
-from accrete.config.plan import Plan, check_stages, parse_sizes
+from accrete.config.plan import Plan, check_stage_sizes, parse_sizes
 from accrete.config.recipe import EXTENSION_LR, Recipe, extension_epochs
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig
 from accrete.core.options import Given, Option, option_fields
@@ -245,7 +245,7 @@ def _plan(stages: str | None, extension: Extension, counts: dict[str, int]) -> P
     sizes: tuple[int, ...] = (len(new),)
     if stages is not None:
         sizes = parse_sizes(stages)
-        check_stages(sizes)
+        check_stage_sizes(sizes)
         if sum(sizes) != len(new):
             raise ConfigError(
                 f"--stages {stages} adds {sum(sizes)} classes, but the source has "

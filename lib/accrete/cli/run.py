@@ -17,6 +17,7 @@ from accrete.config.placement import Placement
 from accrete.config.run import RunConfig
 from accrete.core.options import Given
 from accrete.core.settings import kfp_endpoint
+from accrete.core.units import format_percent
 from accrete.errors import ConfigError
 from accrete.runners.pipeline_file import Build, PipelineRequest, compile_to
 
@@ -156,17 +157,13 @@ def _print_stages(folder: Path) -> None:
     click.echo(f"stage {' '.join(f'{name:>8}' for name in names)} {'images':>10} {'train':>9}")
     for stage in report["stages"]:
         click.echo(
-            f"{stage['index']:>5} {stage['num_classes']:>8} {_percent(stage['top1']):>8} "
-            f"{_percent(stage['top1_old']):>8} {_percent(stage['top1_new']):>8} "
+            f"{stage['index']:>5} {stage['num_classes']:>8} {format_percent(stage['top1']):>8} "
+            f"{format_percent(stage['top1_old']):>8} {format_percent(stage['top1_new']):>8} "
             f"{stage['images_seen']:>10,} {stage['train_s']:>7.1f} s"
             f"{'  reused' if stage['reused'] else ''}"
         )
     totals = report["totals"]
     click.echo(
-        f"{'all':>5} {report['stages'][-1]['num_classes']:>8} {_percent(totals['top1']):>8} "
+        f"{'all':>5} {report['stages'][-1]['num_classes']:>8} {format_percent(totals['top1']):>8} "
         f"{'':>8} {'':>8} {totals['images_seen']:>10,} {totals['train_s']:>7.1f} s"
     )
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.2f} %"

@@ -28,13 +28,13 @@ from accrete.cli._request import run_config
 from accrete.cli.run import execute
 from accrete.config.allocation import GrowingGpus
 from accrete.config.placement import Placement
-from accrete.config.plan import Plan, parse_sizes, sizes_by_step
+from accrete.config.plan import Plan, parse_sizes, sizes_by_increment
 from accrete.config.recipe import PAPER_EPOCHS, Recipe, until_converged
 from accrete.config.run import check_run_name
 from accrete.config.schedule import budget_epochs
 from accrete.config.sweep import Cell, Sweep, sweep_tasks
 from accrete.core.options import Given, Option, numbers
-from accrete.core.units import parse_bytes
+from accrete.core.units import format_counted, parse_bytes
 from accrete.core.validation import check_range
 from accrete.errors import ConfigError
 from accrete.runners.pipeline_file import Build, PipelineRequest
@@ -199,7 +199,7 @@ def make_comparison(options: CompareOptions, local: bool) -> PipelineRequest:
     cells += _from_scratch(options.scratch, recipe, plan, seeds)
     sweep = Sweep(
         purpose="comparison",
-        rule=f"{plan.rule}, against from scratch, {_counted(len(seeds), 'seed')}",
+        rule=f"{plan.rule}, against from scratch, {format_counted(len(seeds), 'seed')}",
         source=config.source,
         class_order=plan.class_order,
         class_images=plan.class_images,
@@ -280,7 +280,7 @@ def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequ
             stage_sizes=(
                 (initial, added)
                 if purpose == "convergence"
-                else sizes_by_step(total, initial, added)
+                else sizes_by_increment(total, initial, added)
             ),
             recipe=recipe,
             seed=seed,
@@ -301,8 +301,8 @@ def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequ
         ]
     sweep = Sweep(
         purpose=purpose,
-        rule=f"{_counted(len(pairs), 'pair')} of initial and added classes, "
-        f"{_counted(grid.seeds, 'seed')}",
+        rule=f"{format_counted(len(pairs), 'pair')} of initial and added classes, "
+        f"{format_counted(grid.seeds, 'seed')}",
         source=config.source,
         class_order=plan.class_order,
         class_images=plan.class_images,
@@ -314,13 +314,13 @@ def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequ
 
 def _pairs(grid: GridOptions, total: int) -> list[tuple[int, int]]:
     """Return the (n1, Δn) of the grid; those that need more classes than there are fall away."""
-    initials, steps = parse_sizes(grid.initial), parse_sizes(grid.add)
-    for value in (*initials, *steps):
+    initials, increments = parse_sizes(grid.initial), parse_sizes(grid.add)
+    for value in (*initials, *increments):
         check_range("classes of a study's cell", value, 1, total)
     pairs = [
         (initial, added)
         for initial in dict.fromkeys(initials)
-        for added in dict.fromkeys(steps)
+        for added in dict.fromkeys(increments)
         if initial + added <= total
     ]
     if not pairs:
@@ -377,7 +377,3 @@ def _request(
         run_name=check_run_name(name or default),
         store_uri=store_uri,
     )
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from accrete.config.plan import Plan, sizes_by_alpha, sizes_by_step
+from accrete.config.plan import Plan, sizes_by_alpha, sizes_by_increment
 from accrete.core.serialization import from_json
 from accrete.core.untrusted import decode_json, read_small_file
 from accrete.errors import ConfigError
@@ -121,9 +121,11 @@ def paper_prior() -> CostModel:
     """Return the model fitted to the paper's Table I (VGG-19, CIFAR-100, fixed lr 0.01)."""
     measurements = [
         Measurement(
-            old_images=n1 * _IMAGES_PER_CLASS, new_images=dn * _IMAGES_PER_CLASS, images=1e3 * steps
+            old_images=n1 * _IMAGES_PER_CLASS,
+            new_images=dn * _IMAGES_PER_CLASS,
+            images=1e3 * thousands,
         )
-        for (n1, dn), steps in TABLE_I.items()
+        for (n1, dn), thousands in TABLE_I.items()
     ]
     return fit(measurements, source="the paper's Table I")
 
@@ -352,7 +354,7 @@ def alternatives(model: CostModel, plan: Plan, initial: int) -> list[Alternative
         rows.append(
             priced(model, images, sizes, f"alpha = {float(ratio):g} from {initial} classes")
         )
-    one_by_one = sizes_by_step(len(images), initial, 1)
+    one_by_one = sizes_by_increment(len(images), initial, 1)
     rows.append(priced(model, images, one_by_one, f"one class at a time from {initial}"))
     rows.append(priced(model, images, (len(images),), "from scratch: all at once"))
     return rows

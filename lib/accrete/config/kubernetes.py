@@ -29,7 +29,7 @@ class Toleration:
     """`NoSchedule`, `PreferNoSchedule` or `NoExecute`."""
 
 
-def check_name(what: str, name: str) -> None:
+def check_object_name(what: str, name: str) -> None:
     """Refuse what cannot be the name of a Secret, ConfigMap or claim (a DNS-1123 subdomain).
 
     Raises:

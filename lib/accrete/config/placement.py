@@ -19,7 +19,7 @@ from accrete.config.kubernetes import (
     check_label_key,
     check_label_value,
     check_memory,
-    check_name,
+    check_object_name,
     parse_node_label,
     parse_toleration,
 )
@@ -288,13 +288,13 @@ class Placement:
             check_range("nodes per step", nodes, 1, 64)
 
     def _check_names(self) -> None:
-        check_name("the store's ConfigMap and Secret", self.store_config)
+        check_object_name("the store's ConfigMap and Secret", self.store_config)
         if self.store_ca is not None:
-            check_name("ConfigMap of the store's CA", self.store_ca)
+            check_object_name("ConfigMap of the store's CA", self.store_ca)
         for name in self.pull_secrets:
-            check_name("image pull secret", name)
+            check_object_name("image pull secret", name)
         if self.cache_claim is not None:
-            check_name("claim of the node cache", self.cache_claim)
+            check_object_name("claim of the node cache", self.cache_claim)
         check_label_key("GPU resource", self.gpu_resource)
         check_label_key("label of the GPU kind", self.gpu_label)
         for kind in self.gpu_kinds:

@@ -1,4 +1,4 @@
-"""Plans: which classes each stage adds, by growth ratio, by a fixed step, or by a list.
+"""Plans: which classes each stage adds, by growth ratio, by a fixed increment, or by a list.
 
 Pure: needs class counts and nothing else. The paper's letters: c_i classes, d_j the images that
 stage j adds, D_j all images after stage j, N_j all classes after it, alpha_j = |d_j| / |D_{j-1}|.
@@ -64,7 +64,7 @@ class Plan:
                 f"{len(self.class_order)} classes but {len(self.class_images)} image counts"
             )
         check_counts(self.class_images, self.class_order)
-        check_stages(self.stage_sizes, least=0 if self.num_given else 1)
+        check_stage_sizes(self.stage_sizes, least=0 if self.num_given else 1)
         if self.num_given < 0:
             raise PlanError(f"the plan has {self.num_given} given classes: give none or more")
         if self.num_classes > len(self.class_order):
@@ -174,7 +174,7 @@ def check_sizes(stage_sizes: Sequence[int], num_classes: int) -> None:
     Raises:
         PlanError: a size below 1, or a sum other than the number of classes.
     """
-    check_stages(stage_sizes)
+    check_stage_sizes(stage_sizes)
     if sum(stage_sizes) != num_classes:
         raise PlanError(
             f"the stages add {sum(stage_sizes)} classes but there are {num_classes}: "
@@ -182,7 +182,7 @@ def check_sizes(stage_sizes: Sequence[int], num_classes: int) -> None:
         )
 
 
-def check_stages(stage_sizes: Sequence[int], least: int = 1) -> None:
+def check_stage_sizes(stage_sizes: Sequence[int], least: int = 1) -> None:
     """Refuse a plan of no stage, and stages that add too few classes.
 
     Raises:
@@ -239,17 +239,17 @@ def _one_step(class_images: Sequence[int], start: int, target: Fraction) -> tupl
     return size, images
 
 
-def sizes_by_step(num_classes: int, initial: int, step: int) -> tuple[int, ...]:
-    """Return stage sizes that add `step` classes at a time; the last takes the rest.
+def sizes_by_increment(num_classes: int, initial: int, increment: int) -> tuple[int, ...]:
+    """Return stage sizes that add `increment` classes at a time; the last takes the rest.
 
     Raises:
-        PlanError: initial outside 1..num_classes, or step below 1.
+        PlanError: initial outside 1..num_classes, or increment below 1.
     """
     _check_initial(initial, num_classes)
-    if step < 1:
-        raise PlanError(f"classes per stage are {step}: give at least 1")
-    full, rest = divmod(num_classes - initial, step)
-    return (initial, *[step] * full, *([rest] if rest else []))
+    if increment < 1:
+        raise PlanError(f"classes per stage are {increment}: give at least 1")
+    full, rest = divmod(num_classes - initial, increment)
+    return (initial, *[increment] * full, *([rest] if rest else []))
 
 
 def pack_steps(stage_images: Sequence[int], max_steps: int = MAX_PIPELINE_STEPS) -> list[range]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from accrete.core.units import format_bytes
 from accrete.errors import DiskFullError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -32,8 +33,8 @@ def disk_full_named(folder: Path) -> Iterator[None]:
         if number not in _FULL:
             raise
         stat = os.statvfs(folder)
-        free, size = stat.f_bavail * stat.f_frsize / 1e6, stat.f_blocks * stat.f_frsize / 1e6
+        free, size = (format_bytes(n * stat.f_frsize) for n in (stat.f_bavail, stat.f_blocks))
         raise DiskFullError(
-            f"no space left on the disk of {folder} ({free:,.1f} of {size:,.1f} MB are free): make "
-            "room there, or set ACCRETE_CACHE to a folder on a larger one"
+            f"no space left on the disk of {folder} ({free} of {size} are free): make room "
+            " there, or set ACCRETE_CACHE to a folder on a larger one"
         ) from error

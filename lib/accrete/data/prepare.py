@@ -31,7 +31,7 @@ _CHUNK_ITEMS = 8
 _WINDOW_ITEMS = 256
 """Images that are handed to the threads at once."""
 
-Meter = Callable[[int], Callable[[int], None]]
+MakeMeter = Callable[[int], Callable[[int], None]]
 """Given the images in all, returns what is called with the images done."""
 
 
@@ -45,12 +45,12 @@ class Prepared:
     """Whether it was stored already."""
 
 
-def prepare(
+def prepare_dataset(
     config: SourceConfig,
     plan: Plan,
     catalog: Catalog,
     work_path: Path,
-    meter: Meter,
+    meter: MakeMeter,
     *,
     extension: Extension | None = None,
 ) -> Prepared:

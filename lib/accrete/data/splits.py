@@ -39,8 +39,8 @@ def split_sizes(
     Raises:
         EmptyClassError: no image is left for training.
     """
-    test = _share(num_images, test_fraction)
-    validation = _share(num_images - test, validation_fraction)
+    test = _set_aside(num_images, test_fraction)
+    validation = _set_aside(num_images - test, validation_fraction)
     train = num_images - test - validation
     if train < 1:
         raise EmptyClassError(
@@ -50,7 +50,7 @@ def split_sizes(
     return SplitSizes(train=train, validation=validation, test=test)
 
 
-def _share(num_images: int, fraction: float) -> int:
+def _set_aside(num_images: int, fraction: float) -> int:
     """Return a fraction of some images: at least one where any is asked for and can be spared."""
     if fraction == 0 or num_images < 2:
         return 0

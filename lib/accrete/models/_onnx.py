@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from accrete.config.image_format import Normalization
+from accrete.core.units import format_bytes
 from accrete.errors import AccreteError, InputError
 from accrete.models.export_check import optional_module
 from accrete.models.predictor import TrainedModel
@@ -78,8 +79,8 @@ def _check_size(trained: TrainedModel) -> None:
     num_bytes = sum(t.numel() * t.element_size() for t in trained.network.state_dict().values())
     if num_bytes > _MAX_BYTES:
         raise InputError(
-            f"model {trained.manifest.model.name} has {num_bytes / 1e9:.1f} GB of weights, "
-            "an ONNX file holds 2 GB: export it as safetensors"
+            f"model {trained.manifest.model.name} has {format_bytes(num_bytes)} of weights, "
+            "an ONNX file holds 2 GiB: export it as safetensors"
         )
 
 

@@ -4,7 +4,8 @@ import sys
 import time
 from typing import Any, TextIO
 
-from accrete.monitoring.journal import LINE_INTERVAL_S, duration, progress_line
+from accrete.core.units import format_clock, format_percent
+from accrete.monitoring.journal import LINE_INTERVAL_S, progress_line
 
 _BAR_CELLS = 28
 
@@ -52,10 +53,11 @@ class Console:
     def _draw_bar(self, progress: dict[str, Any]) -> None:
         share = progress["done"] / progress["total"] if progress["total"] else 0.0
         full = round(share * _BAR_CELLS)
-        left = "" if progress["left_s"] is None else f"  {duration(progress['left_s'])} left"
+        left = "" if progress["left_s"] is None else f"  {format_clock(progress['left_s'])} left"
         text = (
-            f"{progress['title']}  [{'#' * full}{'-' * (_BAR_CELLS - full)}] {100 * share:3.0f} %"
-            f"  {progress['rate']:,.0f} {progress['unit']}/s{left}  {progress['detail']}"
+            f"{progress['title']}  [{'#' * full}{'-' * (_BAR_CELLS - full)}] "
+            f"{format_percent(share, 0):>5}  {progress['rate']:,.0f} {progress['unit']}/s{left}  "
+            f"{progress['detail']}"
         )
         self._out.write("\r" + text.ljust(self._bar_width))
         self._out.flush()

@@ -109,7 +109,7 @@ KEPT_S = 7 * 86_400.0
 """Age at which a group in the Pushgateway is deleted; Prometheus has its figures by then."""
 
 
-class Outlets:
+class MetricsExporters:
     """Serves and pushes a step's figures while a block runs."""
 
     def __init__(self, metrics: StepMetrics, notice: Callable[[str], None], *, tidy: bool) -> None:
@@ -125,7 +125,7 @@ class Outlets:
         self._gateway: Pushgateway | None = None
         self._pushing = Lock()
 
-    def __enter__(self) -> "Outlets":
+    def __enter__(self) -> "MetricsExporters":
         with self._noticed():
             self._serve()
         with self._noticed():

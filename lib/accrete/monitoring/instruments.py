@@ -43,10 +43,10 @@ INSTRUMENTS = (
     Instrument("accrete_push_failures_total", "Pushes to the Pushgateway that failed."),
     Instrument("accrete_stage_classes", "Classes seen up to the stage.", _STAGE),
     Instrument("accrete_stage_reused", "1 where the stage existed already.", _STAGE),
-    Instrument("accrete_stage_training", "1 while the step loop of the stage runs.", _STAGE),
+    Instrument("accrete_stage_training", "1 while the training loop of the stage runs.", _STAGE),
     Instrument(
         "accrete_stage_train_started_timestamp_seconds",
-        "When the step loop began in this attempt, Unix time.",
+        "When the training loop began in this attempt, Unix time.",
         _STAGE,
     ),
     Instrument(
@@ -57,7 +57,7 @@ INSTRUMENTS = (
     Instrument("accrete_train_images_total", "Images trained on by this attempt.", _STAGE),
     Instrument(
         "accrete_train_images_per_second",
-        "Images a second since the step loop began in this attempt.",
+        "Images a second since the training loop began in this attempt.",
         _STAGE,
     ),
     Instrument("accrete_train_loss", "Mean training loss since the record before.", _STAGE),

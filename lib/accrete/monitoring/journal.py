@@ -18,6 +18,7 @@ from threading import Event, Lock, Thread
 from typing import Any, Protocol
 
 from accrete.catalog.step_documents import UPLOAD_INTERVAL_S
+from accrete.core.units import format_clock, format_percent
 from accrete.errors import AccreteError, one_line
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
@@ -179,7 +180,7 @@ class Journal:
             print(f"progress was not stored: {error}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-class MuteJournal:
+class NullJournal:
     """For a process of a step that leaves the telling to another one."""
 
     def say(self, text: str) -> None:
@@ -202,21 +203,13 @@ def progress_line(progress: dict[str, Any]) -> str:
     done, total = progress["done"], progress["total"]
     parts = [
         progress["title"],
-        f"{100 * done / total:.0f} %" if total else "",
+        format_percent(done / total, 0) if total else "",
         f"{done:,}/{total:,} {progress['unit']}",
         f"{progress['rate']:,.0f} {progress['unit']}/s",
-        f"{duration(progress['left_s'])} left" if progress["left_s"] is not None else "",
+        f"{format_clock(progress['left_s'])} left" if progress["left_s"] is not None else "",
         progress["detail"],
     ]
     return "  ".join(part for part in parts if part)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as `m:ss` or `h:mm:ss`."""
-    whole = int(seconds + 0.5)
-    hours, rest = divmod(whole, 3600)
-    minutes, seconds_left = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"
 
 
 def _now() -> str:

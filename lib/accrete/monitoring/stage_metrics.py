@@ -31,7 +31,7 @@ class StageMetrics(StageObserver):
             self._set(name, 0)
 
     def training_begins(self, position: int) -> None:
-        """Begin the step loop."""
+        """Begin the training loop."""
         self._first_position = position
         self._began = time.monotonic()
         self._set("accrete_stage_train_started_timestamp_seconds", time.time())
@@ -39,14 +39,14 @@ class StageMetrics(StageObserver):
         self._set_position(position)
         self._metrics.progressed()
 
-    def progress(self, steps: int, loss: float) -> None:
-        """Note steps done in the stage, and the mean loss since the last call."""
-        self._set_position(steps)
-        images = (steps - self._first_position) * self._schedule.batch_size
+    def progress(self, num_steps: int, loss: float) -> None:
+        """Note optimizer steps done in the stage, and the mean loss since the last call."""
+        self._set_position(num_steps)
+        images = (num_steps - self._first_position) * self._schedule.batch_size
         seconds = max(time.monotonic() - self._began, 1e-9)
         self._set("accrete_train_images_per_second", images / seconds)
         self._set("accrete_train_loss", loss)
-        lr = lr_at(self._schedule, self._schedule.first_step + steps - 1)
+        lr = lr_at(self._schedule, self._schedule.first_step + num_steps - 1)
         self._set("accrete_train_learning_rate", lr)
         self._metrics.progressed()
 
@@ -82,10 +82,10 @@ class StageMetrics(StageObserver):
         self._metrics.progressed()
 
     def _set_position(self, position: int) -> None:
-        steps = position - self._first_position
+        num_steps = position - self._first_position
         self._set("accrete_stage_steps_done", position)
-        self._set("accrete_train_steps_total", steps)
-        self._set("accrete_train_images_total", steps * self._schedule.batch_size)
+        self._set("accrete_train_steps_total", num_steps)
+        self._set("accrete_train_images_total", num_steps * self._schedule.batch_size)
 
     def _set(self, name: str, value: float | None) -> None:
         self._metrics.set(name, value, self._stage)

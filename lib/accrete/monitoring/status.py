@@ -7,8 +7,9 @@ from typing import Any
 from accrete.catalog.records import find_record, run_names
 from accrete.catalog.step_documents import SILENT_AFTER_S, step_documents
 from accrete.config.run import check_run_name
+from accrete.core.units import format_clock
 from accrete.errors import RunNotFoundError
-from accrete.monitoring.journal import duration, progress_line
+from accrete.monitoring.journal import progress_line
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 
@@ -102,7 +103,7 @@ def _running_text(document: dict[str, Any]) -> str:
     progress = document["progress"]
     text = progress_line(progress) if progress else f"{document['step']} has begun"
     silence = _silence_s(document)
-    return text if silence < SILENT_AFTER_S else f"{text}  (silent for {duration(silence)})"
+    return text if silence < SILENT_AFTER_S else f"{text}  (silent for {format_clock(silence)})"
 
 
 def _last_words(state: RunState) -> str:
@@ -125,10 +126,10 @@ def log_texts(store: ObjectStore, name: str, step: str | None) -> list[tuple[str
         what = f"step {step!r} of run {name!r}" if step else f"run {name!r}"
         raise RunNotFoundError(f"no log of {what} in {store.address}: see `accrete status`")
     texts = [(key, store.read_note(key)) for key in sorted(found)]
-    return [(key, _shown(data)) for key, data in texts if data is not None]
+    return [(key, _printable(data)) for key, data in texts if data is not None]
 
 
-def _shown(log: bytes) -> str:
+def _printable(log: bytes) -> str:
     """Return a log as a terminal may have it: without what would move its cursor."""
     text = log.decode(errors="replace")
     return "".join(

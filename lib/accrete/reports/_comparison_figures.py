@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from accrete.core.units import format_percent
 from accrete.reports._plotting import (
     COLOURS,
     FULL_IN,
@@ -41,7 +42,7 @@ WAYS = {
 
 
 @as_svg("Top-1 accuracy over the number of classes, staged beside from scratch", FULL_IN)
-def top1_over_classes(figure: Figure, points: Rows) -> None:
+def both_top1_over_classes(figure: Figure, points: Rows) -> None:
     """Draw both ways' accuracy over the number of classes (the paper's Figure 2).
 
     Args:
@@ -144,7 +145,7 @@ def _label_top1(ax: Axes, points: Rows) -> None:
         for row in known:
             is_above = row["top1"] == max(other["top1"] for other in known)
             ax.annotate(
-                f"{100 * row['top1']:.1f} %",
+                f"{format_percent(row['top1'], 1)}",
                 (point["num_classes"], row["high"] if is_above else row["low"]),
                 (0, 7 if is_above else -7),
                 textcoords="offset points",
@@ -159,7 +160,7 @@ def _draw_speed_up(ax: Axes, row: Any) -> None:
     ax.plot([point, curve], [top1, top1], ":", color=COLOURS["ink"], lw=1.4)
     side = -1 if point < curve else 1  # away from the curve
     ax.annotate(
-        f"{row['ratio']:.2f}×\nat {100 * top1:.1f} %",
+        f"{row['ratio']:.2f}×\nat {format_percent(top1, 1)}",
         (point, top1),
         (5 * side, -3 * side),
         textcoords="offset points",

@@ -1,19 +1,17 @@
 """The comparison of staged training with training from scratch, as one HTML page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from accrete.core.units import format_count, format_counted, format_percent
 from accrete.errors import InputError
 from accrete.reports import _comparison_figures as figures
-from accrete.reports._page import check_format, format_count, format_percent, inline, render_page
+from accrete.reports._page import check_rendered_format, inline, render_page
+from accrete.reports._plotting import Row, Rows
 from accrete.reports.statistics import Spread, spread
 
-Row = Mapping[str, Any]
-Rows = Sequence[Row]
 
-
-def headline(final: Rows, speed_ups: Rows) -> str:
+def comparison_headline(final: Rows, speed_ups: Rows) -> str:
     """Return what the longest staged budget cost, and what from scratch costs at that accuracy.
 
     Where that has no answer, the sentence says why, and another speaks of the longest budget
@@ -26,7 +24,7 @@ def headline(final: Rows, speed_ups: Rows) -> str:
     staged = sorted((g for g in final if g["kind"] == "staged"), key=lambda g: -g["budget_epochs"])
     scratch = sorted((g for g in final if g["kind"] == "scratch"), key=lambda g: g["images_seen"])
     longest = staged[0]
-    classes = _classes(longest["num_classes"])
+    classes = format_counted(longest["num_classes"], "class", "classes")
     if longest["top1"] is None:
         return f"No accuracy was measured on {classes}: no speed-up can be stated."
     reached = (
@@ -85,10 +83,6 @@ def _why_none(top1: float, scratch: Rows) -> str:
     return "was tried at too few budgets to say what that accuracy costs: no speed-up can be stated"
 
 
-def _classes(num_classes: int) -> str:
-    return "1 class" if num_classes == 1 else f"{num_classes:,} classes"
-
-
 COMPARISON_FORMAT = 1
 
 
@@ -124,7 +118,7 @@ def render_comparison(data: Row) -> str:
     Raises:
         InputError: the comparison has another format, or no staged training.
     """
-    check_format("comparison", data["format"], COMPARISON_FORMAT)
+    check_rendered_format("comparison", data["format"], COMPARISON_FORMAT)
     if all(group["kind"] != "staged" for group in data["groups"]):
         raise InputError(
             f"comparison {data['sweep']['name']} has no staged training that is done: wait for one"
@@ -134,7 +128,7 @@ def render_comparison(data: Row) -> str:
     return render_page(
         "comparison.html.j2",
         data=data,
-        headline=headline(final, data["speed_ups"]),
+        headline=comparison_headline(final, data["speed_ups"]),
         longest=longest,
         same_budget=_of_budget(final, longest["budget_epochs"]),
         speed_up_of_longest={
@@ -206,7 +200,7 @@ def _draw_figures(data: Row, final: Rows) -> dict[str, str]:
     measured = [group for group in final if group["top1"] is not None]
     drawn = {}
     if any(point["staged"] or point["scratch"] for point in data["over_classes"]):
-        drawn["top1_over_classes"] = figures.top1_over_classes(data["over_classes"])
+        drawn["top1_over_classes"] = figures.both_top1_over_classes(data["over_classes"])
     if measured:
         drawn["top1_over_images"] = figures.top1_over_images(measured, data["speed_ups"])
         drawn["top1_over_seconds"] = figures.top1_over_seconds(measured, data["speed_ups"])

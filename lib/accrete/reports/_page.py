@@ -7,12 +7,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from accrete.core.units import MISSING, format_count, format_percent, format_seconds, pluralize
 from accrete.errors import InputError
 
-NONE_MARK = "–"
 
-
-def check_format(document: str, found: int, rendered: int) -> None:
+def check_rendered_format(document: str, found: int, rendered: int) -> None:
     """Raise InputError if a document has another format than the one that is rendered."""
     if found != rendered:
         raise InputError(
@@ -31,43 +30,24 @@ def inline(figures: Mapping[str, str]) -> dict[str, Markup]:
     return {name: Markup(svg) for name, svg in figures.items()}  # noqa: S704  escaped SVG
 
 
-def format_percent(share: float | None) -> str:
-    """Return 0.9861 as `98.6 %`."""
-    return NONE_MARK if share is None else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
-
-
-def format_count(number: float | None) -> str:
-    """Return 12034 as `12,034`."""
-    return NONE_MARK if number is None else f"{number:,.0f}"
+def unbroken(text: str) -> str:
+    """Return a figure that no line ends within."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def format_decimals(number: float | None, num_digits: int) -> str:
     """Return a number with a fixed count of digits after the point."""
-    return NONE_MARK if number is None else f"{number:,.{num_digits}f}"
+    return MISSING if number is None else f"{number:,.{num_digits}f}"
 
 
 def format_short(number: float | None) -> str:
     """Return 7.0 as `7` and 7.25 as `7.25`."""
-    return NONE_MARK if number is None else f"{number:,.6g}"
+    return MISSING if number is None else f"{number:,.6g}"
 
 
 def format_ratio(ratio: float | None) -> str:
     """Return 1.1184 as `1.12×`."""
-    return NONE_MARK if ratio is None else f"{ratio:,.2f}×"
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration in the unit that a reader would pick: `41 ms`, `8.1 s`, `3 h 12 min`."""
-    space = "\N{NO-BREAK SPACE}"
-    if seconds < 0.9995:
-        return f"{1000 * seconds:.0f}{space}ms"
-    if seconds < 99.95:
-        return f"{seconds:.1f}{space}s"
-    if seconds < 7200:
-        minutes, rest = divmod(round(seconds), 60)
-        return f"{minutes}{space}min{space}{rest:02d}{space}s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours:,}{space}h{space}{minutes:02d}{space}min"
+    return MISSING if ratio is None else f"{ratio:,.2f}×"
 
 
 def _format_time(created_at: str) -> str:
@@ -84,12 +64,13 @@ def _environment() -> Environment:
         loader=PackageLoader("accrete.reports"), autoescape=True, undefined=StrictUndefined
     )
     environment.filters.update(
-        percent=format_percent,
+        percent=lambda share: unbroken(format_percent(share)),
         whole=format_count,
         decimals=format_decimals,
         short=format_short,
         ratio=format_ratio,
-        seconds=format_seconds,
+        noun=pluralize,
+        seconds=lambda seconds: unbroken(format_seconds(seconds)),
         time=_format_time,
         pretty_json=_pretty_json,
     )

@@ -26,7 +26,8 @@ from matplotlib.ticker import (
 )
 from numpy.typing import NDArray
 
-Rows = Sequence[Mapping[str, Any]]
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
 
 MAX_NAME_CHARS = 16
 MAX_SLANTED_NAMES = 15
@@ -60,7 +61,7 @@ def show_stages(ax: Axes, num_stages: int) -> None:
 
 
 def rule_off_stages(upper: Axes, lower: Axes, stages: Rows) -> None:
-    """Rule off the stages on both axes, over steps, and number them above the upper one."""
+    """Rule off the stages on both axes, over optimizer steps, and number them on the upper one."""
     ends = np.cumsum(column(stages, "num_steps"))
     starts = np.concatenate([[0.0], ends[:-1]])
     place, labelled = upper.get_xaxis_transform(), 0.0

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
+from accrete.core.units import format_percent
 from accrete.reports._plotting import (
     COLOURS,
     FULL_IN,
@@ -25,7 +26,13 @@ from accrete.reports._plotting import (
     show_stages,
 )
 
-PHASES = {"pull": "sky", "grow": "pink", "train": "blue", "evaluate": "amber", "push": "green"}
+PHASE_COLOURS = {
+    "pull": "sky",
+    "grow": "pink",
+    "train": "blue",
+    "evaluate": "amber",
+    "push": "green",
+}
 TALL_IN, SQUARE_IN = (9.6, 4.5), (6.0, 5.0)
 MAX_NAMED_CLASSES = 30
 MAX_COUNTED_CLASSES = 15
@@ -40,7 +47,7 @@ def top1_over_classes(figure: Figure, stages: Rows) -> None:
     ax.plot(num_classes, top1, "o-", color=COLOURS["blue"], clip_on=False)
     if len(stages) <= MAX_LABELLED_STAGES:
         for x, y in zip(num_classes[~np.isnan(top1)], top1[~np.isnan(top1)], strict=True):
-            ax.annotate(f"{100 * y:.1f} %", (x, y), (3, 5), textcoords="offset points")
+            ax.annotate(format_percent(y, 1), (x, y), (3, 5), textcoords="offset points")
     show_percent(ax, top1)
     ax.set_xlim(0, num_classes[-1] * 1.16)  # leaves room for the last label
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
@@ -64,7 +71,7 @@ def top1_old_and_new(figure: Figure, stages: Rows) -> None:
 
 @as_svg("Training loss and learning rate over the optimizer steps of all stages", FULL_IN)
 def loss_and_lr(figure: Figure, stages: Rows) -> None:
-    """Draw loss and learning rate over the plan's steps, a rule where each stage begins."""
+    """Draw loss and learning rate over optimizer steps, a rule where each stage begins."""
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     for stage in stages:
         step, loss, lr = (column(stage["history"], key) for key in ("step", "loss", "lr"))
@@ -91,7 +98,7 @@ def cost_per_stage(figure: Figure, stages: Rows, scratch: Mapping[str, Any]) -> 
     """
     upper, lower = figure.subplots(2, 2, height_ratios=[3, 1])
     images = {"images": column(stages, "images_seen")}
-    seconds = {phase: column(stages, f"{phase}_s") for phase in PHASES}
+    seconds = {phase: column(stages, f"{phase}_s") for phase in PHASE_COLOURS}
     _stacked_bars(upper[0], images)
     _stacked_bars(upper[1], seconds)
     _sums_beside_estimate(lower[0], images, scratch["images_seen"], "from scratch\n(estimate)")
@@ -191,4 +198,4 @@ def _sums_beside_estimate(
 
 
 def _colour(phase: str) -> str:
-    return COLOURS[PHASES.get(phase, "ink")]
+    return COLOURS[PHASE_COLOURS.get(phase, "ink")]

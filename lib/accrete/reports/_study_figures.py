@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
+from accrete.core.units import format_percent
 from accrete.errors import InputError
 from accrete.reports._plotting import COLOURS, FULL_IN, as_svg, show_log
 from accrete.reports.statistics import Spread, spread
@@ -110,7 +111,7 @@ LINE_COLOURS = ("blue", "orange", "green", "pink", "amber", "sky", "ink")
 MARKERS = "os^Dv<>P"
 
 
-class Cell(NamedTuple):
+class HeatCell(NamedTuple):
     """A rectangle of a heat map."""
 
     x: float
@@ -137,10 +138,10 @@ def images_map(
     """
     means = [math.log(c.images_seen.mean) for c in combinations]
     cells = [
-        Cell(
+        HeatCell(
             x=columns.index(c.num_added),
             y=rows.index(c.num_initial),
-            share=_share(math.log(c.images_seen.mean), means),
+            share=_position(math.log(c.images_seen.mean), means),
             text=("≥ " if c.is_bound else "") + thousands(c.images_seen.mean),
             spread_text=_range(c.images_seen, thousands),
             is_bound=c.is_bound,
@@ -171,10 +172,10 @@ def error_map(
     known = [(c, c.error) for c in combinations if c.error is not None]
     means = [error.mean for _, error in known] + ([] if baseline is None else [baseline])
     cells = [
-        Cell(
+        HeatCell(
             x=columns.index(c.num_added),
             y=rows.index(c.num_initial),
-            share=_share(error.mean, means),
+            share=_position(error.mean, means),
             text=_percent(error.mean),
             spread_text=_range(error, _percent),
             is_bound=False,
@@ -184,7 +185,7 @@ def error_map(
     if baseline is not None:
         place = len(rows) + BASELINE_GAP
         cells.append(
-            Cell(0, place, _share(baseline, means), _percent(baseline), "", is_bound=False)
+            HeatCell(0, place, _position(baseline, means), _percent(baseline), "", is_bound=False)
         )
     _heat_map(figure, rows, columns, cells)
     figure.axes[0].set_xlabel("classes that each stage adds, Δn")
@@ -238,7 +239,7 @@ def thousands(num_images: float) -> str:
 
 
 def _heat_map(
-    figure: Figure, rows: Sequence[int], columns: Sequence[int], cells: Sequence[Cell]
+    figure: Figure, rows: Sequence[int], columns: Sequence[int], cells: Sequence[HeatCell]
 ) -> None:
     """Draw cells over rows and columns, those that none fills as an outline."""
     bottom = max([len(rows) - 1.0, *(cell.y for cell in cells)])
@@ -278,7 +279,7 @@ def _rectangle(ax: Axes, x: float, y: float, **look: Any) -> None:
     ax.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, lw=1, **look))
 
 
-def _write(ax: Axes, cell: Cell) -> None:
+def _write(ax: Axes, cell: HeatCell) -> None:
     """Write a cell's figure, and its spread below."""
     place: Any = {"ha": "center", "va": "center", "color": COLOURS["text"]}
     if not cell.spread_text:
@@ -288,14 +289,15 @@ def _write(ax: Axes, cell: Cell) -> None:
     ax.text(cell.x, cell.y + 0.22, cell.spread_text, fontsize=7.5, **place)
 
 
-def _share(value: float, values: Sequence[float]) -> float:
+def _position(value: float, values: Sequence[float]) -> float:
     """Return where a value lies between the least and the most, in the middle if they are one."""
     least, most = min(values), max(values)
     return 0.5 if most == least else (value - least) / (most - least)
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+    """Return a share in per cent; a cell has no room for the sign."""
+    return format_percent(share, 1).removesuffix(" %")
 
 
 def _range(values: Spread, show: Callable[[float], str]) -> str:

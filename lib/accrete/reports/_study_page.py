@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from accrete.core.units import format_count, format_counted, format_percent
 from accrete.errors import InputError
 from accrete.reports import _study_figures as figures
-from accrete.reports._page import check_format, format_count, format_percent, inline, render_page
-from accrete.reports._study_figures import Combination, combine
-
-Combinations = Sequence[Combination]
+from accrete.reports._page import check_rendered_format, inline, render_page
+from accrete.reports._study_figures import Combination, Combinations, combine
 
 ONE_SEED = " One seed each: no spread is known."
 
@@ -59,7 +58,7 @@ def increments_headline(combinations: Combinations, baseline: Mapping[str, Any] 
         return "No accuracy was measured: no error can be stated."
     lowest, best = min(known, key=lambda pair: pair[0])
     highest, worst = max(known, key=lambda pair: pair[0])
-    classes = "1 class" if best.num_classes == 1 else f"{best.num_classes:,} classes"
+    classes = format_counted(best.num_classes, "class", "classes")
     if best is worst:
         text = f"The error on {classes} is {format_percent(lowest)} {_way(best)}"
     else:
@@ -78,7 +77,7 @@ def increments_headline(combinations: Combinations, baseline: Mapping[str, Any] 
 def _took(combination: Combination) -> str:
     """Return what was trained, and how many images it took."""
     added = combination.num_added
-    classes = "1 class" if added == 1 else f"{added:,} classes"
+    classes = format_counted(added, "class", "classes")
     if combination.num_initial:
         what = f"adding {classes} to {combination.num_initial:,}"
     else:
@@ -99,7 +98,7 @@ def _seeds(combinations: Combinations) -> str:
 
 
 STUDY_FORMAT = 1
-PURPOSES = ("convergence", "increments")
+STUDY_PURPOSES = ("convergence", "increments")
 
 
 def render_study(data: Mapping[str, Any]) -> str:
@@ -108,18 +107,19 @@ def render_study(data: Mapping[str, Any]) -> str:
     Args:
         data: the content of study.json, format 1: of purpose `convergence`, images until a stage
             converged (the paper's Table I), or of purpose `increments`, the error of models that
-            grew by steps of one size (its Table II). Its texts may hold anything: all of them are
+            grew by one increment (its Table II). Its texts may hold anything: all of them are
             escaped.
 
     Raises:
         InputError: the study has another format or purpose, or no training, or trainings of one
             combination end with different numbers of classes.
     """
-    check_format("study", data["format"], STUDY_FORMAT)
+    check_rendered_format("study", data["format"], STUDY_FORMAT)
     name, purpose = data["sweep"]["name"], data["purpose"]
-    if purpose not in PURPOSES:
+    if purpose not in STUDY_PURPOSES:
         raise InputError(
-            f"study {name} has the purpose {purpose!r}: only {' and '.join(PURPOSES)} can be shown"
+            f"study {name} has the purpose {purpose!r}: only {' and '.join(STUDY_PURPOSES)} can be"
+            " shown"
         )
     if not data["cells"]:
         raise InputError(f"study {name} has no training that is done: wait for one")

@@ -8,9 +8,9 @@ import numpy as np
 from accrete.core.processes import call_side_by_side
 from accrete.errors import InputError
 from accrete.reports import _run_figures as figures
-from accrete.reports._page import check_format, inline, render_page
+from accrete.reports._page import check_rendered_format, inline, render_page
+from accrete.reports.run_report import REPORT_FORMAT
 
-REPORT_FORMAT = 1
 MAX_CONFUSED_PAIRS = 12
 
 
@@ -34,7 +34,7 @@ def render_report(report: Mapping[str, Any]) -> str:
     Raises:
         InputError: the report has another format, or no stage.
     """
-    check_format("report", report["format"], REPORT_FORMAT)
+    check_rendered_format("report", report["format"], REPORT_FORMAT)
     if not report["stages"]:
         raise InputError(
             f"the report of run {report['run']['name']} has no stage: wait for its first stage"

@@ -1,4 +1,4 @@
-"""A run's report as data: walk the chain of stage manifests, add what their metrics hold."""
+"""A run's report as data: walk the chain of stage manifests, add what their records hold."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def assemble_report(record: RunRecord, catalog: Catalog, cache: NodeCache) -> di
     Args:
         record: the run.
         catalog: where its stages are.
-        cache: for the metrics objects.
+        cache: for the stages' records.
 
     Raises:
         ObjectMissingError: a stage is not in the store.
@@ -32,10 +32,10 @@ def assemble_report(record: RunRecord, catalog: Catalog, cache: NodeCache) -> di
     """
     manifests = [finished_stage(catalog, digest, record.name) for digest in record.stages]
     dataset = catalog.dataset(record.dataset)
-    metrics = metrics_of(manifests, cache)
+    stage_records = stage_records_of(manifests, cache)
     reused = _reused(record, catalog)
     stages = [
-        _stage_figures(manifest, metrics[manifest.metrics.sha256], dataset, reused)
+        _stage_figures(manifest, stage_records[manifest.metrics.sha256], dataset, reused)
         for manifest in manifests
     ]
     totals = _totals(stages)
@@ -77,23 +77,25 @@ def finished_stage(catalog: Catalog, digest: str, name: str) -> StageManifest:
     return manifest
 
 
-def metrics_of(manifests: Sequence[StageManifest], cache: NodeCache) -> dict[str, dict[str, Any]]:
-    """Return each stage's metrics object, by SHA-256."""
+def stage_records_of(
+    manifests: Sequence[StageManifest], cache: NodeCache
+) -> dict[str, dict[str, Any]]:
+    """Return what each stage measured, by the SHA-256 of its record."""
     pulled = cache.fetch(object_ref(manifest.metrics) for manifest in manifests)
     return {sha256: _parsed(path) for sha256, path in pulled.paths.items()}
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    """Return a metrics object; its confusion matrix has as many values as it has.
+    """Return a stage's record; its confusion matrix has as many values as it has.
 
     Raises:
         IntegrityError: it is none.
     """
-    metrics: Any = parse_json(path.read_bytes(), str(path), max_values=None)
-    confusion = metrics.get("confusion") if isinstance(metrics, dict) else None
-    if not isinstance(confusion, dict) or not isinstance(metrics.get("history"), list):
+    record: Any = parse_json(path.read_bytes(), str(path), max_values=None)
+    confusion = record.get("confusion") if isinstance(record, dict) else None
+    if not isinstance(confusion, dict) or not isinstance(record.get("history"), list):
         raise IntegrityError(f"{path} holds no stage's metrics: delete the stage and run again")
-    found: dict[str, Any] = metrics | {"confusion": {"test": None} | confusion}
+    found: dict[str, Any] = record | {"confusion": {"test": None} | confusion}
     return found
 
 
@@ -108,12 +110,12 @@ def _reused(record: RunRecord, catalog: Catalog) -> set[int]:
 
 
 def _stage_figures(
-    manifest: StageManifest, metrics: dict[str, Any], dataset: DatasetManifest, reused: set[int]
+    manifest: StageManifest, record: dict[str, Any], dataset: DatasetManifest, reused: set[int]
 ) -> dict[str, Any]:
     schedule = manifest.schedule
     by_name = {entry.name: entry for entry in dataset.classes}
     num_images = sum(by_name[name].num_images("train") for name in manifest.class_names)
-    confusion = metrics["confusion"]["test"]
+    confusion = record["confusion"]["test"]
     return {
         "index": manifest.index,
         "num_new_classes": len(manifest.class_names) - manifest.num_old_classes,
@@ -131,7 +133,7 @@ def _stage_figures(
         "checkpoint_sha256": manifest.checkpoint.sha256,
         "device": manifest.trained_on,
         "versions": manifest.versions,
-        "history": metrics["history"],
+        "history": record["history"],
         "per_class": _per_class(manifest.class_names, confusion),
         "confusion": confusion,
     }

@@ -12,8 +12,9 @@ from accrete.catalog.manifests import StageManifest
 from accrete.catalog.records import SweepRecord
 from accrete.config.recipe import assumptions
 from accrete.core.serialization import to_json
+from accrete.core.units import format_percent
 from accrete.reports.comparison import Manifests, comparison_figures
-from accrete.reports.run_report import dataset_figures, finished_stage, metrics_of
+from accrete.reports.run_report import dataset_figures, finished_stage, stage_records_of
 from accrete.reports.study import measurements, study_figures
 from accrete.store.cache import NodeCache
 
@@ -29,16 +30,16 @@ class SweepReport:
     lines: list[str]
     """For people, a line each."""
     headline: dict[str, float]
-    """Headline metrics."""
+    """Headline figures."""
 
 
-def sweep_report(record: SweepRecord, catalog: Catalog, cache: NodeCache) -> SweepReport:
+def make_sweep_report(record: SweepRecord, catalog: Catalog, cache: NodeCache) -> SweepReport:
     """Return the report of a finished sweep.
 
     Args:
         record: the sweep.
         catalog: where its stages are.
-        cache: for the metrics objects.
+        cache: for the stages' records.
 
     Raises:
         ObjectMissingError: a stage is not in the store.
@@ -103,8 +104,10 @@ def _shared(record: SweepRecord, manifests: Manifests, catalog: Catalog) -> dict
 def _stopped(manifests: Manifests, cache: NodeCache) -> dict[str, str | None]:
     """Return why each stage ended early, by its digest."""
     stages = {stage.digest: stage for cell in manifests.values() for stage in cell}
-    metrics = metrics_of(list(stages.values()), cache)
-    return {digest: metrics[stage.metrics.sha256]["stopped"] for digest, stage in stages.items()}
+    stage_records = stage_records_of(list(stages.values()), cache)
+    return {
+        digest: stage_records[stage.metrics.sha256]["stopped"] for digest, stage in stages.items()
+    }
 
 
 def _comparison_lines(figures: Mapping[str, Any]) -> tuple[list[str], dict[str, float]]:
@@ -113,7 +116,9 @@ def _comparison_lines(figures: Mapping[str, Any]) -> tuple[list[str], dict[str, 
     for row in figures["speed_ups"]:
         is_images = row["measure"] == "images_seen"
         cost = f"{row['staged_cost']:,.0f} images" if is_images else f"{row['staged_cost']:,.1f} s"
-        said = f"staged: {100 * row['top1']:.2f} % top-1 (mean of {row['num_seeds']}) after {cost}"
+        said = (
+            f"staged: {format_percent(row['top1'])} top-1 (mean of {row['num_seeds']}) after {cost}"
+        )
         lines.append(f"{said}; {_ratio_text(row)}")
         headline["top1"] = row["top1"]
         if row["ratio"] is not None:
@@ -138,7 +143,7 @@ def _study_lines(figures: Mapping[str, Any]) -> tuple[list[str], dict[str, float
     lines = []
     for row in cells:
         value = (
-            "no test images" if row["top1"] is None else f"error {100 * (1 - row['top1']):.2f} %"
+            "no test images" if row["top1"] is None else f"error {format_percent(1 - row['top1'])}"
         )
         if is_convergence:
             bound = "" if row["converged"] else "not converged within the bound, over "

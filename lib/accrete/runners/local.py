@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from accrete.catalog.catalog import Catalog
-from accrete.catalog.records import check_name, stages_of
+from accrete.catalog.records import check_name_is_free, stages_of
 from accrete.config.sweep import Sweep
 from accrete.core.environment import ENV_HOME, ENV_PROGRESS
 from accrete.core.settings import home_path
@@ -78,7 +78,7 @@ def run_locally(
     """
     store = ObjectStore(settings, parse_store_uri(request.store_uri))
     store.check()
-    is_known = check_name(store, request.run_name, request.config)
+    is_known = check_name_is_free(store, request.run_name, request.config)
     run = LocalRun(folder=home_path() / "runs" / request.run_name)
     with _claimed(run) as lock:
         compile_to(build(request), run.pipeline)

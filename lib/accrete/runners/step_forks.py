@@ -49,7 +49,7 @@ RunCommand = Callable[[list[str], dict[str, str] | None], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepCommand:
     """What a component's command runs."""
 
     source: str
@@ -58,7 +58,7 @@ class Step:
     """Of KFP's executor."""
 
 
-def parse_command(command: Sequence[str], python: str = sys.executable) -> Step | None:
+def parse_command(command: Sequence[str], python: str = sys.executable) -> StepCommand | None:
     """Return the step of a lightweight component's command; None: it is another command.
 
     Args:
@@ -70,7 +70,7 @@ def parse_command(command: Sequence[str], python: str = sys.executable) -> Step 
     found = _COMMAND.fullmatch(command[2])
     if found is None or found["python"] != shlex.quote(python):
         return None
-    return Step(source=command[3], arguments=tuple(command[4:]))
+    return StepCommand(source=command[3], arguments=tuple(command[4:]))
 
 
 class StepForks:
@@ -116,7 +116,7 @@ class StepForks:
 
 
 def _run(
-    step: Step,
+    step: StepCommand,
     env_vars: Mapping[str, str],
     pipe: tuple[int, int],
     parent: int,

@@ -14,7 +14,7 @@ from accrete.models.checkpoint import Checkpoint, CheckpointInfo, SnapshotInfo, 
 from accrete.models.networks import Classifier, build_model, grow_head, grow_momentum
 from accrete.stages.inputs import check_same_classes
 from accrete.training.augmentation import scaled_size
-from accrete.training.distributed import Peers, exchange_gradients, share_batch_statistics
+from accrete.training.distributed import Peers, convert_sync_batchnorm, wrap_data_parallel
 from accrete.training.loop import TrainState
 from accrete.training.optimizer import Sgd, load_momentum, make_optimizer, momentum_of
 
@@ -60,8 +60,8 @@ def make_learner(
         load_momentum(model, optimizer, snapshot.momentum)
         state = snapshot.info.state
     learner = Learner(model=model, network=model, optimizer=optimizer, state=state)
-    if peers.size > 1:
-        _share(learner, peers)
+    if peers.world_size > 1:
+        _broadcast_learner(learner, peers)
     return learner
 
 
@@ -91,18 +91,18 @@ def _grown_model(
     return model, optimizer
 
 
-def _share(learner: Learner, peers: Peers) -> None:
+def _broadcast_learner(learner: Learner, peers: Peers) -> None:
     """Give every process the first one's weights, momentum and state."""
     model, optimizer = learner.model, learner.optimizer
-    share_batch_statistics(model, peers.device)
-    names = peers.told(sorted(momentum_of(model, optimizer)))
+    convert_sync_batchnorm(model, peers.device)
+    names = peers.broadcast_object(sorted(momentum_of(model, optimizer)))
     zeros = {name: torch.zeros_like(p) for name, p in model.named_parameters() if name in names}
     load_momentum(model, optimizer, zeros | momentum_of(model, optimizer))
     momentum = momentum_of(model, optimizer)
-    peers.copy_tensors([momentum[name] for name in names])
-    state = peers.told(to_json(learner.state))
+    peers.broadcast([momentum[name] for name in names])
+    state = peers.broadcast_object(to_json(learner.state))
     learner.state = from_json(TrainState, state, "the first process's state")
-    learner.network = exchange_gradients(model)
+    learner.network = wrap_data_parallel(model)
 
 
 def _check_image_size(model: Classifier, dataset: DatasetManifest, spec: StageSpec) -> None:

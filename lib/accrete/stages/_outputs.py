@@ -1,4 +1,4 @@
-"""What a stage leaves: checkpoint and metrics as objects, and the manifest that names them."""
+"""What a stage leaves: checkpoint and record as objects, and the manifest that names them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class StageOutputs:
     momentum: dict[str, Tensor]
     """SGD's buffers, by parameter name."""
     state: TrainState
-    """As training left it: history of the loss, steps done, why it stopped early."""
+    """As training left it: history of the loss, optimizer steps done, why it stopped early."""
     test: Evaluation | None
     """On the test images of the seen classes; None without any."""
     validation: Evaluation | None
@@ -77,13 +77,13 @@ def push_outputs(
     pushed_before = store.traffic.pushed_bytes
     watch = CollectionWatch(store)
     with TemporaryDirectory(dir=cache.work_path, prefix="stage-") as folder:
-        metrics_path = Path(folder) / "metrics.json"
-        metrics_path.write_bytes(canonical_json(to_json(_metrics(spec, outputs))))
+        record_path = Path(folder) / "record.json"
+        record_path.write_bytes(canonical_json(to_json(_stage_record(spec, outputs))))
         path = Path(folder) / "checkpoint.safetensors"
         info = _checkpoint_info(spec, dataset)
         save_checkpoint(path, outputs.model.state_dict(), outputs.momentum, info)
         while True:
-            metrics, checkpoint = _push(catalog, metrics_path), _push(catalog, path)
+            record, checkpoint = _push(catalog, record_path), _push(catalog, path)
             if not watch.was_disturbed():
                 break
         cache.adopt(object_ref(checkpoint), path)
@@ -102,7 +102,7 @@ def push_outputs(
         schedule=spec.schedule,
         seed=spec.seed,
         checkpoint=checkpoint,
-        metrics=metrics,
+        metrics=record,
         result=_result(spec, outputs, seconds.train_s),
         times=seconds,
         traffic=StageTraffic(
@@ -144,7 +144,7 @@ def _result(spec: StageSpec, outputs: StageOutputs, train_s: float) -> StageResu
     )
 
 
-def _metrics(spec: StageSpec, outputs: StageOutputs) -> dict[str, Any]:
+def _stage_record(spec: StageSpec, outputs: StageOutputs) -> dict[str, Any]:
     """Return what is too long for the manifest."""
     return {
         "stage": spec.digest,

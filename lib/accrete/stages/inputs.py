@@ -67,10 +67,10 @@ def check_batch_size(spec: StageSpec, peers: Peers) -> None:
     Raises:
         ConfigError: they do not.
     """
-    if spec.schedule.batch_size % peers.size:
+    if spec.schedule.batch_size % peers.world_size:
         raise ConfigError(
-            f"batch size {spec.schedule.batch_size} does not divide among {peers.size} GPUs: "
-            f"choose a multiple of {peers.size}"
+            f"batch size {spec.schedule.batch_size} does not divide among {peers.world_size} GPUs: "
+            f"choose a multiple of {peers.world_size}"
         )
 
 

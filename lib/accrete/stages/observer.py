@@ -5,7 +5,7 @@ class StageObserver:
     """Hears how a stage comes along; this one takes no notice."""
 
     def training_begins(self, position: int) -> None:
-        """Hear that the step loop begins, after so many steps of earlier attempts."""
+        """Hear that the training loop begins, after so many optimizer steps of earlier attempts."""
 
     def phase_ended(self, phase: str, seconds: float) -> None:
         """Hear that a part is done: pull, grow, train, evaluate or push."""
@@ -17,5 +17,5 @@ class StageObserver:
         """Hear, from a thread, that one could not be stored."""
 
 
-UNHEARD = StageObserver()
+NULL_OBSERVER = StageObserver()
 """Where nobody listens."""

@@ -27,9 +27,9 @@ from accrete.stages.inputs import (
     open_split,
     pull_inputs,
 )
-from accrete.stages.observer import UNHEARD, StageObserver
+from accrete.stages.observer import NULL_OBSERVER, StageObserver
 from accrete.stages.snapshot_listing import delete_snapshots
-from accrete.stages.snapshots import Bystander, Progress, SnapshotWatcher, newest_snapshot
+from accrete.stages.snapshots import NullSnapshotWatcher, Progress, SnapshotWatcher, newest_snapshot
 from accrete.store.cache import NodeCache, Prefetch, Pulled
 from accrete.training.augmentation import Augmentation
 from accrete.training.batches import TrainingBatches
@@ -54,7 +54,7 @@ class StageOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class StageContext:
     """Where a stage is trained, and what it may use there; changes no result."""
 
     catalog: Catalog
@@ -68,8 +68,8 @@ class Workplace:
     snapshot_interval_s: float = 60.0
     """Seconds between snapshots, from which another attempt goes on."""
     progress: Progress = lambda _steps, _loss: None
-    """What the step loop reports to."""
-    observer: StageObserver = UNHEARD
+    """What the training loop reports to."""
+    observer: StageObserver = NULL_OBSERVER
     """Hears of the stage's phases and snapshots."""
     notice: Callable[[str], None] = lambda _text: None
     """Hears what the user should know."""
@@ -92,7 +92,7 @@ class Stopwatch:
 def run_stage(
     spec: StageSpec,
     dataset: DatasetManifest,
-    place: Workplace,
+    context: StageContext,
     *,
     following: StageSpec | None = None,
 ) -> StageOutcome:
@@ -101,7 +101,7 @@ def run_stage(
     Args:
         spec: the stage, from `identity.stage_chain`.
         dataset: what it trains on.
-        place: where; every one of its peers calls this.
+        context: where; every one of its peers calls this.
         following: the next stage, whose shards are fetched to this node meanwhile.
 
     Raises:
@@ -112,29 +112,29 @@ def run_stage(
         OutOfMemoryError: not a single image fits the device.
         PreemptedError: SIGTERM came; a snapshot is stored.
     """
-    check_batch_size(spec, place.peers)
-    existing = place.catalog.stage(spec.digest) if place.peers.leads else None
-    if place.peers.told(existing is not None):
-        if place.peers.leads:  # its attempt may have been killed before it did
-            delete_snapshots(spec.digest, place.catalog.store, place.notice)
-        return StageOutcome(manifest=existing or _published(spec, place), reused=True)
-    attempt = _Attempt(spec, dataset, place)
-    watch = Stopwatch(place.observer)
+    check_batch_size(spec, context.peers)
+    existing = context.catalog.stage(spec.digest) if context.peers.is_main else None
+    if context.peers.broadcast_object(existing is not None):
+        if context.peers.is_main:  # its attempt may have been killed before it did
+            delete_snapshots(spec.digest, context.catalog.store, context.notice)
+        return StageOutcome(manifest=existing or _published(spec, context), reused=True)
+    attempt = _Attempt(spec, dataset, context)
+    watch = Stopwatch(context.observer)
     inputs = attempt.pulled()
     set_arithmetic(deterministic=spec.schedule.deterministic)
     pull_s = watch.lap("pull")
     learner = attempt.learner(inputs)
     grow_s = watch.lap("grow")
-    wanted = needed_objects(following, dataset, None) if following and place.peers.leads else []
-    with Prefetch(place.cache, wanted) as prefetch:
+    wanted = needed_objects(following, dataset, None) if following and context.peers.is_main else []
+    with Prefetch(context.cache, wanted) as prefetch:
         attempt.train(learner, inputs.pulled)
         train_s = watch.lap("train")
         test = attempt.evaluation(learner, inputs.pulled, "test")
         validation = attempt.evaluation(learner, inputs.pulled, "validation")
         evaluate_s = watch.lap("evaluate")
-    if not place.peers.leads:
-        place.peers.wait()
-        return StageOutcome(manifest=_published(spec, place), reused=True)
+    if not context.peers.is_main:
+        context.peers.barrier()
+        return StageOutcome(manifest=_published(spec, context), reused=True)
     manifest = push_outputs(
         spec,
         dataset,
@@ -144,10 +144,10 @@ def run_stage(
             state=learner.state,
             test=test,
             validation=validation,
-            device=place.peers.device,
+            device=context.peers.device,
         ),
-        catalog=place.catalog,
-        cache=place.cache,
+        catalog=context.catalog,
+        cache=context.cache,
         pulled=inputs.pulled,
         prefetched_bytes=prefetch.pulled_bytes,
         times=lambda: StageTimes(
@@ -158,15 +158,15 @@ def run_stage(
             push_s=watch.lap("push"),
         ),
     )
-    published = place.catalog.create_stage(manifest)
-    delete_snapshots(spec.digest, place.catalog.store, place.notice)
-    place.peers.wait()
+    published = context.catalog.create_stage(manifest)
+    delete_snapshots(spec.digest, context.catalog.store, context.notice)
+    context.peers.barrier()
     return StageOutcome(manifest=published, reused=published != manifest)
 
 
-def _published(spec: StageSpec, place: Workplace) -> StageManifest:
+def _published(spec: StageSpec, context: StageContext) -> StageManifest:
     """Return the stage that the first process found or published."""
-    manifest = place.catalog.stage(spec.digest)
+    manifest = context.catalog.stage(spec.digest)
     assert manifest is not None
     return manifest
 
@@ -174,36 +174,36 @@ def _published(spec: StageSpec, place: Workplace) -> StageManifest:
 class _Attempt:
     """The parts of one attempt at a stage, by one of the processes that make it."""
 
-    def __init__(self, spec: StageSpec, dataset: DatasetManifest, place: Workplace) -> None:
-        self._spec, self._dataset, self._place = spec, dataset, place
+    def __init__(self, spec: StageSpec, dataset: DatasetManifest, context: StageContext) -> None:
+        self._spec, self._dataset, self._context = spec, dataset, context
 
     def pulled(self) -> StageInputs:
         """Pull what the stage needs; the first process does, the others find it in the cache."""
-        spec, place = self._spec, self._place
-        parent = find_parent(spec, place.catalog)
-        if not place.peers.leads:
-            place.peers.wait()
-        inputs = pull_inputs(spec, self._dataset, parent, place.cache)
-        if place.peers.leads:
-            place.peers.wait()
+        spec, context = self._spec, self._context
+        parent = find_parent(spec, context.catalog)
+        if not context.peers.is_main:
+            context.peers.barrier()
+        inputs = pull_inputs(spec, self._dataset, parent, context.cache)
+        if context.peers.is_main:
+            context.peers.barrier()
         return inputs
 
     def learner(self, inputs: StageInputs) -> Learner:
         """Return the grown model, as far as an earlier attempt brought it."""
-        place = self._place
+        context = self._context
         snapshot = None
-        if place.peers.leads:
-            store = place.catalog.store
-            snapshot = newest_snapshot(self._spec.digest, store, place.cache.work_path)
-        return make_learner(self._spec, self._dataset, inputs.checkpoint, snapshot, place.peers)
+        if context.peers.is_main:
+            store = context.catalog.store
+            snapshot = newest_snapshot(self._spec.digest, store, context.cache.work_path)
+        return make_learner(self._spec, self._dataset, inputs.checkpoint, snapshot, context.peers)
 
     def train(self, learner: Learner, pulled: Pulled) -> None:
-        """Run the steps that are left."""
-        spec, peers = self._spec, self._place.peers
+        """Run the optimizer steps that are left."""
+        spec, peers = self._spec, self._context.peers
         batches = self._batches(pulled)
         schedule = self._decided(learner, batches)
         watcher = self._watcher()
-        self._place.observer.training_begins(learner.state.position)
+        self._context.observer.training_begins(learner.state.position)
         try:
             with watcher.watching(learner.model, learner.optimizer):
                 train(
@@ -218,7 +218,7 @@ class _Attempt:
         except TrainingDivergedError as error:
             raise TrainingDivergedError(f"{spec.name}: {error}") from None
         if learner.state.stopped is not None:
-            self._place.notice(
+            self._context.notice(
                 f"{spec.name} ended after {learner.state.position:,} of "
                 f"{spec.schedule.num_steps:,} steps: {learner.state.stopped}"
             )
@@ -226,44 +226,44 @@ class _Attempt:
     def _decided(self, learner: Learner, batches: TrainingBatches) -> StageSchedule:
         """Return the schedule with the precision that an earlier attempt had, or the quicker one;
         compile the trunk where that attempt did, or where it pays."""
-        state, schedule, place = learner.state, self._spec.schedule, self._place
-        peers = place.peers
+        state, schedule, context = learner.state, self._spec.schedule, self._context
+        peers = context.peers
         if state.precision is None:
             some = batches.starting_at(0, schedule.first_step)
-            choices = place.cache.work_path.parent / "precision"
-            state.precision = peers.told(
+            choices = context.cache.work_path.parent / "precision"
+            state.precision = peers.broadcast_object(
                 choose_precision(
-                    learner.model, some, schedule, choices=choices, notice=place.notice
+                    learner.model, some, schedule, choices=choices, notice=context.notice
                 )
-                if peers.leads
+                if peers.is_main
                 else None
             )
         assert state.precision is not None
         schedule = replace(schedule, precision=state.precision)
         if state.compiled is None:
             some = batches.starting_at(0, schedule.first_step)
-            pays = peers.leads and compiling_pays(learner.model, some, schedule)
-            state.compiled = bool(peers.told(pays))
+            pays = peers.is_main and compiling_pays(learner.model, some, schedule)
+            state.compiled = bool(peers.broadcast_object(pays))
         if state.compiled:
             compile_trunk(learner.model.trunk)
         return schedule
 
-    def _watcher(self) -> SnapshotWatcher | Bystander:
-        place = self._place
-        if not place.peers.leads:
-            return Bystander()
+    def _watcher(self) -> SnapshotWatcher | NullSnapshotWatcher:
+        context = self._context
+        if not context.peers.is_main:
+            return NullSnapshotWatcher()
         return SnapshotWatcher(
             self._spec.digest,
-            place.catalog.store,
-            place.cache.work_path,
-            interval_s=place.snapshot_interval_s,
-            progress=place.progress,
-            observer=place.observer,
-            notice=place.notice,
+            context.catalog.store,
+            context.cache.work_path,
+            interval_s=context.snapshot_interval_s,
+            progress=context.progress,
+            observer=context.observer,
+            notice=context.notice,
         )
 
     def _batches(self, pulled: Pulled) -> TrainingBatches:
-        spec, schedule, peers = self._spec, self._spec.schedule, self._place.peers
+        spec, schedule, peers = self._spec, self._spec.schedule, self._context.peers
         split = self._split("train", pulled, schedule.batch_size)
         return TrainingBatches(
             split.images,
@@ -276,7 +276,7 @@ class _Attempt:
                 flip=schedule.flip, crop_padding=schedule.crop_padding, side=schedule.image_side
             ),
             rank=peers.rank,
-            num_processes=peers.size,
+            num_processes=peers.world_size,
         )
 
     def _split(self, name: str, pulled: Pulled, batch_size: int) -> Split:
@@ -285,13 +285,13 @@ class _Attempt:
             self._dataset,
             name,
             pulled,
-            memory=self._place.memory,
-            device=self._place.peers.device,
+            memory=self._context.memory,
+            device=self._context.peers.device,
             batch_size=batch_size,
         )
 
     def evaluation(self, learner: Learner, pulled: Pulled, split_name: str) -> Evaluation | None:
-        """Evaluate on a split; weights that overflowed in the last steps show here.
+        """Evaluate on a split; weights that overflowed in the last optimizer steps show here.
 
         Raises:
             TrainingDivergedError: the loss is not finite.
@@ -308,7 +308,7 @@ class _Attempt:
                 num_classes=spec.num_classes,
                 normalization=self._dataset.normalization,
                 precision=state.precision,
-                peers=self._place.peers,
+                peers=self._context.peers,
             )
         if evaluation is not None and not math.isfinite(evaluation.loss):
             raise TrainingDivergedError(

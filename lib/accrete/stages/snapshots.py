@@ -1,8 +1,8 @@
 """Snapshots of a stage in training: saved now and then, found again after a kill.
 
-A composer: joins store and training. The step loop only asks whether a snapshot is due; the tensors
-are copied then, and written and uploaded in a thread. A snapshot's key names its size and SHA-256,
-so a damaged or half-written one is passed over; the newest whole one counts.
+A composer: joins store and training. The training loop only asks whether a snapshot is due; the
+tensors are copied then, and written and uploaded in a thread. A snapshot's key names its size and
+SHA-256, so a damaged or half-written one is passed over; the newest whole one counts.
 """
 
 import signal
@@ -30,7 +30,7 @@ from accrete.training.loop import TrainState
 from accrete.training.optimizer import Sgd, momentum_of
 
 Progress = Callable[[int, float], None]
-"""Called now and then with steps done in the stage and the mean loss since the last call."""
+"""Called now and then with optimizer steps done in the stage and the mean loss since last time."""
 
 
 class SnapshotWatcher:
@@ -54,7 +54,7 @@ class SnapshotWatcher:
             store: where snapshots go.
             work_path: folder for the files on their way.
             interval_s: seconds between snapshots, at least; the next waits for the last.
-            progress: told of steps and loss.
+            progress: told of optimizer steps and loss.
             observer: told of snapshots.
             notice: told what the user should know.
         """
@@ -102,7 +102,7 @@ class SnapshotWatcher:
         """Copy the state and send it off; if told to end, wait until it is stored, then end.
 
         Raises:
-            PreemptedError: told to end; says from which step another attempt goes on.
+            PreemptedError: told to end; says from which optimizer step another attempt goes on.
         """
         assert self._model is not None
         assert self._optimizer is not None
@@ -155,7 +155,7 @@ class SnapshotWatcher:
                     self._store.delete(other)
 
 
-class Bystander:
+class NullSnapshotWatcher:
     """Watches nothing: for the processes of a stage that leave writing to the first one."""
 
     @contextmanager
@@ -203,5 +203,5 @@ def newest_snapshot(
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies on the CPU that later steps do not change."""
+    """Return copies on the CPU that later optimizer steps do not change."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

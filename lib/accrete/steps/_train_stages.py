@@ -18,10 +18,10 @@ from accrete.catalog.records import RunRecord, parse_record, parse_sweep_record
 from accrete.core.processes import available_cpus, available_memory_bytes
 from accrete.core.serialization import to_json
 from accrete.core.settings import cache_path, fetches_ahead, snapshot_interval_s
-from accrete.core.units import parse_bytes
+from accrete.core.units import format_percent, parse_bytes
 from accrete.core.untrusted import parse_json
 from accrete.errors import AccreteError, ConfigError, IntegrityError
-from accrete.monitoring.journal import MuteJournal
+from accrete.monitoring.journal import NullJournal
 from accrete.monitoring.metrics import StepMetrics
 from accrete.monitoring.stage_metrics import StageMetrics
 from accrete.stages.snapshot_listing import delete_snapshots
@@ -32,7 +32,7 @@ from accrete.store.object_store import ObjectStore
 from accrete.store.settings import parse_store_uri, require_store_settings
 
 if TYPE_CHECKING:
-    from accrete.stages.run import Workplace
+    from accrete.stages.run import StageContext
     from accrete.training.distributed import Peers
 
 
@@ -120,7 +120,7 @@ def follow_stages(arguments: TrainArguments, peers: "Peers") -> dict[str, Any]:
     metrics = StepMetrics(
         arguments.run_name, keys.train_step_name(arguments.stages[0]), store.traffic
     )
-    context = StepContext(MuteJournal(), Catalog(store), NodeCache(cache_path(), store), metrics)
+    context = StepContext(NullJournal(), Catalog(store), NodeCache(cache_path(), store), metrics)
     return _train_all(arguments, peers, context)
 
 
@@ -162,18 +162,18 @@ def _train_all(
             delete_snapshots(spec.digest, context.catalog.store, context.journal.say)
             telling.tell(spec, manifest, telling.metrics(spec), reused=True)
     else:
-        place = _workplace(arguments, peers, context)
-        manifests = [_train_one(spec, chain, dataset, place, telling) for spec in wanted]
-        if not place.peers.leads:
+        stage_context = _stage_context(arguments, peers, context)
+        manifests = [_train_one(spec, chain, dataset, stage_context, telling) for spec in wanted]
+        if not stage_context.peers.is_main:
             return model_facts(manifests[-1], context.catalog)
     Path(arguments.model_path).write_bytes(dump_stage(manifests[-1]))
     return model_facts(manifests[-1], context.catalog)
 
 
-def _workplace(
+def _stage_context(
     arguments: TrainArguments, peers: "Peers | None", context: StepContext
-) -> "Workplace":
-    from accrete.stages.run import Workplace
+) -> "StageContext":
+    from accrete.stages.run import StageContext
     from accrete.training.device import compute_device
     from accrete.training.distributed import Peers
     from accrete.training.image_source import DataMemory
@@ -181,11 +181,12 @@ def _workplace(
     peers = peers or Peers(compute_device())
     given = parse_bytes(arguments.data_memory, "data memory") if arguments.data_memory else None
     num_bytes = given or int(_DATA_SHARE * available_memory_bytes())
-    return Workplace(
+    return StageContext(
         catalog=context.catalog,
         cache=context.cache,
         memory=DataMemory(
-            num_bytes=num_bytes // peers.size, num_workers=max(1, available_cpus() // peers.size)
+            num_bytes=num_bytes // peers.world_size,
+            num_workers=max(1, available_cpus() // peers.world_size),
         ),
         peers=peers,
         snapshot_interval_s=snapshot_interval_s(),
@@ -197,7 +198,7 @@ def _train_one(
     spec: StageSpec,
     chain: Sequence[StageSpec],
     dataset: DatasetManifest,
-    place: "Workplace",
+    stage_context: "StageContext",
     telling: _Telling,
 ) -> StageManifest:
     from accrete.stages.run import run_stage
@@ -206,13 +207,13 @@ def _train_one(
     meter = telling.context.journal.meter(title, spec.schedule.num_images_seen, "images")
     metrics = telling.metrics(spec)
 
-    def progress(steps: int, loss: float) -> None:
-        metrics.progress(steps, loss)
-        meter(steps * spec.schedule.batch_size, f"loss {loss:.3f}")
+    def progress(num_steps: int, loss: float) -> None:
+        metrics.progress(num_steps, loss)
+        meter(num_steps * spec.schedule.batch_size, f"loss {loss:.3f}")
 
-    place = replace(place, progress=progress, observer=metrics)
+    stage_context = replace(stage_context, progress=progress, observer=metrics)
     later = chain[spec.index] if fetches_ahead() and spec.index < len(chain) else None
-    outcome = run_stage(spec, dataset, place, following=later)
+    outcome = run_stage(spec, dataset, stage_context, following=later)
     telling.tell(spec, outcome.manifest, metrics, reused=outcome.reused)
     return outcome.manifest
 
@@ -222,18 +223,14 @@ def stage_text(title: str, manifest: StageManifest, *, reused: bool) -> str:
     result, times = manifest.result, manifest.times
     parts = [
         f"{title}: {len(manifest.class_names)} classes",
-        f"top-1 {_percent(result.top1)}",
-        f"(old {_percent(result.top1_old)}, new {_percent(result.top1_new)})",
+        f"top-1 {format_percent(result.top1)}",
+        f"(old {format_percent(result.top1_old)}, new {format_percent(result.top1_new)})",
     ]
     if reused:
         return "  ".join([*parts, "reused"])
     speed = f"{result.images_per_s:,.0f}/s, {manifest.precision or manifest.schedule.precision}"
     work = f"{result.images_seen:,} images in {times.train_s:.1f} s ({speed})"
     return "  ".join([*parts, work])
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.2f} %"
 
 
 def model_facts(manifest: StageManifest, catalog: Catalog) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from accrete.core.disk import disk_full_named
 from accrete.core.processes import keep_compiled_code, leave_quickly, share_cpus_well
 from accrete.core.settings import cache_path, progress_path
 from accrete.errors import AccreteError, PreemptedError, one_line
-from accrete.monitoring.exporters import Outlets
-from accrete.monitoring.journal import Journal, MuteJournal
+from accrete.monitoring.exporters import MetricsExporters
+from accrete.monitoring.journal import Journal, NullJournal
 from accrete.monitoring.metrics import StepMetrics
 from accrete.store import keys
 from accrete.store.cache import NodeCache
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class StepContext:
     """What every step has at hand."""
 
-    journal: Journal | MuteJournal
+    journal: Journal | NullJournal
     """Where it says how far it is."""
     catalog: Catalog
     """The store's data sets and stages."""
@@ -69,7 +69,7 @@ def attempt(run_name: str, step: str, store_uri: str, work: Callable[[StepContex
         Journal(
             run_name, step, store=store, folder=progress_path(), heard=metrics.count_images
         ) as journal,
-        Outlets(metrics, journal.say, tidy=step == keys.prepare_step_name()),
+        MetricsExporters(metrics, journal.say, tidy=step == keys.prepare_step_name()),
     ):
         try:
             with _sigterm_as_error():

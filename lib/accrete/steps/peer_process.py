@@ -37,10 +37,10 @@ def main() -> None:
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     peers = Peers(device, rank, size)
-    if not peers.leads:
+    if not peers.is_main:
         Thread(target=_end_after_first, args=(folder,), daemon=True).start()
     try:
-        train_all = train_stages if peers.leads else follow_stages
+        train_all = train_stages if peers.is_main else follow_stages
         facts = train_all(arguments, peers)
     except AccreteError as error:
         _leave(folder, rank, {"error": str(error), "exit_code": error.exit_code})

@@ -8,7 +8,7 @@ from accrete.catalog.gc_mark import CollectionWatch
 from accrete.catalog.identity import stage_chain
 from accrete.catalog.manifests import DatasetManifest, dump_dataset
 from accrete.catalog.records import (
-    check_name,
+    check_name_is_free,
     create_record,
     create_sweep_record,
     dump_record,
@@ -48,7 +48,7 @@ def prepare_step(
     Returns:
         Metadata of the dataset artifact.
     """
-    from accrete.data.prepare import prepare
+    from accrete.data.prepare import prepare_dataset
 
     def work(context: StepContext) -> dict[str, Any]:
         sweep = from_json(Sweep, config, "config") if "cells" in config else None
@@ -62,7 +62,7 @@ def prepare_step(
             )
         watch = CollectionWatch(context.catalog.store, context.journal.say)
         while True:
-            prepared = prepare(
+            prepared = prepare_dataset(
                 run.source,
                 run.plan,
                 context.catalog,
@@ -92,7 +92,7 @@ def _claim(
     Raises:
         RunNameTakenError: the name stands for something else.
     """
-    check_name(store, name, config)
+    check_name_is_free(store, name, config)
     if isinstance(config, Sweep):
         sweep_record = make_sweep_record(name, config, manifest)
         create_sweep_record(store, sweep_record)

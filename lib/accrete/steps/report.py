@@ -30,7 +30,7 @@ def report_step(
         json_path: where the figures go.
 
     Returns:
-        Headline metrics.
+        Headline figures.
     """
     from accrete.reports.run_page import render_report
     from accrete.reports.run_report import assemble_report
@@ -72,13 +72,13 @@ def sweep_report_step(
         json_path: where the figures go.
 
     Returns:
-        Headline metrics.
+        Headline figures.
     """
-    from accrete.reports.sweep_report import sweep_report
+    from accrete.reports.sweep_report import make_sweep_report
 
     def work(context: StepContext) -> dict[str, float]:
         record = parse_sweep_record(Path(plan_path).read_bytes(), plan_path)
-        made = sweep_report(record, context.catalog, context.cache)
+        made = make_sweep_report(record, context.catalog, context.cache)
         files = {Path(html_path): "report.html", Path(json_path): "report.json"}
         store = context.catalog.store
         for name, data in made.files.items():

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from accrete.core.settings import home_path
+from accrete.core.units import format_bytes
 from accrete.store.embedded import EmbeddedPaths, embedded_store, running_server, stored_bytes
 from accrete.store.settings import StoreSettings, default_store_uri, parse_store_uri, store_settings
 
@@ -57,4 +58,4 @@ def describe_store(settings: StoreSettings) -> str:
     home = home_path()
     if running_server(EmbeddedPaths(home)) != settings:
         return settings.endpoint
-    return f"{home / 'store'} ({stored_bytes(home) / 2**20:,.0f} MiB)"
+    return f"{home / 'store'} ({format_bytes(stored_bytes(home))})"

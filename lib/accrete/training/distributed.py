@@ -12,55 +12,55 @@ from torch.nn.parallel import DistributedDataParallel
 class Peers:
     """This process among those that train together."""
 
-    def __init__(self, device: torch.device, rank: int = 0, size: int = 1) -> None:
+    def __init__(self, device: torch.device, rank: int = 0, world_size: int = 1) -> None:
         """Be one of several; torch.distributed must be set up where there is more than one.
 
         Args:
             device: this one's.
             rank: which, from 0; the first one does all writing.
-            size: how many.
+            world_size: how many.
         """
-        self.device, self.rank, self.size = device, rank, size
+        self.device, self.rank, self.world_size = device, rank, world_size
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes."""
         return self.rank == 0
 
-    def mean(self, value: Tensor) -> Tensor:
+    def all_reduce_mean(self, value: Tensor) -> Tensor:
         """Return the mean of a value over the processes; all must call."""
-        return self.sum(value) / self.size if self.size > 1 else value
+        return self.all_reduce(value) / self.world_size if self.world_size > 1 else value
 
-    def sum(self, value: Tensor) -> Tensor:
+    def all_reduce(self, value: Tensor) -> Tensor:
         """Return the sum of a value over the processes; all must call."""
-        if self.size == 1:
+        if self.world_size == 1:
             return value
         total = value.clone()
         distributed.all_reduce(total)
         return total
 
-    def told(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """Return the first process's value, anything that JSON holds; all must call."""
-        if self.size == 1:
+        if self.world_size == 1:
             return value
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         length = torch.tensor([len(data)], device=self.device)
         distributed.broadcast(length, 0)
         content = (
-            data.to(self.device) if self.leads else data.new_empty(int(length)).to(self.device)
+            data.to(self.device) if self.is_main else data.new_empty(int(length)).to(self.device)
         )
         distributed.broadcast(content, 0)
         return json.loads(bytes(content.tolist()))
 
-    def copy_tensors(self, tensors: list[Tensor]) -> None:
+    def broadcast(self, tensors: list[Tensor]) -> None:
         """Give every process the first one's values, in place; all must call."""
-        if self.size > 1:
+        if self.world_size > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor, 0)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Return when all have called."""
-        if self.size > 1:
+        if self.world_size > 1:
             distributed.barrier()
 
 
@@ -68,11 +68,11 @@ ALONE = Peers(torch.device("cpu"))
 """One process on a CPU."""
 
 
-def exchange_gradients(model: nn.Module) -> DistributedDataParallel:
+def wrap_data_parallel(model: nn.Module) -> DistributedDataParallel:
     """Wrap a model so that each backward pass leaves the mean gradient of all processes.
 
     Weights and buffers become the first process's. Buffers are not exchanged after that: with
-    shared batch statistics they stay equal.
+    synchronized batch norm they stay equal.
     """
     with warnings.catch_warnings():
         # torch 2.15 renames this argument; 2.11 has only this name
@@ -80,7 +80,7 @@ def exchange_gradients(model: nn.Module) -> DistributedDataParallel:
         return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def share_batch_statistics(model: nn.Module, device: torch.device) -> None:
+def convert_sync_batchnorm(model: nn.Module, device: torch.device) -> None:
     """Have batch norm take its statistics over the batches of all processes, in place.
 
     Then several processes compute what one would on the whole batch, up to rounding. Names and
@@ -89,15 +89,15 @@ def share_batch_statistics(model: nn.Module, device: torch.device) -> None:
     for name, child in model.named_children():
         if isinstance(child, nn.BatchNorm2d):
             if device.type == "cuda":
-                shared: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(child)  # type: ignore[no-untyped-call]
+                synced: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(child)  # type: ignore[no-untyped-call]
             else:
-                shared = _SharedBatchNorm(child)
-            setattr(model, name, shared)
+                synced = _SyncBatchNorm(child)
+            setattr(model, name, synced)
         else:
-            share_batch_statistics(child, device)
+            convert_sync_batchnorm(child, device)
 
 
-class _SharedBatchNorm(nn.BatchNorm2d):
+class _SyncBatchNorm(nn.BatchNorm2d):
     """Batch norm over all processes' batches, in plain operations that a CPU has."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
@@ -115,9 +115,9 @@ class _SharedBatchNorm(nn.BatchNorm2d):
         assert self.momentum is not None
         values = images_BCHW if images_BCHW.dtype == torch.float64 else images_BCHW.float()
         count = values.numel() // values.shape[1] * distributed.get_world_size()
-        mean = _summed(values.sum((0, 2, 3))) / count
+        mean = _all_reduce(values.sum((0, 2, 3))) / count
         centred = values - mean.view(1, -1, 1, 1)
-        variance = _summed(centred.square().sum((0, 2, 3))) / count
+        variance = _all_reduce(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
@@ -127,7 +127,7 @@ class _SharedBatchNorm(nn.BatchNorm2d):
         return scaled.to(images_BCHW.dtype)
 
 
-class _Summed(torch.autograd.Function):
+class _AllReduce(torch.autograd.Function):
     """The sum of a tensor over the processes; gradients are summed on their way back."""
 
     @staticmethod
@@ -143,6 +143,6 @@ class _Summed(torch.autograd.Function):
         return total
 
 
-def _summed(values: Tensor) -> Tensor:
-    total: Tensor = _Summed.apply(values)
+def _all_reduce(values: Tensor) -> Tensor:
+    total: Tensor = _AllReduce.apply(values)
     return total

@@ -67,7 +67,7 @@ def evaluate(
     device = images.device
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-    starts = range(peers.rank * BATCH_SIZE, images.num_images, peers.size * BATCH_SIZE)
+    starts = range(peers.rank * BATCH_SIZE, images.num_images, peers.world_size * BATCH_SIZE)
     picks = [torch.arange(s, min(s + BATCH_SIZE, images.num_images)) for s in starts]
     picks = [indices_B.to(images.index_device) for indices_B in picks]
     for indices_B, images_BHWC in zip(picks, images.batches(picks), strict=True):
@@ -78,6 +78,6 @@ def evaluate(
         cells = labels_B * num_classes + logits_BK.argmax(1)
         confusion += torch.bincount(cells, minlength=num_classes * num_classes)
     return Evaluation(
-        confusion=peers.sum(confusion).view(num_classes, num_classes).tolist(),
-        loss=float(peers.sum(loss_sum)) / images.num_images,
+        confusion=peers.all_reduce(confusion).view(num_classes, num_classes).tolist(),
+        loss=float(peers.all_reduce(loss_sum)) / images.num_images,
     )

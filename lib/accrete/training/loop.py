@@ -1,4 +1,4 @@
-"""The step loop. Never sees a store; has no print, no file and no network in it."""
+"""The training loop. Never sees a store; has no print, no file and no network in it."""
 
 import math
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from accrete.training.distributed import ALONE, Peers
 from accrete.training.early_stopping import reason_to_stop
 from accrete.training.optimizer import Sgd, gradient_norm
 from accrete.training.recorded_step import make_step
-from accrete.training.step import Step
+from accrete.training.step import OptimizerStep
 
 HISTORY_POINTS = 200
 """Points of loss and learning rate kept per stage; each is the mean over the steps between."""
@@ -67,7 +67,7 @@ class TrainState:
 
 
 class Watcher(Protocol):
-    """What looks at training from outside the step loop."""
+    """What looks at training from outside the training loop."""
 
     def progress(self, done: int, loss: float) -> None:
         """Hear of steps done in the stage and the mean loss since the last call; now and then."""
@@ -138,7 +138,7 @@ def train(
         state.position += 1
         if state.position % interval == 0 or state.position == schedule.num_steps:
             epoch = state.position * schedule.batch_size / batches.num_images
-            mean_loss = float(peers.mean(loss_sum)) / state.num_summed
+            mean_loss = float(peers.all_reduce_mean(loss_sum)) / state.num_summed
             _check_finite(mean_loss, epoch, lr)
             state.history.append(HistoryPoint(step=step + 1, epoch=epoch, lr=lr, loss=mean_loss))
             loss_sum.zero_()
@@ -156,7 +156,9 @@ def train(
     return state.history
 
 
-def _fitting(step_once: Step, batch: tuple[Tensor, Tensor], lr: float, watcher: Watcher) -> Tensor:
+def _fitting(
+    step_once: OptimizerStep, batch: tuple[Tensor, Tensor], lr: float, watcher: Watcher
+) -> Tensor:
     """Do a step, in smaller parts where it does not fit; return its loss.
 
     Raises:

@@ -25,7 +25,7 @@ from accrete.config.schedule import StageSchedule
 from accrete.core.hashing import sha256_of_json
 from accrete.training.device import bf16_units
 from accrete.training.optimizer import make_optimizer
-from accrete.training.step import Step
+from accrete.training.step import OptimizerStep
 
 LEAST_GAIN = 1.2
 """By which bf16 must be quicker: more than what a busy machine makes of two that are equal."""
@@ -93,7 +93,7 @@ def measured_rates(
     for name in ("bf16", "fp32"):
         copied = copy.deepcopy(model).train()
         named = replace(schedule, precision=name)
-        steps[name] = Step(copied, make_optimizer(copied, named), named)
+        steps[name] = OptimizerStep(copied, make_optimizer(copied, named), named)
         steps[name](batch, lr=0.0)  # prepares its kernels
     best_s = dict.fromkeys(steps, math.inf)
     started = time.perf_counter()

@@ -1,7 +1,8 @@
 """Steps of a GPU that are recorded once, as a CUDA graph, and launched whole from then on.
 
 A small batch keeps a GPU busy for less time than its host needs to launch each of the step's few
-hundred kernels. The recorded kernels are those that `Step` launches, so what is computed is equal.
+hundred kernels. The recorded kernels are those that `OptimizerStep` launches, so what is computed
+is equal.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from accrete.config.schedule import StageSchedule
 from accrete.training.optimizer import Sgd
-from accrete.training.step import Step
+from accrete.training.step import OptimizerStep
 
 NUM_EAGER_STEPS = 3
 """Steps of the stage that are launched kernel by kernel, before one is recorded: in them cuDNN
@@ -27,7 +28,7 @@ def make_step(
     *,
     num_parts: int,
     notice: Callable[[str], None] | None,
-) -> Step:
+) -> OptimizerStep:
     """Return the steps of a stage: recorded where they can be, on one GPU.
 
     Args:
@@ -40,11 +41,11 @@ def make_step(
     """
     on_gpu = next(model.parameters()).device.type == "cuda"
     if notice is None or not on_gpu or isinstance(model, DistributedDataParallel):
-        return Step(model, optimizer, schedule, num_parts=num_parts)
+        return OptimizerStep(model, optimizer, schedule, num_parts=num_parts)
     return RecordedStep(model, optimizer, schedule, num_parts=num_parts, notice=notice)
 
 
-class RecordedStep(Step):
+class RecordedStep(OptimizerStep):
     """The steps of a stage on one GPU."""
 
     def __init__(

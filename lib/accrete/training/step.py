@@ -13,7 +13,7 @@ from accrete.training.device import autocast
 from accrete.training.optimizer import Sgd
 
 
-class Step:
+class OptimizerStep:
     """The steps of a stage."""
 
     def __init__(

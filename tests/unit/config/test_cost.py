@@ -19,7 +19,7 @@ from accrete.config.cost import (
     priced,
     stage_spans,
 )
-from accrete.config.plan import Plan, even_counts, sizes_by_alpha, sizes_by_step
+from accrete.config.plan import Plan, even_counts, sizes_by_alpha, sizes_by_increment
 from accrete.errors import ConfigError
 
 counts = st.lists(st.integers(1, 900), min_size=1, max_size=8)
@@ -85,7 +85,7 @@ def test_auto_is_never_worse_than_any_fixed_ratio_or_step(
     least = cost_of(model, images, cheapest_sizes(model, images))
     for sizes in (
         sizes_by_alpha(images, initial, alpha),
-        sizes_by_step(len(images), initial, step),
+        sizes_by_increment(len(images), initial, step),
         (len(images),),
     ):
         assert least <= cost_of(model, images, sizes) * (1 + 1e-9)

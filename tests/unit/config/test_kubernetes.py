@@ -12,7 +12,7 @@ from accrete.config.kubernetes import (
     check_label_key,
     check_label_value,
     check_memory,
-    check_name,
+    check_object_name,
     parse_node_label,
     parse_toleration,
 )
@@ -23,7 +23,7 @@ LONG = "a" * 64
 
 @pytest.mark.parametrize("name", ["a", "accrete-store", "a.b-c.d", "0", "a" * 253])
 def test_a_name_is_accepted(name: str) -> None:
-    check_name("claim", name)
+    check_object_name("claim", name)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_name_is_accepted(name: str) -> None:
 )
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"claim is {name!r}: a Kubernetes name")):
-        check_name("claim", name)
+        check_object_name("claim", name)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from accrete.config.plan import (
     parse_alpha,
     parse_sizes,
     sizes_by_alpha,
-    sizes_by_step,
+    sizes_by_increment,
 )
 from accrete.errors import PlanError
 
@@ -156,7 +156,7 @@ def test_initial_outside_the_classes_is_refused(initial: int) -> None:
     with pytest.raises(PlanError, match=match):
         sizes_by_alpha(even_counts(100), initial, Fraction(1))
     with pytest.raises(PlanError, match=match):
-        sizes_by_step(100, initial, 10)
+        sizes_by_increment(100, initial, 10)
 
 
 @pytest.mark.parametrize(
@@ -173,13 +173,13 @@ def test_initial_outside_the_classes_is_refused(initial: int) -> None:
 def test_fixed_step_adds_as_many_classes_each_time(
     initial: int, step: int, sizes: tuple[int, ...]
 ) -> None:
-    assert sizes_by_step(100, initial, step) == sizes
+    assert sizes_by_increment(100, initial, step) == sizes
 
 
 @pytest.mark.parametrize("step", [0, -3])
 def test_fixed_step_below_one_is_refused(step: int) -> None:
     with pytest.raises(PlanError, match=f"classes per stage are {step}: give at least 1"):
-        sizes_by_step(100, 10, step)
+        sizes_by_increment(100, 10, step)
 
 
 def test_list_of_sizes_is_read_with_spaces() -> None:

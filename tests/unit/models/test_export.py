@@ -217,7 +217,7 @@ def test_the_check_sees_other_weights_and_graphs_that_do_not_fit(tmp_path: Path)
 
 def test_more_weights_than_an_onnx_file_holds_are_refused(tmp_path: Path) -> None:
     huge = Classifier(nn.Flatten(), nn.Linear(64, 10_000_000, device="meta"))
-    with pytest.raises(InputError, match=r"2\.6 GB of weights, an ONNX file holds 2 GB"):
+    with pytest.raises(InputError, match=r"2\.4 GiB of weights, an ONNX file holds 2 GiB"):
         write_onnx(make_trained(network=huge), {}, tmp_path / "a.onnx")
 
 

@@ -20,7 +20,7 @@ from accrete.config.placement import (
     SPOT_TOLERATIONS,
     Placement,
 )
-from accrete.config.plan import Plan, even_counts, parse_alpha, sizes_by_alpha, sizes_by_step
+from accrete.config.plan import Plan, even_counts, parse_alpha, sizes_by_alpha, sizes_by_increment
 from accrete.config.pod import POD_ANNOTATIONS, POD_LABELS, USER_ID
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig
 from accrete.runners.pipeline_file import PipelineRequest
@@ -281,7 +281,7 @@ def test_a_long_plan_packs_its_small_stages_into_at_most_thirty_steps() -> None:
         rule="1 class a stage from 2",
         class_order=NAMES,
         class_images=counts,
-        stage_sizes=sizes_by_step(100, 2, 1),
+        stage_sizes=sizes_by_increment(100, 2, 1),
     )
     tasks = compiled(build_pipeline, request_for(plan))[0]["root"]["dag"]["tasks"]
     steps = [task for name, task in tasks.items() if name.startswith("train-stage")]

@@ -9,7 +9,12 @@ import pytest
 from comparison_sample import make_comparison
 
 from accrete.errors import InputError
-from accrete.reports._comparison_page import final_groups, headline, render_comparison, staged_plans
+from accrete.reports._comparison_page import (
+    comparison_headline,
+    final_groups,
+    render_comparison,
+    staged_plans,
+)
 
 FIGURES = ("top1-over-classes", "top1-over-images", "top1-over-seconds")
 
@@ -27,7 +32,7 @@ def visible_text(page: str) -> str:
 
 def headline_of(data: dict[str, Any]) -> str:
     """Return the page's headline, without drawing the page's figures."""
-    return headline(final_groups(data["groups"]), data["speed_ups"]).replace("\xa0", " ")
+    return comparison_headline(final_groups(data["groups"]), data["speed_ups"]).replace("\xa0", " ")
 
 
 def with_speed_up(**values: Any) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def test_headline_is_on_the_page() -> None:
 
 def test_headline_gives_the_speed_up_with_its_accuracy_and_its_range() -> None:
     assert headline_of(with_speed_up()) == (
-        "Staged training reaches 52.6 % top-1 on 100 classes after 349,952 images; from scratch"
+        "Staged training reaches 52.63 % top-1 on 100 classes after 349,952 images; from scratch"
         " that takes about 391,000: 1.12 times as many (1.05–1.19 over 3 seeds)."
     )
 
@@ -149,12 +154,12 @@ def test_comparison_without_test_images_yields_a_page_without_figures() -> None:
 
 def test_no_speed_up_stands_without_the_accuracy_that_it_holds_at() -> None:
     data, page = make_comparison(), plain_page()
-    top1 = f"{100 * data['speed_ups'][-2]['top1']:.1f}"
+    top1 = f"{100 * data['speed_ups'][-2]['top1']:.2f}"
     assert f"images from scratch, at {top1}" in page
     rows = page.split("<h2>Cost at equal accuracy")[1].split("</table>")[0].split("<tr>")[2:]
     assert len(rows) == 4
     for row, speed_up in zip(rows, data["speed_ups"], strict=True):
-        assert f"<td>{100 * speed_up['top1']:.1f}\xa0%</td>" in row
+        assert f"<td>{100 * speed_up['top1']:.2f}\xa0%</td>" in row
         assert f"<td>{speed_up['ratio']:.2f}×</td>" in row
     drawn = re.findall(r"\d\.\d\d×</text>\s*<text[^>]*>at (\d\d\.\d) %</text>", page)
     assert len(drawn) == page.count("×</text>") == 4

@@ -44,7 +44,7 @@ def test_headline_names_final_top1_classes_images_and_seconds() -> None:
     report = make_report([2, 2])
     report["totals"] = {"images_seen": 12034, "train_s": 8.14, "wall_s": 9.0, "top1": 0.98611}
     text = visible_text(render_report(report))
-    assert "98.6 % top-1 on all 4 classes, after 12,034 images seen and 8.1 s of training." in text
+    assert "98.61 % top-1 on all 4 classes, after 12,034 images seen and 8.1 s of training." in text
 
 
 def test_texts_of_others_are_escaped_wherever_they_appear() -> None:

@@ -12,7 +12,7 @@ from accrete.errors import InputError
 from accrete.reports._study_figures import combine, thousands
 from accrete.reports._study_page import convergence_headline, increments_headline, render_study
 
-PURPOSES = ("convergence", "increments")
+STUDY_PURPOSES = ("convergence", "increments")
 SHAPES = {
     "paper": {},
     "one": {"rows": [10], "columns": [5]},
@@ -67,7 +67,7 @@ def set_images(data: dict[str, Any], images: dict[tuple[int, int], int]) -> None
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", STUDY_PURPOSES)
 def test_page_shows_what_was_measured_whatever_its_shape(purpose: str, shape: str) -> None:
     data = make_study(purpose, **SHAPES[shape])
     page = render_study(data)
@@ -88,7 +88,7 @@ def test_page_shows_what_was_measured_whatever_its_shape(purpose: str, shape: st
     assert all(f'<td class="name">{cell["name"]}</td>' in rows for cell in data["cells"])
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", STUDY_PURPOSES)
 def test_headline_is_on_the_page(purpose: str) -> None:
     found = re.search(r'<p class="headline">(.*?)</p>', plain_page(purpose))
     assert found is not None
@@ -166,9 +166,9 @@ def test_increments_headline_sets_errors_beside_the_one_from_scratch() -> None:
     for cell, top1 in zip(data["cells"], (0.7142, 0.718, 0.6933), strict=True):
         cell["top1"] = top1
     assert headline_of(data) == (
-        "The lowest error on 100 classes is 28.2 % (from 10 classes, adding 10 at a time, after"
-        " 500,000 images), the highest 30.7 % (from 10 classes, adding 20 at a time, after 500,000"
-        " images); from scratch it is 28.3 %, after 500,000 images. One seed each: no spread is"
+        "The lowest error on 100 classes is 28.20 % (from 10 classes, adding 10 at a time, after"
+        " 500,000 images), the highest 30.67 % (from 10 classes, adding 20 at a time, after 500,000"
+        " images); from scratch it is 28.30 %, after 500,000 images. One seed each: no spread is"
         " known."
     )
 
@@ -198,7 +198,7 @@ def test_study_without_test_images_states_no_error() -> None:
     assert "The data set has no test images: no error was measured." in text
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", STUDY_PURPOSES)
 def test_page_says_how_it_was_measured_and_what_seconds_are_worth(purpose: str) -> None:
     data = make_study(purpose)
     text = visible_text(plain_page(purpose))
@@ -206,7 +206,7 @@ def test_page_says_how_it_was_measured_and_what_seconds_are_worth(purpose: str) 
     assert "econds are comparable only where nothing else ran on the machine." in text
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", STUDY_PURPOSES)
 def test_texts_of_others_are_escaped_wherever_they_appear(purpose: str) -> None:
     attack = "<script>alert(1)</script>"
     data = make_study(purpose)
@@ -220,7 +220,7 @@ def test_texts_of_others_are_escaped_wherever_they_appear(purpose: str) -> None:
     assert page.count("&lt;script&gt;alert(1)") >= 13
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", STUDY_PURPOSES)
 def test_page_refers_to_nothing_outside_itself_and_its_ids_are_unique(purpose: str) -> None:
     page = render_study(make_study(purpose, seeds=[0, 1]))
     assert re.findall(r"(?:https?:)?//[a-z]|@import|<link|<script|<iframe", page) == []
@@ -231,7 +231,7 @@ def test_page_refers_to_nothing_outside_itself_and_its_ids_are_unique(purpose: s
     assert "default-src 'none'" in page
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", STUDY_PURPOSES)
 def test_same_study_gives_the_same_bytes_whatever_the_order_of_its_axes(purpose: str) -> None:
     data = make_study(purpose)
     turned = data | {"rows": data["rows"][::-1], "columns": data["columns"][::-1]}

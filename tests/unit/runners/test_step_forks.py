@@ -8,7 +8,7 @@ from kfp import compiler, dsl, local
 from kfp.local import subprocess_task_handler
 
 from accrete.runners.local_process import with_interpreter
-from accrete.runners.step_forks import Step, StepForks, parse_command
+from accrete.runners.step_forks import StepCommand, StepForks, parse_command
 
 PYTHON = shlex.quote(sys.executable)  # this environment may lie in a folder with a blank
 SCRIPT = """program_path=$(mktemp -d)
@@ -23,7 +23,7 @@ ARGUMENTS = ("--executor_input", "{}", "--function_to_execute", "prepare")
 def test_a_lightweight_component_is_a_step() -> None:
     script = SCRIPT.format(python=PYTHON)
     command = ["sh", "-ec", script, "def prepare(): ...", *ARGUMENTS]
-    assert parse_command(command) == Step(source="def prepare(): ...", arguments=ARGUMENTS)
+    assert parse_command(command) == StepCommand(source="def prepare(): ...", arguments=ARGUMENTS)
 
 
 @pytest.mark.parametrize(

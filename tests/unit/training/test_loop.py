@@ -1,4 +1,4 @@
-"""The step loop learns, repeats itself bit for bit, resumes to the same and stops at NaN."""
+"""The training loop learns, repeats itself bit for bit, resumes to the same and stops at NaN."""
 
 import itertools
 import math

@@ -23,7 +23,7 @@ from accrete.config.schedule import StageSchedule
 from accrete.errors import OutOfMemoryError
 from accrete.training.loop import TrainState, train
 from accrete.training.optimizer import make_optimizer, momentum_of
-from accrete.training.step import Step
+from accrete.training.step import OptimizerStep
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,7 +72,9 @@ def gradients(
 ) -> tuple[dict[str, Tensor], float]:
     """Return the gradients and the loss of one step."""
     images, labels = next(make_batches(schedule).starting_at(0, 0))
-    step = Step(model.train(), make_optimizer(model, schedule), schedule, num_parts=num_parts)
+    step = OptimizerStep(
+        model.train(), make_optimizer(model, schedule), schedule, num_parts=num_parts
+    )
     loss = step((images[:num_images], labels[:num_images]), lr=0.1)
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, float(loss)
 
@@ -96,11 +98,11 @@ def test_step_leaves_no_gradient_of_the_step_before() -> None:
     schedule = make_schedule(10, momentum=0.0, nesterov=False, weight_decay=0.0)
     batch = next(make_batches(schedule).starting_at(0, 0))
     model, fresh = make_linear_model(), make_linear_model()
-    step = Step(model, make_optimizer(model, schedule), schedule)
+    step = OptimizerStep(model, make_optimizer(model, schedule), schedule)
     step(batch, lr=0.1)
     fresh.load_state_dict(model.state_dict())
     step(batch, lr=0.1)
-    Step(fresh, make_optimizer(fresh, schedule), schedule)(batch, lr=0.1)
+    OptimizerStep(fresh, make_optimizer(fresh, schedule), schedule)(batch, lr=0.1)
     assert same_weights(model, fresh)
 
 
@@ -110,7 +112,7 @@ def test_step_that_runs_out_of_memory_in_any_part_changes_nothing(num_passes: in
     batch = next(make_batches(schedule).starting_at(0, 0))
     model = make_limited_model(4).train()
     optimizer = make_optimizer(model, schedule)
-    step = Step(model, optimizer, schedule, num_parts=4)
+    step = OptimizerStep(model, optimizer, schedule, num_parts=4)
     step(batch, lr=0.1)
     before = copy.deepcopy(model), copy.deepcopy(momentum_of(model, optimizer))
     model[2].num_passes = num_passes

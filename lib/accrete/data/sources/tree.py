@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from accrete.core.units import format_path
 from accrete.errors import SourceError
 
 
@@ -49,7 +50,7 @@ def scan(folder: Path, suffixes: Collection[str]) -> Tree:
             names.append(_utf8(name, path))
         elif entry.is_dir() and not entry.name.startswith("."):
             raise SourceError(
-                f"{_shown(path)} is a link to a folder, and such links are not followed: "
+                f"{format_path(path)} is a link to a folder, and such links are not followed: "
                 "move or copy the folder here"
             )
         else:
@@ -67,7 +68,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, "os.DirEntry[str]"]]:
         except (OSError, ValueError) as error:
             detail = getattr(error, "strerror", None) or error
             raise SourceError(
-                f"folder {_shown(path)} cannot be read ({detail}): change its permissions "
+                f"folder {format_path(path)} cannot be read ({detail}): change its permissions "
                 "or move it away"
             ) from error
         for entry in entries:
@@ -84,16 +85,17 @@ def _check_file(path: Path, root: str, entry: "os.DirEntry[str]") -> None:
         mode = path.stat().st_mode
     except OSError as error:
         raise SourceError(
-            f"{_shown(path)} cannot be read ({error.strerror}): mend or remove it"
+            f"{format_path(path)} cannot be read ({error.strerror}): mend or remove it"
         ) from error
     if not stat.S_ISREG(mode):
         raise SourceError(
-            f"{_shown(path)} is no regular file (a link to a folder, a pipe or a device): remove it"
+            f"{format_path(path)} is no regular file (a link to a folder, a pipe or a device): "
+            "remove it"
         )
     real = os.path.realpath(path)
     if os.path.commonpath([root, real]) != root:
         raise SourceError(
-            f"{_shown(path)} is a link that leads out of the folder, and such links are not "
+            f"{format_path(path)} is a link that leads out of the folder, and such links are not "
             "followed: copy the file here"
         )
 
@@ -102,9 +104,5 @@ def _utf8(name: str, path: Path) -> str:
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise SourceError(f"the name of {_shown(path)} is no UTF-8: rename it") from error
+        raise SourceError(f"the name of {format_path(path)} is no UTF-8: rename it") from error
     return name
-
-
-def _shown(path: Path) -> str:
-    return str(path).encode(errors="backslashreplace").decode()
