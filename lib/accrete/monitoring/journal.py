@@ -12,12 +12,19 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Protocol
 
-from accrete.catalog.step_documents import UPLOAD_INTERVAL_S
+from accrete.catalog.step_documents import (
+    UPLOAD_INTERVAL_S,
+    Progress,
+    StepDocument,
+    StepFailure,
+    StepResult,
+)
 from accrete.errors import AccreteError, one_line
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
@@ -60,17 +67,9 @@ class Journal:
         self.attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
         self._lock = Lock()
         self._log: list[str] = []
-        self._document: dict[str, Any] = {
-            "step": step,
-            "attempt": self.attempt,
-            "state": "running",
-            "started_at": _now(),
-            "updated_at": _now(),
-            "results": [],
-            "progress": None,
-            "error": None,
-            "exit_code": 0,
-        }
+        self._document = StepDocument(
+            step=step, attempt=self.attempt, state="running", started_at=_now(), updated_at=_now()
+        )
         self._next_file = self._next_line = 0.0
         self._closed = Event()
         self._uploader = Thread(target=self._upload_now_and_then, daemon=True)
@@ -95,9 +94,7 @@ class Journal:
     def result(self, text: str, **facts: Any) -> None:
         """Say what a part of the step came to, and keep it in the document."""
         self.say(text)
-        with self._lock:
-            self._document["results"].append({"text": text, **facts})
-            self._document["progress"] = None
+        self._change(results=(*self._document.results, StepResult(text, facts)), progress=None)
         self._write_file()
 
     def meter(self, title: str, total: int, unit: str) -> Meter:
@@ -109,17 +106,16 @@ class Journal:
             if now < self._next_file and now < self._next_line and done < total:
                 return
             rate = done / max(now - started, 1e-9)
-            progress = {
-                "title": title,
-                "done": done,
-                "total": total,
-                "unit": unit,
-                "rate": rate,
-                "left_s": (total - done) / rate if rate else None,
-                "detail": detail,
-            }
-            with self._lock:
-                self._document["progress"] = progress
+            progress = Progress(
+                title=title,
+                done=done,
+                total=total,
+                unit=unit,
+                rate=rate,
+                left_s=(total - done) / rate if rate else None,
+                detail=detail,
+            )
+            self._change(progress=progress)
             self._heard(done, total)
             self._write_file_rarely(now)
             if now >= self._next_line:
@@ -130,24 +126,24 @@ class Journal:
 
     def succeed(self) -> None:
         """Say that the attempt is done."""
-        self._end(state="done")
-
-    def fail(self, error: str, exit_code: int) -> None:
-        """Say why the attempt failed."""
-        self.say(f"error: {one_line(error)}")
-        self._end(state="failed", error=error, exit_code=exit_code)
-
-    def _end(self, **facts: Any) -> None:
-        with self._lock:
-            self._document |= facts | {"progress": None}
+        self._change(state="done", progress=None)
         self._write_file()
 
-    def _snapshot(self) -> tuple[bytes, bytes]:
+    def fail(self, failure: StepFailure) -> None:
+        """Say why the attempt failed."""
+        self.say(f"error: {one_line(failure.message)}")
+        self._change(state="failed", progress=None, failure=failure)
+        self._write_file()
+
+    def _change(self, **facts: Any) -> None:
         with self._lock:
-            self._document["updated_at"] = _now()
-            return json.dumps(self._document).encode(), "".join(
-                f"{line}\n" for line in self._log
-            ).encode()
+            self._document = replace(self._document, **facts)
+
+    def _snapshot(self) -> tuple[bytes, bytes]:
+        self._change(updated_at=_now())
+        with self._lock:
+            log = "".join(f"{line}\n" for line in self._log)
+            return json.dumps(self._document.as_json()).encode(), log.encode()
 
     def _write_file_rarely(self, now: float) -> None:
         if now >= self._next_file:
@@ -197,16 +193,16 @@ def _ignore(done: int, detail: str = "") -> None:
     """Take no notice of how far something is."""
 
 
-def progress_line(progress: dict[str, Any]) -> str:
+def progress_line(progress: Progress) -> str:
     """Return how far something is as one plain line with rate and time left."""
-    done, total = progress["done"], progress["total"]
+    done, total, unit = progress.done, progress.total, progress.unit
     parts = [
-        progress["title"],
+        progress.title,
         f"{100 * done / total:.0f} %" if total else "",
-        f"{done:,}/{total:,} {progress['unit']}",
-        f"{progress['rate']:,.0f} {progress['unit']}/s",
-        f"{duration(progress['left_s'])} left" if progress["left_s"] is not None else "",
-        progress["detail"],
+        f"{done:,}/{total:,} {unit}",
+        f"{progress.rate:,.0f} {unit}/s",
+        f"{duration(progress.left_s)} left" if progress.left_s is not None else "",
+        progress.detail,
     ]
     return "  ".join(part for part in parts if part)
 
@@ -219,5 +215,5 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -103,8 +103,8 @@ def _reused(record: RunRecord, catalog: Catalog) -> set[int]:
         documents = step_documents(catalog.store, record.name)
     except RunNotFoundError:
         return set()
-    results = [result for document in documents for result in document["results"]]
-    return {result["stage"] for result in results if result.get("reused") and "stage" in result}
+    results = [result for document in documents for result in document.results]
+    return {result.stage for result in results if result.reused and result.stage is not None}
 
 
 def _stage_figures(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from accrete.catalog.catalog import Catalog
+from accrete.catalog.step_documents import StepFailure
 from accrete.core.disk import disk_full_named
 from accrete.core.processes import keep_compiled_code, leave_quickly, share_cpus_well
 from accrete.core.settings import cache_path, progress_path
@@ -80,11 +81,9 @@ def attempt(run_name: str, step: str, store_uri: str, work: Callable[[StepContex
                 with disk_full_named(cache.work_path):
                     result = work(StepContext(journal, Catalog(store), cache, metrics))
         except BaseException as error:
-            message, code = f"{type(error).__name__}: {error}", 1
-            if isinstance(error, AccreteError):
-                message, code = str(error), error.exit_code
-            journal.fail(message, code)
-            metrics.end(error, code)
+            failure = StepFailure.of(error)
+            journal.fail(failure)
+            metrics.end(error, failure.exit_code)
             raise
         journal.succeed()
         metrics.end()

@@ -1,14 +1,15 @@
 """The step that has several nodes train a stage: it makes a TrainJob and waits for it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from accrete.catalog.manifests import StageManifest, dump_stage
 from accrete.catalog.records import RunRecord, parse_record
+from accrete.catalog.step_documents import StepDocument, StepFailure, parse_document
 from accrete.core.settings import ClusterSettings, cluster_settings
-from accrete.core.untrusted import parse_json
-from accrete.errors import CheckpointMismatchError, ConfigError, StepFailedError
+from accrete.errors import CheckpointMismatchError, ConfigError, IntegrityError, StepFailedError
 from accrete.steps._train_job_wait import TrainJobWait
 from accrete.steps._train_stages import model_facts, read_stage, stage_text
 from accrete.steps.frame import StepContext, attempt, one_line_errors
@@ -119,7 +120,7 @@ class _Nodes:
             # It waits, and does not hang: the nodes have figures of their own that say if they do.
             looked=self._context.metrics.progressed,
         )
-        before = self._document().get("attempt")
+        before = self._document()
         try:
             wait.until_complete()
         except StepFailedError as error:
@@ -146,19 +147,20 @@ class _Nodes:
             store_uri=store_uri,
         )
 
-    def _with_the_nodes_word(self, error: StepFailedError, before: Any) -> StepFailedError:
+    def _with_the_nodes_word(
+        self, error: StepFailedError, before: StepDocument | None
+    ) -> StepFailedError:
         """Return the failure with what the stage's own journal says, if this job wrote it."""
-        document = self._document()
-        if document.get("attempt") == before or not document.get("error"):
+        after = self._document()
+        if after is None or after.failure is None or (before and before.attempt == after.attempt):
             return error
-        return StepFailedError(
-            f"{document['error']} (on the nodes of a TrainJob: {error})",
-            int(document["exit_code"]) or 1,
-        )
+        message = f"{after.failure.message} (on the nodes of a TrainJob: {error})"
+        return StepFailure(message, after.failure.exit_code).as_error()
 
-    def _document(self) -> dict[str, Any]:
-        """Return the journal of the nodes' last attempt at the stage."""
+    def _document(self) -> StepDocument | None:
+        """Return the journal of the nodes' last attempt at the stage, None without a whole one."""
         key = keys.step_key(self._record.name, keys.train_step_name(self._stage))
         data = self._context.catalog.store.read_note(key)
-        document = {} if data is None else parse_json(data, key)
-        return document if isinstance(document, dict) else {}
+        with suppress(IntegrityError):  # it is a word more, and no reason to fail
+            return None if data is None else parse_document(data, key)
+        return None
