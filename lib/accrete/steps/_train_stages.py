@@ -29,7 +29,6 @@ from accrete.steps.frame import StepContext, attempt
 from accrete.store import keys
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
-from accrete.store.settings import parse_store_uri, require_store_settings
 
 if TYPE_CHECKING:
     from accrete.stages.run import Workplace
@@ -116,7 +115,7 @@ def train_stages(arguments: TrainArguments, peers: "Peers | None" = None) -> dic
 
 def follow_stages(arguments: TrainArguments, peers: "Peers") -> dict[str, Any]:
     """Train the same stages as the first of some peers, which does all the writing."""
-    store = ObjectStore(require_store_settings(), parse_store_uri(arguments.store_uri))
+    store = ObjectStore.open(arguments.store_uri)
     metrics = StepMetrics(
         arguments.run_name, keys.train_step_name(arguments.stages[0]), store.traffic
     )
@@ -130,7 +129,7 @@ def are_finished(arguments: TrainArguments) -> bool:
     What goes wrong in finding out is the step's to tell.
     """
     try:
-        store = ObjectStore(require_store_settings(), parse_store_uri(arguments.store_uri))
+        store = ObjectStore.open(arguments.store_uri)
         _, _, wanted = _stages_of(arguments)
         return None not in [Catalog(store).stage(spec.digest) for spec in wanted]
     except (AccreteError, OSError):

@@ -20,7 +20,6 @@ from accrete.monitoring.metrics import StepMetrics
 from accrete.store import keys
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
-from accrete.store.settings import parse_store_uri, require_store_settings
 
 T = TypeVar("T")
 
@@ -64,7 +63,7 @@ def attempt(run_name: str, step: str, store_uri: str, work: Callable[[StepContex
     leave_quickly()
     share_cpus_well()
     keep_compiled_code(cache_path() / "compiled")
-    store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
+    store = ObjectStore.open(store_uri)
     metrics = StepMetrics(run_name, step, store.traffic)
     with (
         Journal(

@@ -20,7 +20,7 @@ from accrete.steps._peer_launch import num_processes, train_among_peers
 from accrete.steps._train_stages import TrainArguments, train_stages
 from accrete.steps.frame import one_line_errors
 from accrete.store.object_store import ObjectStore
-from accrete.store.settings import default_store_uri, parse_store_uri, require_store_settings
+from accrete.store.settings import default_store_uri
 
 
 def train_stage_on_nodes(
@@ -42,7 +42,7 @@ def train_stage_on_nodes(
         ConfigError: it has no such stage.
         CheckpointMismatchError: the stage before it does not exist yet.
     """
-    store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
+    store = ObjectStore.open(store_uri)
     store.check()
     record = find_record(store, run_name)
     if record is None:
