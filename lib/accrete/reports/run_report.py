@@ -111,7 +111,7 @@ def _stage_figures(
     manifest: StageManifest, metrics: dict[str, Any], dataset: DatasetManifest, reused: set[int]
 ) -> dict[str, Any]:
     schedule = manifest.schedule
-    by_name = {entry.name: entry for entry in dataset.classes}
+    by_name = dataset.by_name
     num_images = sum(by_name[name].num_images("train") for name in manifest.class_names)
     confusion = metrics["confusion"]["test"]
     return {
