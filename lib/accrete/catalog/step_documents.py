@@ -77,9 +77,9 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class StepFailure:
-    """Why a step failed, in the form in which one process tells another of it."""
+    """Why a step failed; as JSON, what one process leaves for another of it."""
 
-    message: str
+    error: str
     """Rule, value, place, next step."""
     exit_code: int
     """Of the step's process; errors.py has what they mean."""
@@ -93,11 +93,7 @@ class StepFailure:
 
     def as_error(self) -> StepFailedError:
         """Return it to be raised."""
-        return StepFailedError(self.message, self.exit_code or 1)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return its two fields."""
-        return {"error": self.message, "exit_code": self.exit_code}
+        return StepFailedError(self.error, self.exit_code or 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +119,7 @@ class StepDocument:
 
     def as_json(self) -> dict[str, Any]:
         """Return its stored fields."""
-        failed = self.failure.as_json() if self.failure else {"error": None, "exit_code": 0}
+        failed = to_json(self.failure) if self.failure else {"error": None, "exit_code": 0}
         return {
             "step": self.step,
             "attempt": self.attempt,
@@ -151,10 +147,8 @@ def parse_document(data: bytes, place: str) -> StepDocument:
             found[name] = read(decoded[name])
         except (KeyError, TypeError, ValueError, InputError):
             raise _no_document(place, f"{name} is missing or wrong") from None
-    message, exit_code = found.pop("error"), found.pop("exit_code")
-    return StepDocument(
-        **found, failure=None if message is None else StepFailure(message, exit_code)
-    )
+    error, exit_code = found.pop("error"), found.pop("exit_code")
+    return StepDocument(**found, failure=None if error is None else StepFailure(error, exit_code))
 
 
 def step_documents(store: ObjectStore, name: str) -> list[StepDocument]:
@@ -178,41 +172,52 @@ def _no_document(place: str, what: str) -> IntegrityError:
     )
 
 
-def _a(kind: type) -> Callable[[Any], Any]:
-    """Return what takes a value of a type as it is."""
-
-    def read(value: Any) -> Any:
-        if not isinstance(value, kind):
-            raise TypeError
-        return value
-
-    return read
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
-def _time(text: Any) -> datetime:
-    found = datetime.fromisoformat(text)
+def _error(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _exit_code(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError
+    return value
+
+
+def _state(value: Any) -> StepState:
+    return _STATES[value]
+
+
+def _time(value: Any) -> datetime:
+    found = datetime.fromisoformat(value)
     if found.tzinfo is None:
         raise ValueError
     return found
 
 
-def _results(data: Any) -> tuple[StepResult, ...]:
-    found = [dict(_a(Mapping)(each)) for each in _a(list)(data)]
-    return tuple(StepResult(_a(str)(each.pop("text")), each) for each in found)
+def _results(value: Any) -> tuple[StepResult, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise TypeError
+    facts = [dict(each) for each in value]
+    return tuple(StepResult(_text(each.pop("text")), each) for each in facts)
 
 
-def _progress(data: Any) -> Progress | None:
-    return None if data is None else from_json(Progress, data, "progress")
+def _progress(value: Any) -> Progress | None:
+    return None if value is None else from_json(Progress, value, "progress")
 
 
 _FIELDS: dict[str, Callable[[Any], Any]] = {
-    "step": _a(str),
-    "attempt": _a(str),
-    "state": lambda value: _STATES[value],
+    "step": _text,
+    "attempt": _text,
+    "state": _state,
     "started_at": _time,
     "updated_at": _time,
     "results": _results,
-    "error": lambda value: None if value is None else _a(str)(value),
-    "exit_code": _a(int),
+    "error": _error,
+    "exit_code": _exit_code,
     "progress": _progress,
 }

@@ -24,6 +24,7 @@ from accrete.catalog.step_documents import (
     StepDocument,
     StepFailure,
     StepResult,
+    parse_document,
 )
 from accrete.errors import AccreteError, one_line
 from accrete.store import keys
@@ -51,6 +52,7 @@ class Journal:
         *,
         store: ObjectStore | None,
         folder: Path | None,
+        attempt: str | None = None,
         heard: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> None:
         """Begin an attempt.
@@ -60,11 +62,12 @@ class Journal:
             step: the step, from `keys`.
             store: where document and log go; None: nowhere.
             folder: where a local launcher looks; None: there is none.
+            attempt: its name, from `attempt_name`; None: a new one.
             heard: told of what is done and the total, now and then.
         """
         self._store, self._folder, self._heard = store, folder, heard
         self.run_name, self.step = run_name, step
-        self.attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        self.attempt = attempt or attempt_name()
         self._lock = Lock()
         self._log: list[str] = []
         self._document = StepDocument(
@@ -83,6 +86,24 @@ class Journal:
         self._closed.set()
         self._uploader.join()
         self._upload()
+
+    def take_over(self) -> StepFailure | None:
+        """Go on with what another process of this attempt stored, and return what it failed by.
+
+        Call before anything is said. Where nothing can be read, the journal begins anew.
+        """
+        if self._store is None:
+            return None
+        try:
+            note = self._store.read_note(keys.step_key(self.run_name, self.step))
+            log = self._store.read_note(keys.log_key(self.run_name, self.step, self.attempt))
+            found = parse_document(note, "the step's journal") if note else self._document
+        except AccreteError:
+            return None
+        if found.attempt != self.attempt:  # that process died before it could store any
+            return None
+        self._document, self._log = found, (log or b"").decode(errors="replace").splitlines()
+        return found.failure
 
     def say(self, text: str) -> None:
         """Print a line and keep it for the log."""
@@ -131,7 +152,7 @@ class Journal:
 
     def fail(self, failure: StepFailure) -> None:
         """Say why the attempt failed."""
-        self.say(f"error: {one_line(failure.message)}")
+        self.say(f"error: {one_line(failure.error)}")
         self._change(state="failed", progress=None, failure=failure)
         self._write_file()
 
@@ -173,6 +194,11 @@ class Journal:
             self._store.write_note(keys.log_key(self.run_name, self.step, self.attempt), log)
         except AccreteError as error:
             print(f"progress was not stored: {error}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def attempt_name() -> str:
+    """Return a name for an attempt that this process begins: names sort as the attempts began."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
 
 
 class MuteJournal:

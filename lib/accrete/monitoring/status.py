@@ -91,7 +91,7 @@ def status_text(state: RunState) -> str:
     for document in state.documents:
         lines += [f"  {result.text}" for result in document.results]
         if document.failure:
-            lines.append(f"  {document.step} failed: {document.failure.message}")
+            lines.append(f"  {document.step} failed: {document.failure.error}")
         elif document.state == "running":
             lines.append(f"  {_running_text(document)}")
     return "\n".join(lines)
@@ -107,7 +107,7 @@ def _running_text(document: StepDocument) -> str:
 def _last_words(state: RunState) -> str:
     last = _heard_of_last(state.documents)
     if last.failure:
-        return last.failure.message
+        return last.failure.error
     texts = [r.text for d in state.documents for r in d.results if r.stage is not None]
     return texts[-1] if texts else ""
 

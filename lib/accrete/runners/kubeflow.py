@@ -120,7 +120,7 @@ def follow_remote(kubeflow: Kubeflow, run: RemoteRun, request: PipelineRequest) 
         console.close()
     if state != "SUCCEEDED":
         failures = [document.failure for document in documents if document.failure]
-        reason = failures[0].message if failures else message or "see its page"
+        reason = failures[0].error if failures else message or "see its page"
         raise StepFailedError(f"run {request.run_name!r} {state.lower()}: {reason}")
 
 

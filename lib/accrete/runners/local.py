@@ -219,9 +219,7 @@ def _failure(run: LocalRun) -> StepFailedError:
     for document in _documents(run):
         if document.failure:
             return document.failure.as_error()
-    lines = run.log.read_text(errors="replace").splitlines()
-    errors = [line.split("accrete: error: ")[-1] for line in lines if "accrete: error: " in line]
-    return StepFailedError(errors[-1] if errors else f"a step ended without a word: see {run.log}")
+    return StepFailedError(f"a step ended without a word: see {run.log}")
 
 
 def _has_all_stages(store: ObjectStore, name: str) -> bool:

@@ -12,7 +12,7 @@ from accrete.core.settings import ClusterSettings, cluster_settings
 from accrete.errors import CheckpointMismatchError, ConfigError, IntegrityError, StepFailedError
 from accrete.steps._train_job_wait import TrainJobWait
 from accrete.steps._train_stages import model_facts, read_stage, stage_text
-from accrete.steps.frame import StepContext, attempt, one_line_errors
+from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt
 from accrete.steps.train_job import Owner, train_job, train_job_name
 from accrete.steps.train_job_api import TrainJobApi
 from accrete.store import keys
@@ -54,10 +54,11 @@ def train_job_step(
             nodes = _Nodes(record, stage, context)
             manifest = nodes.found() or nodes.trained(job, store_uri, wait_s, data_memory)
         Path(model_path).write_bytes(dump_stage(manifest))
-        return model_facts(manifest, context.catalog)
+        return model_facts(manifest, context.catalog.store)
 
     with one_line_errors():
-        return attempt(run_name, keys.train_job_step_name(int(stages[0])), store_uri, work)
+        step = keys.train_job_step_name(int(stages[0]))
+        return run_attempt(Attempt(run_name=run_name, step=step, store_uri=store_uri), work)
 
 
 def _check_parent(record: RunRecord, stage: int, parent: StageManifest | None) -> None:
@@ -154,7 +155,7 @@ class _Nodes:
         after = self._document()
         if after is None or after.failure is None or (before and before.attempt == after.attempt):
             return error
-        message = f"{after.failure.message} (on the nodes of a TrainJob: {error})"
+        message = f"{after.failure.error} (on the nodes of a TrainJob: {error})"
         return StepFailure(message, after.failure.exit_code).as_error()
 
     def _document(self) -> StepDocument | None:
