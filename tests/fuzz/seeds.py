@@ -33,6 +33,7 @@ from accrete.catalog.manifests import (
     dump_stage,
 )
 from accrete.catalog.records import dump_record, dump_sweep_record, make_record, make_sweep_record
+from accrete.catalog.step_documents import StepFailure
 from accrete.config.image_format import ImageFormat, Normalization
 from accrete.config.plan import Plan
 from accrete.config.recipe import Recipe
@@ -221,7 +222,7 @@ def journals(folder: Path) -> Iterator[bytes]:
     path = folder / "stage-0001.json"
     yield key + b"\n" + path.read_bytes()
     journal.result("stage 1/2: 2 classes  top-1 50 %", stage=1)
-    journal.fail("the node went away", 75)
+    journal.fail(StepFailure("the node went away", 75))
     yield key + b"\n" + path.read_bytes()
 
 

@@ -107,7 +107,7 @@ def test_two_digits_join_a_model_of_eight(
 
     old, grown = catalog.dataset(base.dataset), catalog.dataset(report["dataset"]["digest"])
     assert grown.extends == old.digest
-    assert grown.classes[:8] == tuple(old.entry(name) for name in OLD)
+    assert grown.classes[:8] == tuple(old.by_name[name] for name in OLD)
     assert (grown.image, grown.normalization) == (old.image, old.normalization)
 
     after = objects_of(catalog)
@@ -137,9 +137,9 @@ def test_more_images_of_a_known_class_are_added_where_the_user_says_so(
     (stage,) = report["stages"]
     assert (stage["num_classes"], stage["num_new_classes"]) == (8, 0)
     old, grown = catalog.dataset(base.dataset), catalog.dataset(report["dataset"]["digest"])
-    assert grown.entry("3").train[0] == old.entry("3").train[0]
-    assert grown.entry("3").num_images("train") == old.entry("3").num_images("train") + 16
-    assert grown.entry("3").num_images("test") == old.entry("3").num_images("test") + 4
+    assert grown.by_name["3"].train[0] == old.by_name["3"].train[0]
+    assert grown.by_name["3"].num_images("train") == old.by_name["3"].num_images("train") + 16
+    assert grown.by_name["3"].num_images("test") == old.by_name["3"].num_images("test") + 4
 
 
 @pytest.mark.slow
@@ -221,7 +221,7 @@ def test_a_missing_old_shard_is_named(
     chain = stage_chain(config, dataset)
     create_record(catalog.store, make_record("two", config, dataset.digest, chain))
     run_stage(chain[0], dataset, stage_context(catalog, cache))
-    lost = object_ref(dataset.entry("1").train[0])
+    lost = object_ref(dataset.by_name["1"].train[0])
     key = keys.object_key(lost.sha256)
     catalog.store._client.remove_object(
         catalog.store.address.bucket, catalog.store.address.prefix + key

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from conftest import HANGS_S
 from digits import SOURCE, digits_run, stage_context
+from processes import command_line
 from torch import distributed, multiprocessing
 from torch.nn import functional
 
@@ -21,10 +23,12 @@ from accrete.catalog.catalog import Catalog, object_ref
 from accrete.catalog.identity import StageSpec, stage_chain
 from accrete.catalog.manifests import DatasetManifest, StageManifest, dump_dataset
 from accrete.catalog.records import dump_record, make_record
+from accrete.catalog.step_documents import StepDocument, step_documents
 from accrete.config.run import ModelConfig, RunConfig
 from accrete.data.prepare import prepare_dataset
 from accrete.models.checkpoint import load_checkpoint
 from accrete.models.networks import build_model
+from accrete.monitoring.status import log_texts, run_states, status_text
 from accrete.stages.run import run_stage
 from accrete.store import keys
 from accrete.store._ports import free_ports
@@ -208,3 +212,107 @@ def test_sigterm_saves_and_two_new_processes_go_on_from_there(
     assert stage.result.top1 is not None
     assert stage.result.top1 > 0.9
     assert catalog.store.list_keys("snapshots/") == []
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for(found: Callable[[], list[int]]) -> list[int]:
+    """Return processes once there are any."""
+    deadline = time.monotonic() + HANGS_S
+    while not (processes := found()):
+        assert time.monotonic() < deadline, "it never began"
+        time.sleep(0.05)
+    return processes
+
+
+def torchrun_of(step: "subprocess.Popen[str]") -> int:
+    def found() -> list[int]:
+        return [p for p in children_of(step.pid) if b"torch.distributed.run" in command_line(p)]
+
+    return wait_for(found)[0]
+
+
+def peer_of(torchrun: int, rank: int) -> int:
+    """Return a process that torchrun started, once it is one of ours."""
+
+    def found() -> list[int]:
+        return [
+            process
+            for process in children_of(torchrun)
+            if b"accrete.steps.peer_process" in command_line(process)
+            and f"\0RANK={rank}\0".encode() in Path(f"/proc/{process}/environ").read_bytes()
+        ]
+
+    return wait_for(found)[0]
+
+
+def told_of(step: Step, process: "subprocess.Popen[str]", store: ObjectStore) -> StepDocument:
+    """Return a failed step's document, once stderr, journal, status and log say one thing."""
+    _, err = process.communicate(timeout=HANGS_S)
+    (line,) = [line for line in err.splitlines() if line.startswith("accrete: error: ")]
+    (document,) = step_documents(store, "peers")
+    assert document.state == "failed"
+    assert document.failure is not None
+    assert line == f"accrete: error: {document.failure.error}"
+    assert process.returncode == document.failure.exit_code == 1
+    (state,) = run_states(store, "peers")
+    assert state.state == "failed"
+    assert f"stage-0001 failed: {document.failure.error}" in status_text(state)
+    ((key, log),) = log_texts(store, "peers", None)
+    assert key == keys.log_key("peers", "stage-0001", document.attempt)
+    assert log.splitlines()[-1].endswith(f" error: {document.failure.error}")
+    return document
+
+
+def test_a_torchrun_that_is_killed_before_its_processes_begin_leaves_a_journal(
+    dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
+) -> None:
+    step = Step(digits_run(10), dataset, catalog.store, tmp_path)
+    process = step.start()
+    os.kill(torchrun_of(process), signal.SIGKILL)
+    failure = told_of(step, process, catalog.store).failure
+    assert failure is not None
+    assert failure.error.startswith(
+        "torchrun, which ran the 2 processes of the step, was ended by SIGKILL: "
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["torchrun", "the first", "the second"])
+def test_a_process_that_is_killed_in_training_is_told_in_the_journal_of_the_attempt(
+    killed: str, dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
+) -> None:
+    config = digits_run(10, precision="fp32", lr=0.05, budget_epochs=200.0)
+    step = Step(config, dataset, catalog.store, tmp_path)
+    process = step.start(ACCRETE_SNAPSHOT_INTERVAL_S="1")
+    torchrun = torchrun_of(process)
+    peers = [peer_of(torchrun, rank) for rank in range(2)]
+    deadline = time.monotonic() + HANGS_S
+    while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (begun,) = step_documents(catalog.store, "peers")
+    os.kill({"torchrun": torchrun, "the first": peers[0], "the second": peers[1]}[killed], 9)
+    document = told_of(step, process, catalog.store)
+    assert (document.attempt, document.started_at) == (begun.attempt, begun.started_at)
+    assert document.failure is not None
+    expected = "was ended by SIGKILL" if killed == "torchrun" else "1 of the 2 processes of the"
+    assert expected in document.failure.error
+    assert not any(command_line(peer) for peer in peers)
+
+
+def test_what_is_wrong_with_a_step_s_artifacts_is_in_its_journal(
+    dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
+) -> None:
+    step = Step(digits_run(10), dataset, catalog.store, tmp_path)
+    changed = json.loads((tmp_path / "dataset").read_bytes()) | {"format": 2}
+    (tmp_path / "dataset").write_text(json.dumps(changed))
+    process = step.start()
+    _, err = process.communicate(timeout=HANGS_S)
+    assert process.returncode == 4
+    assert len(err.splitlines()) == 1
+    (document,) = step_documents(catalog.store, "peers")
+    assert document.failure is not None
+    assert err == f"accrete: error: {document.failure.error}\n"
+    assert f"{tmp_path / 'dataset'} has digest" in err

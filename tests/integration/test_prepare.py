@@ -87,7 +87,7 @@ def test_digits_become_one_shard_per_class_and_split(
     assert [entry.name for entry in manifest.classes] == [str(digit) for digit in range(10)]
     assert all(len(entry.train) == len(entry.test) == 1 for entry in manifest.classes)
     assert manifest.num_images("train") + manifest.num_images("test") == 1797
-    entry = manifest.entry("3")
+    entry = manifest.by_name["3"]
     refs = [object_ref(shard) for shard in (*entry.train, *entry.test)]
     paths = cache.fetch(refs).paths
     reader = ShardReader([paths[r.sha256] for r in refs], manifest.image, num_images=183)
@@ -142,7 +142,7 @@ def test_a_changed_image_is_another_data_set(run_prepare: Prepare, tmp_path: Pat
     (tmp_path / "images" / "a" / "0.png").write_bytes(png(1))
     after = run_prepare(config).manifest
     assert after.digest != before.digest
-    assert after.entry("b") == before.entry("b")
+    assert after.by_name["b"] == before.by_name["b"]
 
 
 def test_images_of_several_sizes_are_stored_as_they_are_and_decoded_when_read(
@@ -152,7 +152,7 @@ def test_images_of_several_sizes_are_stored_as_they_are_and_decoded_when_read(
     manifest = run_prepare(config).manifest
     assert manifest.image.encoding == "encoded"
     assert (manifest.image.height, manifest.image.width) == (12, 12)
-    refs = [object_ref(shard) for shard in manifest.entry("a").train]
+    refs = [object_ref(shard) for shard in manifest.by_name["a"].train]
     paths = cache.fetch(refs).paths
     reader = ShardReader([paths[r.sha256] for r in refs], manifest.image, num_images=4)
     images = reader.read(np.arange(4))

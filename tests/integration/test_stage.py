@@ -46,7 +46,7 @@ def run(dataset: DatasetManifest, catalog: Catalog, cache: NodeCache) -> Run:
 
 
 def shard_bytes(dataset: DatasetManifest, names: tuple[str, ...]) -> int:
-    shards = [s for name in names for split in SPLITS for s in dataset.entry(name).shards(split)]
+    shards = [s for name in names for split in SPLITS for s in dataset.by_name[name].shards(split)]
     return sum(shard.num_bytes for shard in shards)
 
 
@@ -126,7 +126,7 @@ def test_what_cannot_be_fetched_ahead_is_no_reason_to_fail(
     dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:
     chain = stage_chain(digits_run(), dataset)
-    lost = dataset.entry(chain[1].class_names[-1]).train[0]
+    lost = dataset.by_name[chain[1].class_names[-1]].train[0]
     catalog.store.delete(keys.object_key(lost.sha256))
     outcome = run_stage(chain[0], dataset, stage_context(catalog, cache), following=chain[1])
     assert outcome.manifest.traffic.prefetched_bytes == 0
@@ -240,7 +240,7 @@ def test_a_tampered_shard_stops_the_stage_and_nothing_is_published(
     where: str, run: Run, dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:
     first = stage_chain(digits_run(), dataset)[0]
-    shard = object_ref(dataset.entry(first.class_names[0]).train[0])
+    shard = object_ref(dataset.by_name[first.class_names[0]].train[0])
     if where == "store and cache":
         cache.fetch([shard]).paths[shard.sha256].write_bytes(b"\x00" * shard.num_bytes)
     catalog.store.write_note(keys.object_key(shard.sha256), b"\x01" * shard.num_bytes)

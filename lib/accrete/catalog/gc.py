@@ -155,7 +155,7 @@ def check_keep(store: ObjectStore, keep: timedelta) -> None:
         if item.modified_at < heard_since or not keys.is_step_key(item.key):
             continue
         name = item.key.split("/")[1]
-        if any(document["state"] == "running" for document in step_documents(store, name)):
+        if any(document.state == "running" for document in step_documents(store, name)):
             raise InputError(
                 f"--keep is under an hour, and run {name!r} wrote to the store minutes ago: it may "
                 "have stored what it names later; give at least 1h, or wait until nothing runs"
@@ -220,7 +220,7 @@ def _begun_at(store: ObjectStore, inventory: Inventory, listed: list[Listed]) ->
         if key not in heard or now - heard[key] > _LIVING_WITHIN:
             continue
         for document in step_documents(store, name):
-            begun.append(datetime.fromisoformat(document["started_at"]) - _CLOCK_ERROR)
+            begun.append(document.started_at - _CLOCK_ERROR)
     return begun
 
 
@@ -263,7 +263,7 @@ def _check_silent(store: ObjectStore, name: str, listed: list[Listed]) -> None:
     silent_since = store.clock() - timedelta(seconds=SILENT_AFTER_S)
     notes = [item for item in listed if item.key.startswith(keys.step_prefix(name))]
     heard = {item.key for item in notes if item.modified_at > silent_since}
-    if heard and any(each["state"] == "running" for each in step_documents(store, name)):
+    if heard and any(each.state == "running" for each in step_documents(store, name)):
         raise InputError(
             f"a step of run {name!r} wrote to the store within the last {SILENT_AFTER_S} s: "
             "end the run, wait that long, and try again"

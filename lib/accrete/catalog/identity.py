@@ -121,7 +121,7 @@ def _base_checkpoint(config: RunConfig) -> FileRef | None:
 
 def _shards_of(dataset: DatasetManifest, names: tuple[str, ...]) -> list[list[list[str]]]:
     """Return the shard digests of each class and split, in class order."""
-    by_name = {entry.name: entry for entry in dataset.classes}
+    by_name = dataset.by_name
     return [
         [[shard.sha256 for shard in by_name[name].shards(split)] for split in SPLITS]
         for name in names

@@ -143,7 +143,7 @@ def _runs_with_stage(runs: Mapping[str, RunRecord | SweepRecord], digest: str) -
 
 def _shards(dataset: DatasetManifest, class_names: tuple[str, ...]) -> list[Facts]:
     """Return the shards of some classes, those of all splits."""
-    by_name = {entry.name: entry for entry in dataset.classes}
+    by_name = dataset.by_name
     return [
         {
             "class": name,

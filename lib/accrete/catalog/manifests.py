@@ -129,16 +129,10 @@ class DatasetManifest:
             for entry in self.classes
         }
 
-    def entry(self, name: str) -> ClassEntry:
-        """Return a class by name.
-
-        Raises:
-            KeyError: the data set has no such class.
-        """
-        for entry in self.classes:
-            if entry.name == name:
-                return entry
-        raise KeyError(name)
+    @property
+    def by_name(self) -> dict[str, ClassEntry]:
+        """The classes by their names, in order; made anew each time, so keep it."""
+        return {entry.name: entry for entry in self.classes}
 
     def num_images(self, split: str) -> int:
         """Return the images of a split over all classes."""

@@ -69,8 +69,7 @@ def counts_of_dataset(digest: str, store_uri: str) -> dict[str, int]:
     """
     from accrete.catalog.catalog import Catalog
     from accrete.store.object_store import ObjectStore
-    from accrete.store.settings import parse_store_uri, require_store_settings
 
-    store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
+    store = ObjectStore.open(store_uri)
     store.check()
     return Catalog(store).dataset(digest).planned_counts

@@ -80,8 +80,8 @@ class Extension:
         """Return the data set of old and new classes, the old ones first."""
         if self.old is None:
             return new
-        added = {entry.name: entry for entry in new.classes}
-        entries = [_joined(self.old.entry(name), added.pop(name, None)) for name in self.given]
+        old, added = self.old.by_name, new.by_name
+        entries = [_joined(old[name], added.pop(name, None)) for name in self.given]
         return replace(new, classes=(*entries, *added.values()), extends=self.old.digest)
 
 
@@ -126,7 +126,7 @@ def open_extension(
 def _check_old(
     old: DatasetManifest, base: BaseModel, given: tuple[str, ...], catalog: Catalog
 ) -> None:
-    by_name = {entry.name: entry for entry in old.classes}
+    by_name = old.by_name
     for name in given:
         if name not in by_name:
             raise ConfigError(

@@ -2,8 +2,9 @@
 
 import sys
 import time
-from typing import Any, TextIO
+from typing import TextIO
 
+from accrete.catalog.step_documents import Progress, StepDocument
 from accrete.core.units import format_clock, format_percent
 from accrete.monitoring.journal import LINE_INTERVAL_S, progress_line
 
@@ -27,17 +28,17 @@ class Console:
         self._out.write(f"{text}\n")
         self._out.flush()
 
-    def follow(self, documents: list[dict[str, Any]]) -> None:
+    def follow(self, documents: list[StepDocument]) -> None:
         """Show what is new in the steps' documents."""
         running = None
         for document in documents:
-            attempt = f"{document['step']}/{document['attempt']}"
+            attempt = f"{document.step}/{document.attempt}"
             shown = self._shown.get(attempt, 0)
-            for result in document["results"][shown:]:
-                self.line(result["text"])
-            self._shown[attempt] = len(document["results"])
-            if document["state"] == "running" and document["progress"]:
-                running = document["progress"]
+            for result in document.results[shown:]:
+                self.line(result.text)
+            self._shown[attempt] = len(document.results)
+            if document.state == "running" and document.progress:
+                running = document.progress
         if running is None:
             self._clear_bar()
         elif self._is_terminal:
@@ -50,14 +51,14 @@ class Console:
         """Leave the terminal clean."""
         self._clear_bar()
 
-    def _draw_bar(self, progress: dict[str, Any]) -> None:
-        share = progress["done"] / progress["total"] if progress["total"] else 0.0
+    def _draw_bar(self, progress: Progress) -> None:
+        share = progress.done / progress.total if progress.total else 0.0
         full = round(share * _BAR_CELLS)
-        left = "" if progress["left_s"] is None else f"  {format_clock(progress['left_s'])} left"
+        left = "" if progress.left_s is None else f"  {format_clock(progress.left_s)} left"
         text = (
-            f"{progress['title']}  [{'#' * full}{'-' * (_BAR_CELLS - full)}] "
-            f"{format_percent(share, 0):>5}  {progress['rate']:,.0f} {progress['unit']}/s{left}  "
-            f"{progress['detail']}"
+            f"{progress.title}  [{'#' * full}{'-' * (_BAR_CELLS - full)}] "
+            f"{format_percent(share, 0):>5}  {progress.rate:,.0f} {progress.unit}/s{left}  "
+            f"{progress.detail}"
         )
         self._out.write("\r" + text.ljust(self._bar_width))
         self._out.flush()

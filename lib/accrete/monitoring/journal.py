@@ -12,12 +12,20 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Protocol
 
-from accrete.catalog.step_documents import UPLOAD_INTERVAL_S
+from accrete.catalog.step_documents import (
+    UPLOAD_INTERVAL_S,
+    Progress,
+    StepDocument,
+    StepFailure,
+    StepResult,
+    parse_document,
+)
 from accrete.core.units import format_clock, format_percent
 from accrete.errors import AccreteError, one_line
 from accrete.store import keys
@@ -45,6 +53,7 @@ class Journal:
         *,
         store: ObjectStore | None,
         folder: Path | None,
+        attempt: str | None = None,
         heard: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> None:
         """Begin an attempt.
@@ -54,24 +63,17 @@ class Journal:
             step: the step, from `keys`.
             store: where document and log go; None: nowhere.
             folder: where a local launcher looks; None: there is none.
+            attempt: its name, from `attempt_name`; None: a new one.
             heard: told of what is done and the total, now and then.
         """
         self._store, self._folder, self._heard = store, folder, heard
         self.run_name, self.step = run_name, step
-        self.attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        self.attempt = attempt or attempt_name()
         self._lock = Lock()
         self._log: list[str] = []
-        self._document: dict[str, Any] = {
-            "step": step,
-            "attempt": self.attempt,
-            "state": "running",
-            "started_at": _now(),
-            "updated_at": _now(),
-            "results": [],
-            "progress": None,
-            "error": None,
-            "exit_code": 0,
-        }
+        self._document = StepDocument(
+            step=step, attempt=self.attempt, state="running", started_at=_now(), updated_at=_now()
+        )
         self._next_file = self._next_line = 0.0
         self._closed = Event()
         self._uploader = Thread(target=self._upload_now_and_then, daemon=True)
@@ -86,6 +88,24 @@ class Journal:
         self._uploader.join()
         self._upload()
 
+    def take_over(self) -> StepFailure | None:
+        """Go on with what another process of this attempt stored, and return what it failed by.
+
+        Call before anything is said. Where nothing can be read, the journal begins anew.
+        """
+        if self._store is None:
+            return None
+        try:
+            note = self._store.read_note(keys.step_key(self.run_name, self.step))
+            log = self._store.read_note(keys.log_key(self.run_name, self.step, self.attempt))
+            found = parse_document(note, "the step's journal") if note else self._document
+        except AccreteError:
+            return None
+        if found.attempt != self.attempt:  # that process died before it could store any
+            return None
+        self._document, self._log = found, (log or b"").decode(errors="replace").splitlines()
+        return found.failure
+
     def say(self, text: str) -> None:
         """Print a line and keep it for the log."""
         line = f"{datetime.now(UTC):%H:%M:%S} {text}"
@@ -96,9 +116,7 @@ class Journal:
     def result(self, text: str, **facts: Any) -> None:
         """Say what a part of the step came to, and keep it in the document."""
         self.say(text)
-        with self._lock:
-            self._document["results"].append({"text": text, **facts})
-            self._document["progress"] = None
+        self._change(results=(*self._document.results, StepResult(text, facts)), progress=None)
         self._write_file()
 
     def meter(self, title: str, total: int, unit: str) -> Meter:
@@ -110,17 +128,16 @@ class Journal:
             if now < self._next_file and now < self._next_line and done < total:
                 return
             rate = done / max(now - started, 1e-9)
-            progress = {
-                "title": title,
-                "done": done,
-                "total": total,
-                "unit": unit,
-                "rate": rate,
-                "left_s": (total - done) / rate if rate else None,
-                "detail": detail,
-            }
-            with self._lock:
-                self._document["progress"] = progress
+            progress = Progress(
+                title=title,
+                done=done,
+                total=total,
+                unit=unit,
+                rate=rate,
+                left_s=(total - done) / rate if rate else None,
+                detail=detail,
+            )
+            self._change(progress=progress)
             self._heard(done, total)
             self._write_file_rarely(now)
             if now >= self._next_line:
@@ -131,24 +148,24 @@ class Journal:
 
     def succeed(self) -> None:
         """Say that the attempt is done."""
-        self._end(state="done")
-
-    def fail(self, error: str, exit_code: int) -> None:
-        """Say why the attempt failed."""
-        self.say(f"error: {one_line(error)}")
-        self._end(state="failed", error=error, exit_code=exit_code)
-
-    def _end(self, **facts: Any) -> None:
-        with self._lock:
-            self._document |= facts | {"progress": None}
+        self._change(state="done", progress=None)
         self._write_file()
 
-    def _snapshot(self) -> tuple[bytes, bytes]:
+    def fail(self, failure: StepFailure) -> None:
+        """Say why the attempt failed."""
+        self.say(f"error: {one_line(failure.error)}")
+        self._change(state="failed", progress=None, failure=failure)
+        self._write_file()
+
+    def _change(self, **facts: Any) -> None:
         with self._lock:
-            self._document["updated_at"] = _now()
-            return json.dumps(self._document).encode(), "".join(
-                f"{line}\n" for line in self._log
-            ).encode()
+            self._document = replace(self._document, **facts)
+
+    def _snapshot(self) -> tuple[bytes, bytes]:
+        self._change(updated_at=_now())
+        with self._lock:
+            log = "".join(f"{line}\n" for line in self._log)
+            return json.dumps(self._document.as_json()).encode(), log.encode()
 
     def _write_file_rarely(self, now: float) -> None:
         if now >= self._next_file:
@@ -180,6 +197,11 @@ class Journal:
             print(f"progress was not stored: {error}", file=sys.stderr, flush=True)  # noqa: T201
 
 
+def attempt_name() -> str:
+    """Return a name for an attempt that this process begins: names sort as the attempts began."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+
+
 class NullJournal:
     """For a process of a step that leaves the telling to another one."""
 
@@ -198,19 +220,19 @@ def _ignore(done: int, detail: str = "") -> None:
     """Take no notice of how far something is."""
 
 
-def progress_line(progress: dict[str, Any]) -> str:
+def progress_line(progress: Progress) -> str:
     """Return how far something is as one plain line with rate and time left."""
-    done, total = progress["done"], progress["total"]
+    done, total, unit = progress.done, progress.total, progress.unit
     parts = [
-        progress["title"],
+        progress.title,
         format_percent(done / total, 0) if total else "",
-        f"{done:,}/{total:,} {progress['unit']}",
-        f"{progress['rate']:,.0f} {progress['unit']}/s",
-        f"{format_clock(progress['left_s'])} left" if progress["left_s"] is not None else "",
-        progress["detail"],
+        f"{done:,}/{total:,} {unit}",
+        f"{progress.rate:,.0f} {unit}/s",
+        f"{format_clock(progress.left_s)} left" if progress.left_s is not None else "",
+        progress.detail,
     ]
     return "  ".join(part for part in parts if part)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from accrete.catalog.records import find_record, run_names
-from accrete.catalog.step_documents import SILENT_AFTER_S, step_documents
+from accrete.catalog.step_documents import SILENT_AFTER_S, StepDocument, step_documents
 from accrete.config.run import check_run_name
 from accrete.core.units import format_clock
 from accrete.errors import RunNotFoundError
@@ -24,7 +24,7 @@ class RunState:
     """`done`, `failed`, `running` or `stopped`."""
     num_stages: int | None
     """Stages of its plan; None before its data set is prepared."""
-    documents: list[dict[str, Any]]
+    documents: list[StepDocument]
     """Journal of each step that has begun."""
 
     def as_json(self) -> dict[str, Any]:
@@ -33,7 +33,7 @@ class RunState:
             "name": self.name,
             "state": self.state,
             "num_stages": self.num_stages,
-            "steps": self.documents,
+            "steps": [document.as_json() for document in self.documents],
         }
 
 
@@ -58,23 +58,22 @@ def _run_state(store: ObjectStore, name: str) -> RunState:
     )
 
 
-def _state(documents: list[dict[str, Any]]) -> str:
+def _state(documents: list[StepDocument]) -> str:
     """Return the run's state; the step that was heard of last decides."""
     last = _heard_of_last(documents)
-    if last["state"] == "failed":
+    if last.state == "failed":
         return "failed"
-    if last["state"] == "done" and last["step"] == keys.report_step_name():
+    if last.state == "done" and last.step == keys.report_step_name():
         return "done"
     return "running" if _silence_s(last) < SILENT_AFTER_S else "stopped"
 
 
-def _heard_of_last(documents: list[dict[str, Any]]) -> dict[str, Any]:
-    return max(documents, key=lambda document: datetime.fromisoformat(document["updated_at"]))
+def _heard_of_last(documents: list[StepDocument]) -> StepDocument:
+    return max(documents, key=lambda document: document.updated_at)
 
 
-def _silence_s(document: dict[str, Any]) -> float:
-    heard = datetime.fromisoformat(document["updated_at"])
-    return (datetime.now(UTC) - heard).total_seconds()
+def _silence_s(document: StepDocument) -> float:
+    return (datetime.now(UTC) - document.updated_at).total_seconds()
 
 
 def list_text(states: list[RunState]) -> str:
@@ -91,26 +90,26 @@ def status_text(state: RunState) -> str:
     """Return what each step of a run came to, or how far it is."""
     lines = [f"{state.name}: {state.state}"]
     for document in state.documents:
-        lines += [f"  {result['text']}" for result in document["results"]]
-        if document["error"]:
-            lines.append(f"  {document['step']} failed: {document['error']}")
-        elif document["state"] == "running":
+        lines += [f"  {result.text}" for result in document.results]
+        if document.failure:
+            lines.append(f"  {document.step} failed: {document.failure.error}")
+        elif document.state == "running":
             lines.append(f"  {_running_text(document)}")
     return "\n".join(lines)
 
 
-def _running_text(document: dict[str, Any]) -> str:
-    progress = document["progress"]
-    text = progress_line(progress) if progress else f"{document['step']} has begun"
+def _running_text(document: StepDocument) -> str:
+    progress = document.progress
+    text = progress_line(progress) if progress else f"{document.step} has begun"
     silence = _silence_s(document)
     return text if silence < SILENT_AFTER_S else f"{text}  (silent for {format_clock(silence)})"
 
 
 def _last_words(state: RunState) -> str:
     last = _heard_of_last(state.documents)
-    if last["error"]:
-        return str(last["error"])
-    texts = [r["text"] for d in state.documents for r in d["results"] if "stage" in r]
+    if last.failure:
+        return last.failure.error
+    texts = [r.text for d in state.documents for r in d.results if r.stage is not None]
     return texts[-1] if texts else ""
 
 

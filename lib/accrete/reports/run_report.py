@@ -105,15 +105,15 @@ def _reused(record: RunRecord, catalog: Catalog) -> set[int]:
         documents = step_documents(catalog.store, record.name)
     except RunNotFoundError:
         return set()
-    results = [result for document in documents for result in document["results"]]
-    return {result["stage"] for result in results if result.get("reused") and "stage" in result}
+    results = [result for document in documents for result in document.results]
+    return {result.stage for result in results if result.reused and result.stage is not None}
 
 
 def _stage_figures(
     manifest: StageManifest, record: dict[str, Any], dataset: DatasetManifest, reused: set[int]
 ) -> dict[str, Any]:
     schedule = manifest.schedule
-    by_name = {entry.name: entry for entry in dataset.classes}
+    by_name = dataset.by_name
     num_images = sum(by_name[name].num_images("train") for name in manifest.class_names)
     confusion = record["confusion"]["test"]
     return {

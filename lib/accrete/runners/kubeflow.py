@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from accrete.catalog.step_documents import step_documents
+from accrete.catalog.step_documents import StepDocument, step_documents
 from accrete.core.settings import without_user
 from accrete.errors import AccreteError, ConfigError, PipelineError, StepFailedError
 from accrete.monitoring.console import Console
@@ -119,14 +119,14 @@ def follow_remote(kubeflow: Kubeflow, run: RemoteRun, request: PipelineRequest) 
     finally:
         console.close()
     if state != "SUCCEEDED":
-        errors = [str(document["error"]) for document in documents if document["error"]]
-        reason = errors[0] if errors else message or "see its page"
+        failures = [document.failure for document in documents if document.failure]
+        reason = failures[0].error if failures else message or "see its page"
         raise StepFailedError(f"run {request.run_name!r} {state.lower()}: {reason}")
 
 
 def _follow_to_end(
     kubeflow: Kubeflow, run: RemoteRun, name: str, store: ObjectStore | None, console: Console
-) -> tuple[str, str, list[dict[str, Any]]]:
+) -> tuple[str, str, list[StepDocument]]:
     """Show a run until it ends; return its state, its error and the steps' documents."""
     last_state = ""
     while True:
@@ -141,7 +141,7 @@ def _follow_to_end(
         time.sleep(_POLL_S)
 
 
-def _documents(store: ObjectStore | None, name: str) -> list[dict[str, Any]]:
+def _documents(store: ObjectStore | None, name: str) -> list[StepDocument]:
     if store is None:
         return []
     try:

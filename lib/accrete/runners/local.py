@@ -1,7 +1,6 @@
 """A run on this machine: compile, start the steps, follow them, make sure of the result."""
 
 import fcntl
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import IO, Any
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.records import check_name_is_free, stages_of
+from accrete.catalog.step_documents import StepDocument, parse_document
 from accrete.config.sweep import Sweep
 from accrete.core.environment import ENV_HOME, ENV_PROGRESS
 from accrete.core.settings import home_path
@@ -210,18 +210,17 @@ def _group_exists(group: int) -> bool:
     return True
 
 
-def _documents(run: LocalRun) -> list[dict[str, Any]]:
-    return [json.loads(path.read_bytes()) for path in sorted(run.progress.glob("*.json"))]
+def _documents(run: LocalRun) -> list[StepDocument]:
+    found = sorted(run.progress.glob("*.json"))
+    return [parse_document(path.read_bytes(), str(path)) for path in found]
 
 
 def _failure(run: LocalRun) -> StepFailedError:
     """Return the failed step's own message and exit code."""
     for document in _documents(run):
-        if document["error"]:
-            return StepFailedError(str(document["error"]), int(document["exit_code"]))
-    lines = run.log.read_text(errors="replace").splitlines()
-    errors = [line.split("accrete: error: ")[-1] for line in lines if "accrete: error: " in line]
-    return StepFailedError(errors[-1] if errors else f"a step ended without a word: see {run.log}")
+        if document.failure:
+            return document.failure.as_error()
+    return StepFailedError(f"a step ended without a word: see {run.log}")
 
 
 def _has_all_stages(store: ObjectStore, name: str) -> bool:

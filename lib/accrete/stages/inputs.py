@@ -117,7 +117,7 @@ def needed_objects(
 
 def _seen_entries(spec: StageSpec, dataset: DatasetManifest) -> list[ClassEntry]:
     """Return the seen classes, by label."""
-    by_name = {entry.name: entry for entry in dataset.classes}
+    by_name = dataset.by_name
     return [by_name[name] for name in spec.class_names]
 
 

@@ -195,6 +195,9 @@ class _Attempt:
         if context.peers.is_main:
             store = context.catalog.store
             snapshot = newest_snapshot(self._spec.digest, store, context.cache.work_path)
+            if snapshot is not None:
+                done, num_steps = snapshot.info.state.position, self._spec.schedule.num_steps
+                context.notice(f"goes on from a snapshot, after step {done:,} of {num_steps:,}")
         return make_learner(self._spec, self._dataset, inputs.checkpoint, snapshot, context.peers)
 
     def train(self, learner: Learner, pulled: Pulled) -> None:

@@ -10,7 +10,6 @@ from accrete.catalog.identity import StageSpec, check_parent, stage_chain
 from accrete.catalog.manifests import (
     DatasetManifest,
     StageManifest,
-    dump_stage,
     load_dataset,
     load_stage,
 )
@@ -25,11 +24,10 @@ from accrete.monitoring.journal import NullJournal
 from accrete.monitoring.metrics import StepMetrics
 from accrete.monitoring.stage_metrics import StageMetrics
 from accrete.stages.snapshot_listing import delete_snapshots
-from accrete.steps.frame import StepContext, attempt
+from accrete.steps.frame import Attempt, StepContext, run_attempt
 from accrete.store import keys
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
-from accrete.store.settings import parse_store_uri, require_store_settings
 
 if TYPE_CHECKING:
     from accrete.stages.run import StageContext
@@ -41,27 +39,58 @@ _DATA_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainArguments:
-    """What a training step is told."""
+class TrainingTask:
+    """What a training step is to do, whoever read it from where; as JSON, for other processes."""
 
-    stages: tuple[int, ...]
-    """Indices, from 1."""
-    run_name: str
-    """The run."""
-    store_uri: str
-    """`s3://bucket[/prefix]`."""
-    dataset_path: str
-    """The dataset manifest."""
-    plan_path: str
-    """The run's record."""
-    parent_path: str | None
-    """Manifest of the stage before the first; None for stage 1."""
-    model_path: str
-    """Where the last stage's manifest goes."""
+    stages: tuple[StageSpec, ...]
+    """Consecutive ones, mostly one."""
+    following: StageSpec | None
+    """The run's stage after them."""
+    num_stages: int
+    """All of the run's."""
+    dataset: DatasetManifest
+    """What they train on."""
     data_memory: str | None = None
     """Memory for images, such as `4G`; None: two fifths of what the step has."""
     cell: str = ""
     """Of a sweep, whose stages they are; empty: a run's."""
+
+
+def training_task(
+    record: RunRecord,
+    dataset: DatasetManifest,
+    stages: Sequence[int],
+    parent: StageManifest | None,
+    *,
+    data_memory: str | None = None,
+    cell: str = "",
+) -> TrainingTask:
+    """Return the task of training some of a run's stages.
+
+    Args:
+        record: the run.
+        dataset: that it was recorded with.
+        stages: indices, from 1.
+        parent: the stage before the first of them; None for stage 1.
+        data_memory: as the task has it.
+        cell: as the task has it.
+
+    Raises:
+        IntegrityError: this version makes other stages of the record.
+        ConfigError: the run has no such stage.
+        CheckpointMismatchError: the parent is another stage.
+    """
+    chain = _chain_of(record, dataset)
+    wanted = tuple(_spec(chain, index) for index in stages)
+    check_parent(wanted[0], parent)
+    return TrainingTask(
+        stages=wanted,
+        following=chain[wanted[-1].index] if wanted[-1].index < len(chain) else None,
+        num_stages=len(chain),
+        dataset=dataset,
+        data_memory=data_memory,
+        cell=cell,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,82 +125,60 @@ class _Telling:
         )
 
 
-def train_stages(arguments: TrainArguments, peers: "Peers | None" = None) -> dict[str, Any]:
-    """Train consecutive stages, mostly one; reuse those that exist.
+def train_stages(
+    task: TrainingTask, attempt: Attempt, peers: "Peers | None" = None
+) -> StageManifest:
+    """Train a task's stages, reuse those that exist, and return the last.
 
     Args:
-        arguments: of the step.
+        task: what to train.
+        attempt: at the step.
         peers: the processes that train together; None: this one alone.
-
-    Returns:
-        Metadata of the model artifact.
     """
-    return attempt(
-        arguments.run_name,
-        keys.train_step_name(arguments.stages[0], arguments.cell),
-        arguments.store_uri,
-        lambda context: _train_all(arguments, peers, context),
-    )
+    return run_attempt(attempt, lambda context: _train_all(task, peers, context))
 
 
-def follow_stages(arguments: TrainArguments, peers: "Peers") -> dict[str, Any]:
+def follow_stages(task: TrainingTask, attempt: Attempt, peers: "Peers") -> StageManifest:
     """Train the same stages as the first of some peers, which does all the writing."""
-    store = ObjectStore(require_store_settings(), parse_store_uri(arguments.store_uri))
-    metrics = StepMetrics(
-        arguments.run_name, keys.train_step_name(arguments.stages[0]), store.traffic
-    )
+    store = ObjectStore.open(attempt.store_uri)
+    metrics = StepMetrics(attempt.run_name, attempt.step, store.traffic)
     context = StepContext(NullJournal(), Catalog(store), NodeCache(cache_path(), store), metrics)
-    return _train_all(arguments, peers, context)
+    return _train_all(task, peers, context)
 
 
-def are_finished(arguments: TrainArguments) -> bool:
-    """Return whether all of a step's stages exist: then it needs neither GPUs nor torch.
+def is_finished(task: TrainingTask, store_uri: str) -> bool:
+    """Return whether all of a task's stages exist: then it needs neither GPUs nor torch.
 
     What goes wrong in finding out is the step's to tell.
     """
     try:
-        store = ObjectStore(require_store_settings(), parse_store_uri(arguments.store_uri))
-        _, _, wanted = _stages_of(arguments)
-        return None not in [Catalog(store).stage(spec.digest) for spec in wanted]
-    except (AccreteError, OSError):
+        catalog = Catalog(ObjectStore.open(store_uri))
+        return None not in [catalog.stage(spec.digest) for spec in task.stages]
+    except AccreteError:
         return False
 
 
-def _stages_of(
-    arguments: TrainArguments,
-) -> tuple[DatasetManifest, tuple[StageSpec, ...], list[StageSpec]]:
-    """Return the data set, the run's stages, and the step's among them."""
-    record = _read_record(arguments)
-    dataset = _read_dataset(arguments.dataset_path, record)
-    chain = _chain_of(record, dataset)
-    wanted = [_spec(chain, index) for index in arguments.stages]
-    check_parent(wanted[0], read_stage(arguments.parent_path))
-    return dataset, chain, wanted
-
-
-def _train_all(
-    arguments: TrainArguments, peers: "Peers | None", context: StepContext
-) -> dict[str, Any]:
-    dataset, chain, wanted = _stages_of(arguments)
-    telling = _Telling(context, arguments.cell, len(chain))
-    found = [context.catalog.stage(spec.digest) for spec in wanted] if peers is None else []
-    if found and None not in found:
-        manifests = [manifest for manifest in found if manifest is not None]
-        for spec, manifest in zip(wanted, manifests, strict=True):
+def _train_all(task: TrainingTask, peers: "Peers | None", context: StepContext) -> StageManifest:
+    telling = _Telling(context, task.cell, task.num_stages)
+    found = [context.catalog.stage(spec.digest) for spec in task.stages] if peers is None else []
+    manifests = [manifest for manifest in found if manifest is not None]
+    if len(manifests) == len(task.stages):
+        for spec, manifest in zip(task.stages, manifests, strict=True):
             # An attempt that published the stage may have been killed before it deleted them.
             delete_snapshots(spec.digest, context.catalog.store, context.journal.say)
             telling.tell(spec, manifest, telling.metrics(spec), reused=True)
-    else:
-        stage_context = _stage_context(arguments, peers, context)
-        manifests = [_train_one(spec, chain, dataset, stage_context, telling) for spec in wanted]
-        if not stage_context.peers.is_main:
-            return model_facts(manifests[-1], context.catalog)
-    Path(arguments.model_path).write_bytes(dump_stage(manifests[-1]))
-    return model_facts(manifests[-1], context.catalog)
+        return manifests[-1]
+    stage_context = _stage_context(task, peers, context)
+    later = (*task.stages[1:], task.following)
+    trained = [
+        _train_one(spec, following, task.dataset, stage_context, telling)
+        for spec, following in zip(task.stages, later, strict=True)
+    ]
+    return trained[-1]
 
 
 def _stage_context(
-    arguments: TrainArguments, peers: "Peers | None", context: StepContext
+    task: TrainingTask, peers: "Peers | None", context: StepContext
 ) -> "StageContext":
     from accrete.stages.run import StageContext
     from accrete.training.device import compute_device
@@ -179,7 +186,7 @@ def _stage_context(
     from accrete.training.image_source import DataMemory
 
     peers = peers or Peers(compute_device())
-    given = parse_bytes(arguments.data_memory, "data memory") if arguments.data_memory else None
+    given = parse_bytes(task.data_memory, "data memory") if task.data_memory else None
     num_bytes = given or int(_DATA_SHARE * available_memory_bytes())
     return StageContext(
         catalog=context.catalog,
@@ -196,7 +203,7 @@ def _stage_context(
 
 def _train_one(
     spec: StageSpec,
-    chain: Sequence[StageSpec],
+    following: StageSpec | None,
     dataset: DatasetManifest,
     stage_context: "StageContext",
     telling: _Telling,
@@ -212,8 +219,8 @@ def _train_one(
         meter(num_steps * spec.schedule.batch_size, f"loss {loss:.3f}")
 
     stage_context = replace(stage_context, progress=progress, observer=metrics)
-    later = chain[spec.index] if fetches_ahead() and spec.index < len(chain) else None
-    outcome = run_stage(spec, dataset, stage_context, following=later)
+    following = following if fetches_ahead() else None
+    outcome = run_stage(spec, dataset, stage_context, following=following)
     telling.tell(spec, outcome.manifest, metrics, reused=outcome.reused)
     return outcome.manifest
 
@@ -233,13 +240,13 @@ def stage_text(title: str, manifest: StageManifest, *, reused: bool) -> str:
     return "  ".join([*parts, work])
 
 
-def model_facts(manifest: StageManifest, catalog: Catalog) -> dict[str, Any]:
+def model_facts(manifest: StageManifest, store: ObjectStore) -> dict[str, Any]:
     """Return what the model artifact says of a stage."""
     result = to_json(manifest.result)
     return {
         "digest": manifest.digest,
-        "manifest_uri": catalog.store.uri(keys.stage_key(manifest.digest)),
-        "checkpoint_uri": catalog.store.uri(keys.object_key(manifest.checkpoint.sha256)),
+        "manifest_uri": store.uri(keys.stage_key(manifest.digest)),
+        "checkpoint_uri": store.uri(keys.object_key(manifest.checkpoint.sha256)),
         "stage": manifest.index,
         "num_classes": len(manifest.class_names),
         **{name: value for name, value in result.items() if value is not None},
@@ -247,14 +254,22 @@ def model_facts(manifest: StageManifest, catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def _read_record(arguments: TrainArguments) -> RunRecord:
-    data = Path(arguments.plan_path).read_bytes()
-    if arguments.cell:
-        return parse_sweep_record(data, arguments.plan_path).run(arguments.cell)
-    return parse_record(data, arguments.plan_path)
+def read_record(path: str, cell: str) -> RunRecord:
+    """Return the run of an artifact file, or the run that a cell of a sweep is.
+
+    Raises:
+        IntegrityError: it was changed.
+    """
+    data = Path(path).read_bytes()
+    return parse_sweep_record(data, path).run(cell) if cell else parse_record(data, path)
 
 
-def _read_dataset(path: str, record: RunRecord) -> DatasetManifest:
+def read_dataset(path: str, record: RunRecord) -> DatasetManifest:
+    """Return the data set of an artifact file, which must be the run's.
+
+    Raises:
+        IntegrityError: it was changed.
+    """
     return load_dataset(parse_json(Path(path).read_bytes(), path), record.dataset, path)
 
 

@@ -5,21 +5,21 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from accrete.catalog.catalog import Catalog
+from accrete.catalog.step_documents import StepFailure
 from accrete.core.disk import disk_full_named
 from accrete.core.processes import keep_compiled_code, leave_quickly, share_cpus_well
 from accrete.core.settings import cache_path, progress_path
 from accrete.errors import AccreteError, PreemptedError, one_line
 from accrete.monitoring.exporters import MetricsExporters
-from accrete.monitoring.journal import Journal, NullJournal
+from accrete.monitoring.journal import Journal, NullJournal, attempt_name
 from accrete.monitoring.metrics import StepMetrics
 from accrete.store import keys
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
-from accrete.store.settings import parse_store_uri, require_store_settings
 
 T = TypeVar("T")
 
@@ -38,6 +38,20 @@ class StepContext:
     """Its figures, for monitoring."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt at a step, by as many processes as it takes; they share its journal."""
+
+    run_name: str
+    """The run."""
+    step: str
+    """The step, from `keys`."""
+    store_uri: str
+    """`s3://bucket[/prefix]`."""
+    name: str = field(default_factory=attempt_name)
+    """Tells it from other attempts at the step."""
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn an expected failure into one line and its exit code; a traceback means a bug."""
@@ -48,13 +62,11 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(error.exit_code)
 
 
-def attempt(run_name: str, step: str, store_uri: str, work: Callable[[StepContext], T]) -> T:
+def run_attempt(attempt: Attempt, work: Callable[[StepContext], T]) -> T:
     """Do a step's work, with a journal of it.
 
     Args:
-        run_name: the run.
-        step: the step, from `keys`.
-        store_uri: `s3://bucket[/prefix]`.
+        attempt: at which step.
         work: what to do.
 
     Raises:
@@ -63,32 +75,62 @@ def attempt(run_name: str, step: str, store_uri: str, work: Callable[[StepContex
     leave_quickly()
     share_cpus_well()
     keep_compiled_code(cache_path() / "compiled")
-    store = ObjectStore(require_store_settings(), parse_store_uri(store_uri))
-    metrics = StepMetrics(run_name, step, store.traffic)
+    store = ObjectStore.open(attempt.store_uri)
+    journal, metrics = _journal(attempt, store)
+    with _telling(journal, metrics), sigterm_as_error():
+        store.check()
+        metrics.set("accrete_step_attempts", _count_attempts(store, journal))
+        cache = NodeCache(cache_path(), store)
+        metrics.watch(cache)
+        with disk_full_named(cache.work_path):
+            return work(StepContext(journal, Catalog(store), cache, metrics))
+
+
+@contextmanager
+def telling_failures(attempt: Attempt) -> Iterator[None]:
+    """Have an attempt's journal tell what fails before its work begins, or in its processes.
+
+    Nothing is told anew where the journal has it already.
+    """
+    try:
+        yield
+    except BaseException as error:
+        journal, metrics = _journal(attempt, ObjectStore.open(attempt.store_uri))
+        if journal.take_over() != StepFailure.of(error):
+            with suppress(BaseException), _telling(journal, metrics):
+                raise
+        raise
+
+
+def _journal(attempt: Attempt, store: ObjectStore) -> tuple[Journal, StepMetrics]:
+    metrics = StepMetrics(attempt.run_name, attempt.step, store.traffic)
+    journal = Journal(
+        attempt.run_name,
+        attempt.step,
+        store=store,
+        folder=progress_path(),
+        attempt=attempt.name,
+        heard=metrics.count_images,
+    )
+    return journal, metrics
+
+
+@contextmanager
+def _telling(journal: Journal, metrics: StepMetrics) -> Iterator[None]:
+    """Have a journal and metrics tell how a block ends."""
     with (
-        Journal(
-            run_name, step, store=store, folder=progress_path(), heard=metrics.count_images
-        ) as journal,
-        MetricsExporters(metrics, journal.say, tidy=step == keys.prepare_step_name()),
+        journal,
+        MetricsExporters(metrics, journal.say, tidy=journal.step == keys.prepare_step_name()),
     ):
         try:
-            with _sigterm_as_error():
-                store.check()
-                metrics.set("accrete_step_attempts", _count_attempts(store, journal))
-                cache = NodeCache(cache_path(), store)
-                metrics.watch(cache)
-                with disk_full_named(cache.work_path):
-                    result = work(StepContext(journal, Catalog(store), cache, metrics))
+            yield
         except BaseException as error:
-            message, code = f"{type(error).__name__}: {error}", 1
-            if isinstance(error, AccreteError):
-                message, code = str(error), error.exit_code
-            journal.fail(message, code)
-            metrics.end(error, code)
+            failure = StepFailure.of(error)
+            journal.fail(failure)
+            metrics.end(error, failure.exit_code)
             raise
         journal.succeed()
         metrics.end()
-        return result
 
 
 def _count_attempts(store: ObjectStore, journal: Journal) -> int | None:
@@ -105,7 +147,7 @@ class _Terminated(BaseException):
 
 
 @contextmanager
-def _sigterm_as_error() -> Iterator[None]:
+def sigterm_as_error() -> Iterator[None]:
     """Have SIGTERM end a block as a failure, so that what frames it still says how it ended.
 
     Training has a handler of its own, which saves first. A second SIGTERM ends the process at once.

@@ -1,22 +1,23 @@
 """One of the processes that train together: `python -m accrete.steps.peer_process FOLDER`."""
 
-import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 import torch
 from torch import distributed
 
+from accrete.catalog.manifests import StageManifest
+from accrete.catalog.step_documents import StepFailure
 from accrete.core.processes import die_with_parent
-from accrete.core.serialization import from_json
 from accrete.core.settings import peer_place
-from accrete.errors import AccreteError
-from accrete.steps._peer_launch import ARGUMENTS, OUTCOME
-from accrete.steps._train_stages import TrainArguments, follow_stages, train_stages
+from accrete.errors import AccreteError, PreemptedError
+from accrete.steps._peer_launch import Outcome, PeerFolder
+from accrete.steps._train_stages import follow_stages, train_stages
+from accrete.steps.frame import sigterm_as_error
 from accrete.training.device import compute_device
 from accrete.training.distributed import Peers
 
@@ -27,39 +28,43 @@ _LEFT_ALONE_S = 2.0
 def main() -> None:
     """Train, and leave in the folder what came of it."""
     die_with_parent(os.getppid())
-    folder = Path(sys.argv[1])
+    folder = PeerFolder(Path(sys.argv[1]))
     rank, local_rank, size = peer_place()
-    arguments = from_json(
-        TrainArguments, json.loads((folder / ARGUMENTS).read_bytes()), "the step's arguments"
-    )
+    with folder.sign_in(rank):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # while it leaves how it ended
+        try:
+            with sigterm_as_error():
+                manifest = _train(folder, rank, local_rank, size)
+        except BaseException as error:
+            is_own = isinstance(error, AccreteError) and not isinstance(error, PreemptedError)
+            folder.leave(rank, Outcome(failure=StepFailure.of(error), may_follow=not is_own))
+            if isinstance(error, AccreteError):
+                sys.exit(error.exit_code)
+            raise
+        folder.leave(rank, Outcome(manifest=manifest))
+        distributed.destroy_process_group()
+
+
+def _train(folder: PeerFolder, rank: int, local_rank: int, size: int) -> StageManifest:
+    work = folder.read_work()
     device = compute_device(local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     peers = Peers(device, rank, size)
     if not peers.is_main:
-        Thread(target=_end_after_first, args=(folder,), daemon=True).start()
-    try:
-        train_all = train_stages if peers.is_main else follow_stages
-        facts = train_all(arguments, peers)
-    except AccreteError as error:
-        _leave(folder, rank, {"error": str(error), "exit_code": error.exit_code})
-        sys.exit(error.exit_code)
-    _leave(folder, rank, {"facts": facts})
-    distributed.destroy_process_group()
+        Thread(target=_end_after_first, args=(folder, rank), daemon=True).start()
+    train_all = train_stages if peers.is_main else follow_stages
+    return train_all(work.task, work.attempt, peers)
 
 
-def _leave(folder: Path, rank: int, outcome: dict[str, Any]) -> None:
-    part = folder / f"{rank}.part"
-    part.write_text(json.dumps(outcome))
-    part.replace(folder / OUTCOME.format(rank=rank))
-
-
-def _end_after_first(folder: Path) -> None:
+def _end_after_first(folder: PeerFolder, rank: int) -> None:
     """End this process soon after the first one did: it may be stuck in an exchange with it."""
-    while not (folder / OUTCOME.format(rank=0)).exists():
+    while not folder.has_ended(0):
         time.sleep(0.1)
     time.sleep(_LEFT_ALONE_S)
+    if not folder.has_ended(rank):
+        folder.leave(rank, Outcome())
     os._exit(0)
 
 

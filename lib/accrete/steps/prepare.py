@@ -21,7 +21,7 @@ from accrete.config.sweep import Sweep
 from accrete.core.serialization import from_json
 from accrete.data.extension import extension_of
 from accrete.errors import ConfigError
-from accrete.steps.frame import StepContext, attempt, one_line_errors
+from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 
@@ -81,7 +81,8 @@ def prepare_step(
         return facts
 
     with one_line_errors():
-        return attempt(run_name, keys.prepare_step_name(), store_uri, work)
+        step = keys.prepare_step_name()
+        return run_attempt(Attempt(run_name=run_name, step=step, store_uri=store_uri), work)
 
 
 def _claim(

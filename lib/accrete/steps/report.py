@@ -6,7 +6,7 @@ from pathlib import Path
 from accrete.catalog.records import parse_record, parse_sweep_record
 from accrete.errors import IntegrityError
 from accrete.steps._train_stages import read_stage
-from accrete.steps.frame import StepContext, attempt, one_line_errors
+from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt
 from accrete.store import keys
 
 
@@ -56,7 +56,8 @@ def report_step(
         }
 
     with one_line_errors():
-        return attempt(run_name, keys.report_step_name(), store_uri, work)
+        step = keys.report_step_name()
+        return run_attempt(Attempt(run_name=run_name, step=step, store_uri=store_uri), work)
 
 
 def sweep_report_step(
@@ -91,4 +92,5 @@ def sweep_report_step(
         return made.headline
 
     with one_line_errors():
-        return attempt(run_name, keys.report_step_name(), store_uri, work)
+        step = keys.report_step_name()
+        return run_attempt(Attempt(run_name=run_name, step=step, store_uri=store_uri), work)

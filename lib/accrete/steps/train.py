@@ -1,11 +1,21 @@
 """The step that trains a run's consecutive stages, mostly one."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from accrete.steps._peer_launch import num_processes, train_among_peers
-from accrete.steps._train_stages import TrainArguments, are_finished, train_stages
-from accrete.steps.frame import one_line_errors
+from accrete.catalog.manifests import dump_stage
+from accrete.steps._peer_launch import train_task
+from accrete.steps._train_stages import (
+    model_facts,
+    read_dataset,
+    read_record,
+    read_stage,
+    training_task,
+)
+from accrete.steps.frame import Attempt, one_line_errors, telling_failures
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
 
 
 def train_step(
@@ -36,20 +46,25 @@ def train_step(
     Returns:
         Metadata of the model artifact.
     """
-    arguments = TrainArguments(
-        stages=tuple(map(int, stages)),
-        run_name=run_name,
-        store_uri=store_uri,
-        dataset_path=dataset_path,
-        plan_path=plan_path,
-        parent_path=parent_path,
-        model_path=model_path,
-        data_memory=data_memory or None,
-        cell=cell,
+    indices = tuple(map(int, stages))
+    attempt = Attempt(
+        run_name=run_name, step=keys.train_step_name(indices[0], cell), store_uri=store_uri
     )
     with one_line_errors():
-        count = 1 if are_finished(arguments) else num_processes()
-        return train_stages(arguments) if count == 1 else train_among_peers(arguments, count)
+        with telling_failures(attempt):
+            record = read_record(plan_path, cell)
+            task = training_task(
+                record,
+                read_dataset(dataset_path, record),
+                indices,
+                read_stage(parent_path),
+                data_memory=data_memory or None,
+                cell=cell,
+            )
+        manifest = train_task(task, attempt)
+    assert manifest is not None, "this is the only node"
+    Path(model_path).write_bytes(dump_stage(manifest))
+    return model_facts(manifest, ObjectStore.open(store_uri))
 
 
 def headline(facts: Mapping[str, Any]) -> dict[str, float]:

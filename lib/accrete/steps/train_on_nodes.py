@@ -1,17 +1,18 @@
 """The step that has several nodes train a stage: it makes a TrainJob and waits for it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from accrete.catalog.manifests import StageManifest, dump_stage
 from accrete.catalog.records import RunRecord, parse_record
+from accrete.catalog.step_documents import StepDocument, StepFailure, parse_document
 from accrete.core.settings import ClusterSettings, cluster_settings
-from accrete.core.untrusted import parse_json
-from accrete.errors import CheckpointMismatchError, ConfigError, StepFailedError
+from accrete.errors import CheckpointMismatchError, ConfigError, IntegrityError, StepFailedError
 from accrete.steps._train_job_wait import TrainJobWait
 from accrete.steps._train_stages import model_facts, read_stage, stage_text
-from accrete.steps.frame import StepContext, attempt, one_line_errors
+from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt
 from accrete.steps.train_job import Owner, train_job, train_job_name
 from accrete.steps.train_job_api import TrainJobApi
 from accrete.store import keys
@@ -53,10 +54,11 @@ def train_job_step(
             nodes = _Nodes(record, stage, context)
             manifest = nodes.found() or nodes.trained(job, store_uri, wait_s, data_memory)
         Path(model_path).write_bytes(dump_stage(manifest))
-        return model_facts(manifest, context.catalog)
+        return model_facts(manifest, context.catalog.store)
 
     with one_line_errors():
-        return attempt(run_name, keys.train_job_step_name(int(stages[0])), store_uri, work)
+        step = keys.train_job_step_name(int(stages[0]))
+        return run_attempt(Attempt(run_name=run_name, step=step, store_uri=store_uri), work)
 
 
 def _check_parent(record: RunRecord, stage: int, parent: StageManifest | None) -> None:
@@ -119,7 +121,7 @@ class _Nodes:
             # It waits, and does not hang: the nodes have figures of their own that say if they do.
             looked=self._context.metrics.progressed,
         )
-        before = self._document().get("attempt")
+        before = self._document()
         try:
             wait.until_complete()
         except StepFailedError as error:
@@ -146,19 +148,20 @@ class _Nodes:
             store_uri=store_uri,
         )
 
-    def _with_the_nodes_word(self, error: StepFailedError, before: Any) -> StepFailedError:
+    def _with_the_nodes_word(
+        self, error: StepFailedError, before: StepDocument | None
+    ) -> StepFailedError:
         """Return the failure with what the stage's own journal says, if this job wrote it."""
-        document = self._document()
-        if document.get("attempt") == before or not document.get("error"):
+        after = self._document()
+        if after is None or after.failure is None or (before and before.attempt == after.attempt):
             return error
-        return StepFailedError(
-            f"{document['error']} (on the nodes of a TrainJob: {error})",
-            int(document["exit_code"]) or 1,
-        )
+        message = f"{after.failure.error} (on the nodes of a TrainJob: {error})"
+        return StepFailure(message, after.failure.exit_code).as_error()
 
-    def _document(self) -> dict[str, Any]:
-        """Return the journal of the nodes' last attempt at the stage."""
+    def _document(self) -> StepDocument | None:
+        """Return the journal of the nodes' last attempt at the stage, None without a whole one."""
         key = keys.step_key(self._record.name, keys.train_step_name(self._stage))
         data = self._context.catalog.store.read_note(key)
-        document = {} if data is None else parse_json(data, key)
-        return document if isinstance(document, dict) else {}
+        with suppress(IntegrityError):  # it is a word more, and no reason to fail
+            return None if data is None else parse_document(data, key)
+        return None

@@ -25,7 +25,12 @@ from accrete.errors import IntegrityError, ObjectMissingError, StoreError
 from accrete.store import keys
 from accrete.store._errors import StoreErrors
 from accrete.store._http import http_pool, retries, signed_headers
-from accrete.store.settings import StoreAddress, StoreSettings
+from accrete.store.settings import (
+    StoreAddress,
+    StoreSettings,
+    parse_store_uri,
+    require_store_settings,
+)
 from accrete.store.traffic import Traffic
 
 T = TypeVar("T")
@@ -90,6 +95,18 @@ class ObjectStore:
             region=settings.region,
             http_client=self._http,
         )
+
+    @classmethod
+    def open(cls, uri: str) -> "ObjectStore":
+        """Describe the store of an address that the environment has the endpoint and key of.
+
+        Args:
+            uri: `s3://bucket[/prefix]`.
+
+        Raises:
+            ConfigError: it is no such address, or the environment names no store.
+        """
+        return cls(require_store_settings(), parse_store_uri(uri))
 
     def check(self) -> None:
         """Make sure that the store answers, accepts the credentials and has the bucket.

@@ -12,7 +12,6 @@ from accrete.core.hashing import sha256_of_file
 from accrete.data.images import check_file_size
 from accrete.data.sources.tree import scan
 from accrete.errors import SourceError, StoreError
-from accrete.store.settings import parse_store_uri, require_store_settings
 
 _S3_BUFFER_BYTES = 1 << 20
 
@@ -135,8 +134,7 @@ class S3Files:
         from accrete.store.object_store import ObjectStore
 
         self.root = location
-        self._address = parse_store_uri(location)
-        self._store = ObjectStore(require_store_settings(), self._address)
+        self._store = ObjectStore.open(location)
         self._store.check()
         self._sizes: dict[str, int] = {}
         self._tags: dict[str, str] = {}
