@@ -105,18 +105,17 @@ def pieces_of(options: argparse.Namespace, chains: "Chains | None") -> Iterator[
 
 def paper_pieces(options: argparse.Namespace, chains: "Chains") -> Iterator[Piece]:
     """Yield the cells of the paper's headline, the shorter one first."""
-    from paper_cells import FULL, MINIATURE, cells_of, num_images_of, scratch_name, staged_name
+    from paper_cells import FULL, MINIATURE, cells_of
     from paper_tables import STOP_GRADIENT, measure
 
     scale = MINIATURE if options.miniature else FULL
-    cells = {c.name: c for c in cells_of(scale, precision="bf16", stop_gradient=STOP_GRADIENT)}
-    for name in (staged_name("5.6 million"), scratch_name(scale.num_classes, scale.epochs)):
-        num_images = num_images_of(cells[name], scale.images_per_class)
-        yield Piece(
-            f"{name}, seed 0",
-            chains.expected_s(num_images, len(cells[name].sizes)),
-            lambda cell=cells[name]: measure(cell, 0, chains.bench),
-        )
+    cells = cells_of(scale, precision="bf16", stop_gradient=STOP_GRADIENT)
+    from_scratch = next(made for made in cells if made.part == "scratch")
+    staged = next(made for made in cells if made.label == "staged, rule 5.6 million")
+    for made in (staged, from_scratch):
+        num_images = made.num_images(scale.images_per_class)
+        expected_s = chains.expected_s(num_images, len(made.cell.stage_sizes))
+        yield Piece(f"{made.label}, seed 0", expected_s, partial(measure, made, chains.bench))
 
 
 def main() -> None:

@@ -1,16 +1,19 @@
-"""What of the paper is run: each cell of its tables and figure as a plan and a recipe. Pure.
+"""What of the paper is run: each cell of its tables and figure, as those of a sweep. Pure.
 
 The paper: Efficient Incremental Training for Deep Convolutional Neural Networks (2019), CIFAR-100,
 a variant of VGG-19.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import accumulate, product
+from typing import NamedTuple
 
-from accrete.config.plan import Plan, sizes_by_alpha, sizes_by_increment
+from accrete.config.plan import Plan, sizes_by_alpha
 from accrete.config.recipe import PAPER, Recipe, until_converged
 from accrete.config.schedule import resolve
+from accrete.config.sweep import Cell, grid_cells, scratch_cells
 
 PARTS = ("scratch", "staged", "figure2", "rules", "table2", "table1", "spread")
 """In the order in which they are run: what is done at any moment is complete in itself."""
@@ -61,18 +64,6 @@ class Scale:
     most_epochs: float
     """After which a stage of Table I is given up."""
 
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """n_j of the staged plan."""
-        images = (self.images_per_class,) * self.num_classes
-        return sizes_by_alpha(images, self.initial, Fraction(1))
-
-    @property
-    def class_counts(self) -> tuple[int, ...]:
-        """N_j of the staged plan."""
-        sizes = self.sizes
-        return tuple(sum(sizes[: stage + 1]) for stage in range(len(sizes)))
-
 
 FULL = Scale(
     num_classes=100,
@@ -113,113 +104,76 @@ MINIATURE = Scale(
 """The digits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class PaperCell(NamedTuple):
     """A run to make."""
 
     part: str
     """One of PARTS."""
-    name: str
-    """Unlike any other cell's."""
-    sizes: tuple[int, ...]
-    """Classes that each stage adds."""
-    recipe: Recipe
-    """How it is trained."""
-    keeps_stages: bool = True
-    """Whether they stay in the store once it is done: those of long chains would fill the disk."""
+    label: str
+    """What recorded results have: all repetitions with other seeds have the same, nothing else."""
+    cell: Cell
+
+    def num_images(self, images_per_class: int) -> int:
+        """Return how many training images it sees, unless a stage ends early."""
+        names = tuple(map(str, range(self.cell.num_classes)))
+        plan = Plan(
+            rule=self.label,
+            class_order=names,
+            class_images=(images_per_class,) * len(names),
+            stage_sizes=self.cell.stage_sizes,
+        )
+        return sum(s.num_images_seen for s in resolve(self.cell.recipe, plan, image_side=32))
 
 
-def num_images_of(cell: Cell, images_per_class: int) -> int:
-    """Return how many training images a cell sees, unless a stage ends early."""
-    names = tuple(map(str, range(sum(cell.sizes))))
-    plan = Plan(
-        rule=cell.name,
-        class_order=names,
-        class_images=(images_per_class,) * len(names),
-        stage_sizes=cell.sizes,
-    )
-    return sum(stage.num_images_seen for stage in resolve(cell.recipe, plan, image_side=32))
-
-
-def scratch_name(num_classes: int, epochs: float) -> str:
-    """Return the name of a run from scratch."""
-    return f"scratch, {num_classes} classes, {epochs:g} epochs"
-
-
-def staged_name(rule: str) -> str:
-    """Return the name of the staged plan with a rule of RULES."""
-    return f"staged, rule {rule}"
-
-
-def run_name(number: int, spread: str) -> str:
-    """Return the name of a run of Table II with a spread of SPREADS."""
-    return f"table 2, run {number}, rate by {spread}"
-
-
-def stage_name(initial: int, added: int, stop_gradient: float) -> str:
-    """Return the name of a cell of Table I."""
-    return f"table 1, n1 {initial}, Δn {added}, gradient {stop_gradient:g}"
-
-
-def cells_of(scale: Scale, *, precision: str, stop_gradient: float) -> Iterator[Cell]:
-    """Yield all cells in the order of PARTS.
+def cells_of(
+    scale: Scale, *, precision: str, stop_gradient: float, seeds: Sequence[int] = (0,)
+) -> list[PaperCell]:
+    """Return all cells in the order of PARTS, seed by seed within a part.
 
     Args:
         scale: FULL or MINIATURE.
         precision: `fp32`, as the recipe `paper` has it, or `bf16`.
         stop_gradient: norm below which a stage of Table I has converged.
+        seeds: of each cell.
     """
     paper = replace(PAPER, precision=precision)
-
-    def scratch(part: str, num_classes: int, epochs: float) -> Cell:
-        return Cell(
-            part=part,
-            name=scratch_name(num_classes, epochs),
-            sizes=(num_classes,),
-            recipe=replace(paper, budget_epochs=epochs),
-        )
-
-    def staged(part: str, rule: str) -> Cell:
-        recipe = _with_rule(paper, rule, scale)
-        return Cell(part=part, name=staged_name(rule), sizes=scale.sizes, recipe=recipe)
-
-    def table2(part: str, spread: str) -> Iterator[Cell]:
-        for number, (initial, added) in scale.runs.items():
-            yield Cell(
-                part=part,
-                name=run_name(number, spread),
-                sizes=sizes_by_increment(scale.num_classes, initial, added),
-                recipe=replace(paper, budget_epochs=scale.epochs, lr_scope=spread),
-                keeps_stages=False,
-            )
-
-    yield scratch("scratch", scale.num_classes, scale.epochs)
-    yield scratch("scratch", scale.fewer_classes, scale.epochs)
-    yield staged("staged", "even")
-    yield staged("staged", "5.6 million")
-    for num_classes in scale.class_counts[:-1]:
-        if num_classes != scale.fewer_classes:
-            yield scratch("figure2", num_classes, scale.epochs)
-    yield staged("rules", "last")
-    yield staged("rules", "plateau")
-    for epochs in scale.other_epochs:
-        yield scratch("rules", scale.num_classes, epochs)
-    yield from table2("table2", "stage")
-    for initial, added in scale.stages:
-        yield Cell(
-            part="table1",
-            name=stage_name(initial, added, stop_gradient),
-            sizes=(initial, added),
-            recipe=until_converged(
-                replace(paper, lr=0.01), most_epochs=scale.most_epochs, stop_gradient=stop_gradient
-            ),
-        )
-    yield from table2("spread", "plan")
+    most, fewer, epochs = scale.num_classes, scale.fewer_classes, scale.epochs
+    sizes = sizes_by_alpha((scale.images_per_class,) * most, scale.initial, Fraction(1))
+    on_the_way = [number for number in accumulate(sizes[:-1]) if number != fewer]
+    found = []
+    for part, rules in (("staged", ("even", "5.6 million")), ("rules", ("last", "plateau"))):
+        for rule, seed in product(rules, seeds):
+            recipe = _with_rule(paper, rule, sizes, scale)
+            name = f"staged-{rule.replace(' ', '-')}-s{seed}"
+            cell = Cell(name=name, kind="staged", stage_sizes=sizes, recipe=recipe, seed=seed)
+            found.append(PaperCell(part, f"staged, rule {rule}", cell))
+    for part, budgets in (
+        ("scratch", [(most, epochs), (fewer, epochs)]),
+        ("figure2", [(number, epochs) for number in on_the_way]),
+        ("rules", [(most, other) for other in scale.other_epochs]),
+    ):
+        for cell in scratch_cells(budgets, paper, seeds):
+            told = f"{cell.num_classes} classes, {cell.recipe.budget_epochs:g} epochs"
+            found.append(PaperCell(part, f"scratch, {told}", cell))
+    numbers = {pair: number for number, pair in scale.runs.items()}
+    for part, scope in (("table2", "stage"), ("spread", "plan")):
+        recipe = replace(paper, budget_epochs=epochs, lr_scope=scope)
+        for cell in grid_cells(list(numbers), recipe, seeds, most):
+            label = f"table 2, run {numbers[cell.stage_sizes[:2]]}, rate by {scope}"
+            found.append(PaperCell(part, label, cell))
+    recipe = until_converged(
+        replace(paper, lr=0.01), most_epochs=scale.most_epochs, stop_gradient=stop_gradient
+    )
+    for cell in grid_cells(scale.stages, recipe, seeds):
+        n1, dn = cell.stage_sizes
+        label = f"table 1, n1 {n1}, Δn {dn}, gradient {stop_gradient:g}"
+        found.append(PaperCell("table1", label, cell))
+    return sorted(found, key=lambda made: (PARTS.index(made.part), made.cell.seed))
 
 
-def _with_rule(paper: Recipe, rule: str, scale: Scale) -> Recipe:
-    """Return the recipe whose stages end by a rule."""
-    stage_images = [number * scale.images_per_class for number in scale.class_counts]
+def _with_rule(paper: Recipe, rule: str, sizes: Sequence[int], scale: Scale) -> Recipe:
+    """Return the recipe whose stages, of so many new classes each, end by a rule."""
+    stage_images = [number * scale.images_per_class for number in accumulate(sizes)]
     epochs = [scale.epochs / len(stage_images)] * len(stage_images)
     if rule == "5.6 million":
         epochs = [scale.staged_images / sum(stage_images)] * len(stage_images)

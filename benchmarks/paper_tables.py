@@ -26,14 +26,16 @@ of its own. `--document` trains nothing and puts the tables of all that was reco
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inputs import DATA_VARIABLE, add_data_option
-from paper_cells import FULL, MINIATURE, PARTS, Cell, Scale, cells_of, num_images_of
+from paper_cells import FULL, MINIATURE, PARTS, PaperCell, Scale, cells_of
 from paper_text import recorded_figures, report, with_figures
 from pieces import Piece, parse_piece_options, read_pieces, run_pieces
 
+from accrete.cli.sweep import STOP_GRADIENT
 from accrete.core.processes import share_cpus_well
 
 if TYPE_CHECKING:  # torch is imported once the CPUs are shared
@@ -41,9 +43,6 @@ if TYPE_CHECKING:  # torch is imported once the CPUs are shared
 
 STAGE_OVERHEAD_S = 5.0
 """Pull, growth, evaluation and push of a stage, about."""
-
-STOP_GRADIENT = 0.1
-"""For Table I, unless told otherwise."""
 
 SNAPSHOT_INTERVAL_S = 30.0
 """300 epochs are one stage, which may be longer than a machine is lent for at a time."""
@@ -74,33 +73,27 @@ def pieces_of(
     from gpu_chains import images_per_s
 
     rate = images_per_s(known.values())
-    cells = list(cells_of(scale, precision=options.precision, stop_gradient=options.stop_gradient))
-    for part in PARTS:
-        if part not in options.parts:
-            continue
-        for seed in range(options.seeds):
-            for cell in cells:
-                if cell.part == part:
-                    num_images = num_images_of(cell, scale.images_per_class)
-                    expected_s = num_images / rate + STAGE_OVERHEAD_S * len(cell.sizes)
-                    yield Piece(
-                        f"{cell.name}, seed {seed}",
-                        expected_s,
-                        lambda cell=cell, seed=seed: measure(cell, seed, bench),
-                    )
+    how = {"precision": options.precision, "stop_gradient": options.stop_gradient}
+    for made in cells_of(scale, **how, seeds=range(options.seeds)):
+        if made.part in options.parts:
+            expected_s = made.num_images(scale.images_per_class) / rate
+            expected_s += STAGE_OVERHEAD_S * len(made.cell.stage_sizes)
+            name = f"{made.label}, seed {made.cell.seed}"
+            yield Piece(name, expected_s, partial(measure, made, bench))
 
 
-def measure(cell: Cell, seed: int, bench: "AccuracyBench") -> dict[str, Any]:
+def measure(made: PaperCell, bench: "AccuracyBench") -> dict[str, Any]:
     """Train a cell, or what is left of it; return accuracy, images and seconds of its stages."""
     from gpu_chains import chain_result
 
-    manifests = bench.chain(cell.sizes, cell.recipe, seed)
+    manifests = bench.chain(made.cell.stage_sizes, made.cell.recipe, made.cell.seed)
     result = chain_result(manifests) | {
-        "cell": cell.name,
-        "seed": seed,
+        "cell": made.label,
+        "seed": made.cell.seed,
         "converged": [m.result.images_seen < m.schedule.num_images_seen for m in manifests],
     }
-    if not cell.keeps_stages:  # up to 91 checkpoints with momentum, 160 MB each with VGG-19
+    is_of_table2 = made.part in ("table2", "spread")
+    if is_of_table2:  # up to 91 checkpoints with momentum, 160 MB each with VGG-19
         bench.discard(manifests)
     return result
 

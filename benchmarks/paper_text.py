@@ -1,28 +1,20 @@
 """The tables of `paper_tables.py`: the paper's figure beside ours for every cell, run or not."""
 
-import statistics
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from paper_cells import (
-    FULL,
-    RULES,
-    SPREADS,
-    Scale,
-    run_name,
-    scratch_name,
-    stage_name,
-    staged_name,
-)
+from paper_cells import FULL, RULES, SPREADS, PaperCell, Scale, cells_of
 from pieces import read_pieces
 from record import table
 
 from accrete.config.cost import TABLE_I
-from accrete.reports.statistics import Trial, speed_up
+from accrete.config.recipe import PAPER
+from accrete.core.units import MISSING, format_count, format_percent
+from accrete.reports.statistics import Spread, Trial, speed_up, spread
 
 NOT_MEASURED = "not measured"
-NOT_GIVEN = "–"
 
 SCRATCH_ERRORS = {90: 26.72, 100: 28.3}
 """Per cent of the test images, by classes, after 300 epochs from scratch (Table II)."""
@@ -45,16 +37,9 @@ TABLE_II = {
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
-Results = Mapping[str, Sequence[Mapping[str, Any]]]
-"""What the pieces of each cell measured, one a seed."""
 
-
-def by_cell(pieces: Mapping[str, Any]) -> Results:
-    """Return the results of pieces by the cell's name.
-
-    Args:
-        pieces: as `pieces.read_pieces` returns them.
-    """
+def by_label(pieces: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the results of pieces, as `pieces.read_pieces` returns them, by the cell's label."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for piece in pieces.values():
         found.setdefault(piece["result"]["cell"], []).append(piece["result"])
@@ -72,27 +57,22 @@ def report(
         stop_gradient: of Table I.
         whole: whether tables of which nothing was measured are among them.
     """
-    results = by_cell(pieces)
+    tables = _Tables(by_label(pieces), scale, stop_gradient)
     machines = {piece["machine"]["gpu"] or piece["machine"]["cpu"] for piece in pieces.values()}
-    seeds = sorted({result["seed"] for group in results.values() for result in group})
-    tables = {
-        "scratch, ": [_scratch(results, scale)],
-        "staged, ": [_staged(results, scale), _figure2(results, scale)],
-        **{f"rate by {spread}": [_table2(results, scale, spread)] for spread in SPREADS},
-        "table 1, ": [_table1(results, scale, stop_gradient)],
+    seeds = sorted({piece["result"]["seed"] for piece in pieces.values()})
+    parts = {
+        "scratch, ": [tables.scratch()],
+        "staged, ": [tables.staged(), tables.figure2()],
+        "rate by stage": [tables.table2("stage")],
+        "rate by plan": [tables.table2("plan")],
+        "table 1, ": [tables.table1(stop_gradient)],
     }
-    return "\n".join(
-        [
-            f"On: {', '.join(sorted(machines)) or NOT_MEASURED}. "
-            f"Seeds: {', '.join(map(str, seeds)) or NOT_MEASURED}; of several, the median.\n",
-            *(
-                text
-                for part, texts in tables.items()
-                if whole or any(part in cell for cell in results)
-                for text in texts
-            ),
-        ]
+    said = [text for part, texts in parts.items() if whole or tables.has(part) for text in texts]
+    head = (
+        f"On: {', '.join(sorted(machines)) or NOT_MEASURED}. "
+        f"Seeds: {', '.join(map(str, seeds)) or NOT_MEASURED}; of several, the mean.\n"
     )
+    return "\n".join([head, *said])
 
 
 def recorded_figures(folder: Path, stop_gradient: float) -> str:
@@ -120,127 +100,124 @@ def with_figures(document: str, figures: str) -> str:
     return f"{head}{BEGIN}\n\n{figures}\n{END}{tail}"
 
 
-def _scratch(results: Results, scale: Scale) -> str:
-    rows = []
-    budgets = [(scale.num_classes, epochs) for epochs in (scale.epochs, *scale.other_epochs)]
-    for num_classes, epochs in (*budgets, (scale.fewer_classes, scale.epochs)):
-        group = results.get(scratch_name(num_classes, epochs), ())
-        theirs = SCRATCH_ERRORS.get(num_classes) if epochs == FULL.epochs else None
-        ours = _error(group)
-        shown = [_images(group), _percent(theirs), _ours(ours), _difference(ours, theirs)]
-        rows.append([str(num_classes), f"{epochs:g}", *shown])
-    headers = ["from scratch, classes", "epochs", "images", "paper, error", "ours", "difference"]
-    return table(headers, rows)
+class _Tables:
+    """Each of the tables, from what the cells' pieces measured."""
 
+    def __init__(self, results: Mapping[str, Any], scale: Scale, stop_gradient: float) -> None:
+        self._results, self._scale = results, scale
+        cells = cells_of(scale, precision=PAPER.precision, stop_gradient=stop_gradient)
+        self._staged = [made for made in cells if made.cell.kind == "staged"]
+        self._scratch = [made for made in cells if made.cell.kind == "scratch"]
+        self._grids = [made for made in cells if made.cell.kind == "cell"]
 
-def _staged(results: Results, scale: Scale) -> str:
-    rows = []
-    curve = [
-        trial
-        for epochs in (scale.epochs, *scale.other_epochs)
-        for trial in _trials(results.get(scratch_name(scale.num_classes, epochs), ()), epochs)
-    ]
-    for rule, meaning in RULES.items():
-        group = results.get(staged_name(rule), ())
-        ours, theirs = _error(group), STAGED_ERROR if scale == FULL else None
-        ratio = _speed_up(_trials(group, 0.0), curve)
-        shown = [_images(group), _percent(theirs), _ours(ours), _difference(ours, theirs), ratio]
-        rows.append([f"{rule}: {meaning}", *shown])
-    headers = ["staged, α = 1, a stage ends by", "images", "paper, error", "ours", "difference"]
-    return table([*headers, "images from scratch for as much"], rows)
+    def has(self, part: str) -> bool:
+        """Return whether a cell was measured whose label has this part."""
+        return any(part in label for label in self._results)
 
+    def scratch(self) -> str:
+        """Return the error of runs from scratch."""
+        rows = []
+        whole = [made for made in self._scratch if made.part != "figure2"]
+        for made in sorted(whole, key=lambda made: (-made.cell.num_classes, -_epochs(made))):
+            classes, epochs = made.cell.num_classes, _epochs(made)
+            theirs = SCRATCH_ERRORS.get(classes) if epochs == FULL.epochs else None
+            shown = [self._images(made), *_beside(theirs, self._error(made))]
+            rows.append([str(classes), f"{epochs:g}", *shown])
+        headers = ["from scratch, classes", "epochs", "images", "paper, error", "ours"]
+        return table([*headers, "difference"], rows)
 
-def _figure2(results: Results, scale: Scale) -> str:
-    rows = []
-    for num_classes in scale.class_counts:
-        scratch = results.get(scratch_name(num_classes, scale.epochs), ())
-        shown = [
-            _accuracy(_error(results.get(staged_name(rule), ()), num_classes)) for rule in RULES
+    def staged(self) -> str:
+        """Return the error of the staged plan by each rule, and what from scratch costs for it."""
+        full = [made for made in self._scratch if made.cell.num_classes == self._scale.num_classes]
+        curve = [trial for made in full for trial in self._trials(made, _epochs(made))]
+        theirs = STAGED_ERROR if self._scale == FULL else None
+        rows = []
+        for made, (rule, meaning) in zip(self._staged, RULES.items(), strict=True):
+            point, ratio = self._trials(made, 0.0), NOT_MEASURED
+            if point and curve:
+                found = speed_up(point, curve).ratio
+                ratio = "outside what was run" if found is None else f"{found:.2f}×"
+            shown = [self._images(made), *_beside(theirs, self._error(made)), ratio]
+            rows.append([f"{rule}: {meaning}", *shown])
+        headers = ["staged, α = 1, a stage ends by", "images", "paper, error", "ours", "difference"]
+        return table([*headers, "images from scratch for as much"], rows)
+
+    def figure2(self) -> str:
+        """Return the accuracy at each number of classes of the staged plan."""
+        scratch = {m.cell.num_classes: m for m in self._scratch if _epochs(m) == self._scale.epochs}
+        rows = []
+        for num_classes in accumulate(self._staged[0].cell.stage_sizes):
+            errors = [self._error(m, num_classes) for m in (*self._staged, scratch[num_classes])]
+            shown = [format_percent(1 - e.mean) if e else NOT_MEASURED for e in errors]
+            rows.append([str(num_classes), *shown])
+        headers = ["Figure 2, classes", *(f"staged, {rule}, top-1" for rule in RULES)]
+        return table([*headers, "from scratch, top-1"], rows)
+
+    def table2(self, scope: str) -> str:
+        """Return the error of runs by (n1, Δn), where they know fewer classes and all."""
+        sides = (self._scale.fewer_classes, self._scale.num_classes)
+        made_by = {made.label: made for made in self._grids}
+        rows = []
+        for number, pair in sorted(self._scale.runs.items()):
+            made = made_by[f"table 2, run {number}, rate by {scope}"]
+            row = [str(number), *map(str, pair)]
+            for num_classes, theirs in zip(sides, TABLE_II.get(pair, (None, None)), strict=True):
+                is_passed = num_classes in accumulate(made.cell.stage_sizes)
+                missing = NOT_MEASURED if is_passed else MISSING
+                row += _beside(theirs, self._error(made, num_classes), missing)
+            rows.append(row)
+        beside = [[f"paper at {side}", "ours", "difference"] for side in sides]
+        headers = ["run", "n1", "Δn", *beside[0], *beside[1]]
+        return f"Table II, {SPREADS[scope]}:\n\n{table(headers, rows)}"
+
+    def table1(self, stop_gradient: float) -> str:
+        """Return the images that adding classes took until it converged."""
+        rows = []
+        for made in self._grids:
+            if made.part == "table1":
+                group, theirs = self._group(made), TABLE_I.get(made.cell.stage_sizes)
+                taken = spread(result["stages"][-1]["images"] / 1000 for result in group)
+                shown, ratio = NOT_MEASURED, MISSING
+                if taken and all(result["converged"][-1] for result in group):
+                    shown = format_count(taken.mean)
+                    ratio = f"{taken.mean / theirs:.2f}×" if theirs else MISSING
+                elif taken:
+                    shown = f"over {taken.mean:,.0f}, given up"
+                row = [*map(str, made.cell.stage_sizes), format_count(theirs), shown, ratio]
+                rows.append(row)
+        headers = ["n1", "Δn", "paper, thousand images", "ours", "ours over the paper's"]
+        what = f"Table I, until the gradient's norm is below {stop_gradient:g}"
+        return f"{what}:\n\n{table(headers, rows)}"
+
+    def _group(self, made: PaperCell) -> Sequence[Mapping[str, Any]]:
+        return self._results.get(made.label, ())
+
+    def _images(self, made: PaperCell) -> str:
+        images = spread(result["images"] for result in self._group(made))
+        return format_count(images.mean) if images else NOT_MEASURED
+
+    def _error(self, made: PaperCell, num_classes: int | None = None) -> Spread | None:
+        """Return the share of wrong answers at a run's end, or where it knew so many classes."""
+        wanted = num_classes or made.cell.num_classes
+        stages = [stage for result in self._group(made) for stage in result["stages"]]
+        return spread(1 - stage["top1"] for stage in stages if stage["classes"] == wanted)
+
+    def _trials(self, made: PaperCell, budget: float) -> list[Trial]:
+        return [
+            Trial(budget=budget, seed=result["seed"], cost=result["images"], top1=result["top1"])
+            for result in self._group(made)
         ]
-        rows.append([str(num_classes), *shown, _accuracy(_error(scratch))])
-    headers = ["Figure 2, classes", *(f"staged, {rule}, top-1" for rule in RULES)]
-    return table([*headers, "from scratch, top-1"], rows)
 
 
-def _table2(results: Results, scale: Scale, spread: str) -> str:
-    rows = []
-    for number, (initial, added) in sorted(scale.runs.items()):
-        group = results.get(run_name(number, spread), ())
-        cells = [str(number), str(initial), str(added)]
-        sides = zip(
-            (scale.fewer_classes, scale.num_classes),
-            TABLE_II.get((initial, added), (None, None)),
-            strict=True,
-        )
-        for num_classes, theirs in sides:
-            is_passed = num_classes >= initial and (num_classes - initial) % added == 0
-            ours = _error(group, num_classes)
-            shown = _ours(ours) if is_passed or num_classes == scale.num_classes else NOT_GIVEN
-            cells += [_percent(theirs), shown, _difference(ours, theirs)]
-        rows.append(cells)
-    headers = ["run", "n1", "Δn"]
-    for num_classes in (scale.fewer_classes, scale.num_classes):
-        headers += [f"paper at {num_classes}", "ours", "difference"]
-    return f"Table II, {SPREADS[spread]}:\n\n{table(headers, rows)}"
+def _epochs(made: PaperCell) -> float:
+    assert made.cell.recipe.budget_epochs is not None
+    return made.cell.recipe.budget_epochs
 
 
-def _table1(results: Results, scale: Scale, stop_gradient: float) -> str:
-    rows = []
-    for initial, added in scale.stages:
-        group = results.get(stage_name(initial, added, stop_gradient), ())
-        theirs = TABLE_I.get((initial, added))
-        shown, ratio = NOT_MEASURED, NOT_GIVEN
-        if group:
-            thousands = statistics.median(r["stages"][-1]["images"] for r in group) / 1000
-            converged = all(result["converged"][-1] for result in group)
-            shown = f"{thousands:,.0f}" if converged else f"over {thousands:,.0f}, given up"
-            if theirs is not None and converged:
-                ratio = f"{thousands / theirs:.2f}×"
-        said = f"{theirs:,}" if theirs is not None else NOT_GIVEN
-        rows.append([str(initial), str(added), said, shown, ratio])
-    headers = ["n1", "Δn", "paper, thousand images", "ours", "ours over the paper's"]
-    return f"Table I, until the gradient's norm is below {stop_gradient:g}:\n\n" + table(
-        headers, rows
-    )
-
-
-def _error(group: Sequence[Mapping[str, Any]], num_classes: int | None = None) -> float | None:
-    """Return the median error in per cent, after the last stage or that of so many classes."""
-    errors = []
-    for result in group:
-        stages = [s for s in result["stages"] if num_classes in (None, s["classes"])]
-        errors += [100 * (1 - stage["top1"]) for stage in stages[-1:]]
-    return statistics.median(errors) if errors else None
-
-
-def _trials(group: Sequence[Mapping[str, Any]], budget: float) -> list[Trial]:
-    return [Trial(budget=budget, seed=r["seed"], cost=r["images"], top1=r["top1"]) for r in group]
-
-
-def _speed_up(point: Sequence[Trial], curve: Sequence[Trial]) -> str:
-    if not point or not curve:
-        return NOT_MEASURED
-    found = speed_up(point, curve)
-    return "outside what was run" if found.ratio is None else f"{found.ratio:.2f}×"
-
-
-def _images(group: Sequence[Mapping[str, Any]]) -> str:
-    if not group:
-        return NOT_MEASURED
-    return f"{statistics.median(result['images'] for result in group):,.0f}"
-
-
-def _percent(value: float | None) -> str:
-    return NOT_GIVEN if value is None else f"{value:.2f} %"
-
-
-def _ours(error: float | None) -> str:
-    return NOT_MEASURED if error is None else f"{error:.2f} %"
-
-
-def _accuracy(error: float | None) -> str:
-    return NOT_MEASURED if error is None else f"{100 - error:.2f} %"
-
-
-def _difference(ours: float | None, theirs: float | None) -> str:
-    return NOT_GIVEN if ours is None or theirs is None else f"{ours - theirs:+.2f}"
+def _beside(theirs: float | None, ours: Spread | None, missing: str = NOT_MEASURED) -> list[str]:
+    """Return the paper's error, which is in per cent, ours and the difference."""
+    return [
+        MISSING if theirs is None else f"{theirs:.2f} %",
+        format_percent(ours.mean) if ours else missing,
+        f"{100 * ours.mean - theirs:+.2f}" if ours and theirs is not None else MISSING,
+    ]

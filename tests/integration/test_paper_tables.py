@@ -47,7 +47,7 @@ def test_it_does_every_cell_over_two_runs(tmp_path: Path, text: Any) -> None:
         "table 2, run 7, rate by plan",
         "table 2, run 9, rate by plan",
     ]
-    results = text.by_cell(pieces)
+    results = text.by_label(pieces)
     staged = results["staged, rule even"][0]["stages"]
     assert [stage["classes"] for stage in staged] == [2, 4, 8, 10]
     assert results["scratch, 10 classes, 8 epochs"][0]["top1"] > 0.3
@@ -64,13 +64,14 @@ def test_it_does_every_cell_over_two_runs(tmp_path: Path, text: Any) -> None:
 
 
 def test_rules_spend_what_they_say(text: Any) -> None:
-    from paper_cells import FULL, PARTS, cells_of, num_images_of
+    from paper_cells import FULL, PARTS, cells_of
 
-    cells = list(cells_of(FULL, precision="fp32", stop_gradient=0.1))
-    assert len({cell.name for cell in cells}) == len(cells)
+    cells = cells_of(FULL, precision="fp32", stop_gradient=0.1)
+    assert len({made.label for made in cells}) == len(cells)
     assert [PARTS.index(cell.part) for cell in cells] == sorted(PARTS.index(c.part) for c in cells)
-    seen = {cell.name: num_images_of(cell, FULL.images_per_class) for cell in cells}
-    assert FULL.sizes == (10, 10, 20, 40, 20)
+    seen = {made.label: made.num_images(FULL.images_per_class) for made in cells}
+    sizes = {made.label: made.cell.stage_sizes for made in cells}
+    assert sizes["staged, rule even"] == (10, 10, 20, 40, 20)
     assert seen["scratch, 100 classes, 300 epochs"] == pytest.approx(15e6, rel=1e-4)
     assert seen["scratch, 100 classes, 159 epochs"] == pytest.approx(1.42 * 5.6e6, rel=1e-3)
     assert seen["staged, rule even"] == pytest.approx(7.5e6, rel=1e-4)
@@ -96,6 +97,23 @@ def test_a_stage_that_was_given_up_is_told_and_no_ratio_made_of_it(text: Any) ->
     written = text.report(pieces, FULL, 0.1)
     assert "| 10 | 1 | 82 | 164 | 2.00× |" in written
     assert "| 10 | 5 | 330 | over 164, given up | – |" in written
+
+
+def test_of_several_seeds_the_mean_is_told(text: Any) -> None:
+    from paper_cells import FULL
+
+    def piece(seed: int, top1: float) -> dict[str, Any]:
+        stages = [{"classes": 100, "images": 1000 + seed, "top1": top1}]
+        result = {"cell": "scratch, 100 classes, 300 epochs", "seed": seed, "stages": stages}
+        return {
+            "machine": {"gpu": None, "cpu": "C"},
+            "result": result | {"images": 1000 + seed, "top1": top1},
+        }
+
+    pieces = {str(seed): piece(seed, top1) for seed, top1 in enumerate((0.70, 0.71, 0.74))}
+    written = text.report(pieces, FULL, 0.1)
+    assert written.startswith("On: C. Seeds: 0, 1, 2; of several, the mean.")
+    assert "| 100 | 300 | 1,001 | 28.30 % | 28.33 % | +0.03 |" in written
 
 
 def test_the_document_has_the_tables_of_what_is_recorded(text: Any) -> None:

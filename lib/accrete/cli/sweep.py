@@ -28,11 +28,11 @@ from accrete.cli._request import run_config
 from accrete.cli.run import execute
 from accrete.config.allocation import GrowingGpus
 from accrete.config.placement import Placement
-from accrete.config.plan import Plan, parse_sizes, sizes_by_increment
+from accrete.config.plan import Plan, parse_sizes
 from accrete.config.recipe import PAPER_EPOCHS, Recipe, until_converged
 from accrete.config.run import check_run_name
 from accrete.config.schedule import budget_epochs
-from accrete.config.sweep import Cell, Sweep, sweep_tasks
+from accrete.config.sweep import Cell, Sweep, grid_cells, scratch_cells, sweep_tasks
 from accrete.core.options import Given, Option, numbers
 from accrete.core.units import format_counted, parse_bytes
 from accrete.core.validation import check_range
@@ -218,17 +218,7 @@ def _from_scratch(options: ScratchOptions, recipe: Recipe, plan: Plan, seeds: ra
     if options.figure:
         wanted += [(stage.num_classes, recipe.budget_epochs) for stage in plan.stages]
     once = dataclasses.replace(recipe, image_sides=None)
-    return [
-        Cell(
-            name=f"scratch-{num_classes}-{budget:g}-s{seed}",
-            kind="scratch",
-            stage_sizes=(num_classes,),
-            recipe=dataclasses.replace(once, budget_epochs=budget),
-            seed=seed,
-        )
-        for num_classes, budget in dict.fromkeys(wanted)
-        for seed in seeds
-    ]
+    return scratch_cells(dict.fromkeys(wanted), once, seeds)
 
 
 def _budget(recipe: Recipe, plan: Plan) -> float:
@@ -273,21 +263,8 @@ def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequ
     check_range("total classes", total, 2, len(plan.class_order))
     pairs = _pairs(grid, total)
     recipe = _study_recipe(options, purpose, config.recipe)
-    cells = [
-        Cell(
-            name=f"n{initial}-d{added}-s{seed}",
-            kind="cell",
-            stage_sizes=(
-                (initial, added)
-                if purpose == "convergence"
-                else sizes_by_increment(total, initial, added)
-            ),
-            recipe=recipe,
-            seed=seed,
-        )
-        for seed in seeds
-        for initial, added in pairs
-    ]
+    grows_to = total if purpose == "increments" else None
+    cells = grid_cells(pairs, recipe, seeds, grows_to)
     if purpose == "increments":
         cells += [
             Cell(

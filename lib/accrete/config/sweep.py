@@ -5,9 +5,10 @@ whose plans begin alike share those stages, since a stage's identity says nothin
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from accrete.config.plan import MAX_PIPELINE_STEPS, Plan
+from accrete.config.plan import MAX_PIPELINE_STEPS, Plan, sizes_by_increment
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_seed
 from accrete.config.schedule import resolve
@@ -47,6 +48,47 @@ class Cell:
     def num_classes(self) -> int:
         """N_T: classes after its last stage."""
         return sum(self.stage_sizes)
+
+
+def grid_cells(
+    pairs: Sequence[tuple[int, int]], recipe: Recipe, seeds: Iterable[int], total: int | None = None
+) -> list[Cell]:
+    """Return a study's cells, seed by seed.
+
+    Args:
+        pairs: (n1, Δn), classes of the first stage and of each one after it.
+        recipe: how all of them are trained.
+        seeds: of each pair.
+        total: classes that a cell grows to (the paper's Table II); None: it grows once (Table I).
+    """
+    return [
+        Cell(
+            name=f"n{initial}-d{added}-s{seed}",
+            kind="cell",
+            stage_sizes=(sizes_by_increment(total, initial, added) if total else (initial, added)),
+            recipe=recipe,
+            seed=seed,
+        )
+        for seed in seeds
+        for initial, added in pairs
+    ]
+
+
+def scratch_cells(
+    budgets: Iterable[tuple[int, float]], recipe: Recipe, seeds: Sequence[int]
+) -> list[Cell]:
+    """Return cells of one stage, one for each number of classes and its epochs, and each seed."""
+    return [
+        Cell(
+            name=f"scratch-{num_classes}-{epochs:g}-s{seed}",
+            kind="scratch",
+            stage_sizes=(num_classes,),
+            recipe=replace(recipe, budget_epochs=epochs),
+            seed=seed,
+        )
+        for num_classes, epochs in budgets
+        for seed in seeds
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from accrete.config.plan import MAX_PIPELINE_STEPS
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, SourceConfig
 from accrete.config.schedule import resolve
-from accrete.config.sweep import Cell, Sweep, sweep_tasks
+from accrete.config.sweep import Cell, Sweep, grid_cells, scratch_cells, sweep_tasks
 from accrete.core.serialization import from_json, to_json
 from accrete.errors import ConfigError, PlanError
 
@@ -43,6 +43,25 @@ def test_a_cell_is_a_run_over_the_first_classes() -> None:
     assert [stage.num_classes for stage in config.plan.stages] == [2, 5]
     assert config.plan.stages[-1].num_images == 500
     assert (config.seed, config.model, config.source) == (0, made.model, made.source)
+
+
+def test_a_grid_grows_once_or_up_to_all_classes_seed_by_seed() -> None:
+    once = grid_cells([(2, 3), (4, 1)], OWN_RATE, range(2))
+    assert [made.name for made in once] == ["n2-d3-s0", "n4-d1-s0", "n2-d3-s1", "n4-d1-s1"]
+    assert [made.stage_sizes for made in once[:2]] == [(2, 3), (4, 1)]
+    (whole,) = grid_cells([(2, 4)], OWN_RATE, [7], total=12)
+    assert (whole.stage_sizes, whole.seed) == ((2, 4, 4, 2), 7)
+
+
+def test_cells_from_scratch_have_one_stage_and_their_own_budget() -> None:
+    made = scratch_cells([(12, 3.0), (12, 1.5), (6, 3.0)], Recipe(), range(1))
+    assert [each.name for each in made] == [
+        "scratch-12-3-s0",
+        "scratch-12-1.5-s0",
+        "scratch-6-3-s0",
+    ]
+    assert [each.recipe.budget_epochs for each in made] == [3.0, 1.5, 3.0]
+    assert {each.stage_sizes for each in made} == {(12,), (6,)}
 
 
 def test_a_sweep_survives_json() -> None:
