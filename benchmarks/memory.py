@@ -54,7 +54,8 @@ from accrete.core.hashing import sha256_of_file
 from accrete.core.units import parse_bytes
 from accrete.data.shards import parts_of, write_shard
 from accrete.store.embedded import embedded_store
-from accrete.store.object_store import ObjectRef, ObjectStore
+from accrete.store.keys import ObjectRef
+from accrete.store.object_store import ObjectStore
 from accrete.store.settings import StoreSettings, parse_store_uri
 
 SIDE = 16

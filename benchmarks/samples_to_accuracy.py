@@ -26,7 +26,7 @@ import torch
 from record import RESULTS, table, write_results
 from torch.utils.flop_counter import FlopCounterMode
 
-from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import stage_chain
 from accrete.catalog.manifests import DatasetManifest, StageManifest
 from accrete.config.classes import seeded_order
@@ -187,7 +187,7 @@ class AccuracyBench:
         """Remove stages, last first, with their checkpoints here and in the store; keep shards."""
         catalog = self._context.catalog
         for manifest in reversed(manifests):
-            checkpoint = object_ref(manifest.checkpoint)
+            checkpoint = manifest.checkpoint
             here = self._context.cache.fetch([checkpoint]).paths[checkpoint.sha256]
             catalog.store.delete(keys.stage_key(manifest.digest))
             catalog.store.delete(keys.object_key(checkpoint.sha256))

@@ -10,7 +10,8 @@ import pytest
 from proxy import Fault, Plan, Proxy, Request
 
 from accrete.errors import StoreAccessError, StoreError
-from accrete.store.object_store import ObjectRef, ObjectStore
+from accrete.store.keys import ObjectRef
+from accrete.store.object_store import ObjectStore
 from accrete.store.settings import StoreSettings
 
 DATA = bytes(range(256)) * 4096  # 1 MiB

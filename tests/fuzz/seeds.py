@@ -21,7 +21,6 @@ from accrete.catalog.manifests import (
     FORMAT,
     ClassEntry,
     DatasetManifest,
-    FileRef,
     ShardRef,
     Skipped,
     SplitPolicy,
@@ -46,6 +45,7 @@ from accrete.models.checkpoint import CheckpointInfo, SnapshotInfo, save_checkpo
 from accrete.models.networks import build_model
 from accrete.monitoring.journal import Journal
 from accrete.store import keys
+from accrete.store.keys import ObjectRef
 from accrete.training.loop import HistoryPoint, TrainState
 
 NAMES = ("ant", "bee", "Käfer")
@@ -84,7 +84,7 @@ def _config() -> RunConfig:
 
 def _stage() -> StageManifest:
     spec = stage_chain(_config(), _dataset())[1]
-    file = FileRef(sha256="0" * 64, num_bytes=1)
+    file = ObjectRef(sha256="0" * 64, num_bytes=1)
     return StageManifest(
         format=FORMAT,
         digest=spec.digest,

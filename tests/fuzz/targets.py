@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from accrete.catalog.catalog import dataset_objects, object_ref
+from accrete.catalog.catalog import dataset_objects
 from accrete.catalog.manifests import dump_stage, load_dataset, load_stage
 from accrete.catalog.records import (
     RunRecord,
@@ -66,7 +66,7 @@ def stage_manifest(data: bytes) -> None:
         digest = None
     manifest = load_stage(decoded, str(digest), "manifest.json")
     for ref in (manifest.checkpoint, manifest.metrics):
-        _check_inside(keys.object_key(object_ref(ref).sha256))
+        _check_inside(keys.object_key(ref.sha256))
     dump_stage(manifest)
 
 

@@ -213,7 +213,7 @@ def test_what_a_stage_pushed_is_pushed_again_if_it_went(
         pushed.append(ref)
         if len(pushed) == 2:
             collect_soon(catalog)
-            assert not catalog.store.has_object(stage_outputs.object_ref(ref))
+            assert not catalog.store.has_object(ref)
         return ref
 
     monkeypatch.setattr(stage_outputs, "_push", slow_push)

@@ -12,7 +12,7 @@ from digits import digits_run, stage_context
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import stage_chain
 from accrete.catalog.manifests import StageManifest
 from accrete.catalog.records import create_record, make_record
@@ -221,7 +221,7 @@ def test_a_missing_old_shard_is_named(
     chain = stage_chain(config, dataset)
     create_record(catalog.store, make_record("two", config, dataset.digest, chain))
     run_stage(chain[0], dataset, stage_context(catalog, cache))
-    lost = object_ref(dataset.by_name["1"].train[0])
+    lost = dataset.by_name["1"].train[0]
     key = keys.object_key(lost.sha256)
     catalog.store._client.remove_object(
         catalog.store.address.bucket, catalog.store.address.prefix + key

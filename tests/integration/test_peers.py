@@ -19,7 +19,7 @@ from processes import command_line
 from torch import distributed, multiprocessing
 from torch.nn import functional
 
-from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import StageSpec, stage_chain
 from accrete.catalog.manifests import DatasetManifest, StageManifest, dump_dataset
 from accrete.catalog.records import dump_record, make_record
@@ -116,12 +116,12 @@ class Step:
 
 
 def weights_of(manifest: StageManifest, cache: NodeCache) -> dict[str, torch.Tensor]:
-    ref = object_ref(manifest.checkpoint)
+    ref = manifest.checkpoint
     return load_checkpoint(cache.fetch([ref]).paths[ref.sha256]).weights
 
 
 def history_of(manifest: StageManifest, cache: NodeCache) -> list[float]:
-    ref = object_ref(manifest.metrics)
+    ref = manifest.metrics
     metrics = json.loads(cache.fetch([ref]).paths[ref.sha256].read_bytes())
     return [point["loss"] for point in metrics["history"]]
 

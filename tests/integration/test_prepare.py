@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from accrete.catalog.catalog import Catalog, dataset_objects, object_ref
+from accrete.catalog.catalog import Catalog, dataset_objects
 from accrete.config.plan import Plan
 from accrete.config.run import SourceConfig
 from accrete.data.prepare import Prepared, prepare_dataset
@@ -88,7 +88,7 @@ def test_digits_become_one_shard_per_class_and_split(
     assert all(len(entry.train) == len(entry.test) == 1 for entry in manifest.classes)
     assert manifest.num_images("train") + manifest.num_images("test") == 1797
     entry = manifest.by_name["3"]
-    refs = [object_ref(shard) for shard in (*entry.train, *entry.test)]
+    refs = [*entry.train, *entry.test]
     paths = cache.fetch(refs).paths
     reader = ShardReader([paths[r.sha256] for r in refs], manifest.image, num_images=183)
     images = reader.read(np.arange(183))
@@ -152,7 +152,7 @@ def test_images_of_several_sizes_are_stored_as_they_are_and_decoded_when_read(
     manifest = run_prepare(config).manifest
     assert manifest.image.encoding == "encoded"
     assert (manifest.image.height, manifest.image.width) == (12, 12)
-    refs = [object_ref(shard) for shard in manifest.by_name["a"].train]
+    refs = manifest.by_name["a"].train
     paths = cache.fetch(refs).paths
     reader = ShardReader([paths[r.sha256] for r in refs], manifest.image, num_images=4)
     images = reader.read(np.arange(4))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from digits import SOURCE, digits_run, stage_context
 
-from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import SPLITS, StageSpec, check_parent, stage_chain
 from accrete.catalog.manifests import DatasetManifest
 from accrete.config.run import ModelConfig
@@ -182,7 +182,7 @@ def test_a_compiled_trunk_trains_and_is_remembered(
     manifest = run_stage(spec, dataset, stage_context(catalog, cache)).manifest
     assert manifest.result.top1 is not None
     assert manifest.result.top1 > 0.5
-    path = cache.fetch([object_ref(manifest.metrics)]).paths[manifest.metrics.sha256]
+    path = cache.fetch([manifest.metrics]).paths[manifest.metrics.sha256]
     assert json.loads(path.read_bytes())["compiled"] is True
 
 
@@ -218,7 +218,7 @@ def test_the_old_rows_and_the_trunk_start_from_the_parent_s_bits(
     chain = stage_chain(digits_run(lr=1e-9, weight_decay=0.0), dataset)[:2]
     checkpoints = []
     for spec in chain:
-        ref = object_ref(run(spec).manifest.checkpoint)
+        ref = run(spec).manifest.checkpoint
         checkpoints.append(load_checkpoint(cache.fetch([ref]).paths[ref.sha256]))
     small, grown = (checkpoint.weights for checkpoint in checkpoints)
     assert grown["head.weight"].shape == (4, 128)
@@ -240,7 +240,7 @@ def test_a_tampered_shard_stops_the_stage_and_nothing_is_published(
     where: str, run: Run, dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:
     first = stage_chain(digits_run(), dataset)[0]
-    shard = object_ref(dataset.by_name[first.class_names[0]].train[0])
+    shard = dataset.by_name[first.class_names[0]].train[0]
     if where == "store and cache":
         cache.fetch([shard]).paths[shard.sha256].write_bytes(b"\x00" * shard.num_bytes)
     catalog.store.write_note(keys.object_key(shard.sha256), b"\x01" * shard.num_bytes)

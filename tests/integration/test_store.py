@@ -17,7 +17,8 @@ from accrete.errors import (
 from accrete.store import keys
 from accrete.store._ports import free_ports
 from accrete.store.cache import NodeCache
-from accrete.store.object_store import ObjectRef, ObjectStore
+from accrete.store.keys import ObjectRef
+from accrete.store.object_store import ObjectStore
 from accrete.store.settings import StoreSettings, parse_store_uri
 
 

@@ -18,7 +18,8 @@ from accrete.core.hashing import sha256_of_bytes
 from accrete.errors import AccreteError, ConfigError, StoreError, StoreUnreachableError
 from accrete.store._ports import free_ports
 from accrete.store.embedded import embedded_store
-from accrete.store.object_store import ObjectRef, ObjectStore
+from accrete.store.keys import ObjectRef
+from accrete.store.object_store import ObjectStore
 from accrete.store.settings import StoreSettings, parse_store_uri
 
 

@@ -6,7 +6,6 @@ from training_sample import make_schedule
 
 from accrete.catalog.manifests import (
     FORMAT,
-    FileRef,
     StageManifest,
     StageResult,
     StageTimes,
@@ -16,6 +15,7 @@ from accrete.config.image_format import ImageFormat, Normalization
 from accrete.config.run import ModelConfig
 from accrete.models.networks import Classifier, build_model
 from accrete.models.predictor import TrainedModel
+from accrete.store.keys import ObjectRef
 
 CLASS_NAMES = ("ape", "bee", "cat", "dog")
 
@@ -65,7 +65,7 @@ def _generator() -> torch.Generator:
 def _manifest(
     config: ModelConfig, image: ImageFormat, normalization: Normalization
 ) -> StageManifest:
-    file = FileRef(sha256="ab" * 32, num_bytes=1)
+    file = ObjectRef(sha256="ab" * 32, num_bytes=1)
     return StageManifest(
         format=FORMAT,
         digest="5e" * 32,

@@ -2,7 +2,6 @@
 
 from accrete.catalog.manifests import (
     FORMAT,
-    FileRef,
     StageManifest,
     StageResult,
     StageTimes,
@@ -13,6 +12,7 @@ from accrete.config.plan import Plan
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig
 from accrete.config.schedule import resolve
+from accrete.store.keys import ObjectRef
 
 _PLAN = Plan(rule="all", class_order=("a", "b"), class_images=(9, 9), stage_sizes=(2,))
 
@@ -29,7 +29,7 @@ def stage_manifest(
 ) -> StageManifest:
     """Return a manifest with these figures; the rest stands for nothing."""
     (schedule,) = resolve(Recipe(), _PLAN, image_side=8)
-    file = FileRef(sha256="0" * 64, num_bytes=1)
+    file = ObjectRef(sha256="0" * 64, num_bytes=1)
     return StageManifest(
         format=FORMAT,
         digest=digest,

@@ -9,8 +9,6 @@ from typing import Any
 
 from accrete.catalog.manifests import (
     DatasetManifest,
-    FileRef,
-    ShardRef,
     StageManifest,
     dump_dataset,
     dump_stage,
@@ -22,7 +20,8 @@ from accrete.core.untrusted import parse_json
 from accrete.core.validation import is_sha256
 from accrete.errors import IntegrityError, ObjectMissingError
 from accrete.store import keys
-from accrete.store.object_store import ObjectRef, ObjectStore
+from accrete.store.keys import ObjectRef
+from accrete.store.object_store import ObjectStore
 
 
 class Catalog:
@@ -86,7 +85,7 @@ class Catalog:
             return None
         key = keys.stage_key(digest)
         for ref in (manifest.checkpoint, manifest.metrics):
-            if not self.store.has_object(object_ref(ref)):
+            if not self.store.has_object(ref):
                 raise IntegrityError(
                     f"{self.store.uri(key)} names {self.store.uri(keys.object_key(ref.sha256))}, "
                     "which is gone or has another size: delete the manifest and run again"
@@ -140,11 +139,6 @@ def _prepared_digest(note: Any) -> str | None:
     return digest if isinstance(digest, str) and is_sha256(digest) else None
 
 
-def object_ref(ref: FileRef | ShardRef) -> ObjectRef:
-    """Return what the store needs to know of an object."""
-    return ObjectRef(sha256=ref.sha256, num_bytes=ref.num_bytes)
-
-
 def dataset_objects(manifest: DatasetManifest) -> list[ObjectRef]:
     """Return all objects that a data set names."""
-    return [object_ref(shard) for entry in manifest.classes for shard in entry.all_shards]
+    return [shard for entry in manifest.classes for shard in entry.all_shards]

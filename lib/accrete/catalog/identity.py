@@ -8,13 +8,14 @@ arrives later changes.
 
 from dataclasses import dataclass
 
-from accrete.catalog.manifests import FORMAT, SPLITS, DatasetManifest, FileRef, StageManifest
+from accrete.catalog.manifests import FORMAT, SPLITS, DatasetManifest, StageManifest
 from accrete.config.plan import check_counts_match
 from accrete.config.run import ModelConfig, RunConfig
 from accrete.config.schedule import StageSchedule, resolve
 from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
 from accrete.errors import CheckpointMismatchError
+from accrete.store.keys import ObjectRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class StageSpec:
     """The stage's identity."""
     parent: str | None
     """Identity of stage j - 1, or of the run's base; None for the first stage without one."""
-    base: FileRef | None = None
+    base: ObjectRef | None = None
     """Checkpoint of the run's base, where that is the parent."""
     class_names: tuple[str, ...]
     """Seen classes, by label."""
@@ -113,10 +114,10 @@ def check_parent(spec: StageSpec, parent: StageManifest | None) -> None:
     )
 
 
-def _base_checkpoint(config: RunConfig) -> FileRef | None:
+def _base_checkpoint(config: RunConfig) -> ObjectRef | None:
     if config.base is None:
         return None
-    return FileRef(sha256=config.base.checkpoint_sha256, num_bytes=config.base.checkpoint_bytes)
+    return ObjectRef(sha256=config.base.checkpoint_sha256, num_bytes=config.base.checkpoint_bytes)
 
 
 def _shards_of(dataset: DatasetManifest, names: tuple[str, ...]) -> list[list[list[str]]]:

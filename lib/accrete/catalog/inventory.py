@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from accrete.catalog.catalog import Catalog
-from accrete.catalog.manifests import DatasetManifest, FileRef, ShardRef, StageManifest
+from accrete.catalog.manifests import DatasetManifest, StageManifest
 from accrete.catalog.records import (
     RunRecord,
     SweepRecord,
@@ -18,6 +18,7 @@ from accrete.config.run import BaseModel
 from accrete.core.validation import is_sha256
 from accrete.errors import AccreteError, ObjectMissingError, StoreError
 from accrete.store import keys
+from accrete.store.keys import ObjectRef
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +107,7 @@ def _follow_datasets(found: References, datasets: Mapping[str, DatasetManifest])
             waiting.append(manifest.extends)
 
 
-def _add_objects(found: References, refs: Iterable[FileRef | ShardRef]) -> None:
+def _add_objects(found: References, refs: Iterable[ObjectRef]) -> None:
     found.objects.update({ref.sha256: ref.num_bytes for ref in refs})
 
 

@@ -8,26 +8,26 @@ from accrete.config.run import ModelConfig
 from accrete.config.schedule import StageSchedule
 from accrete.core.hashing import canonical_json, sha256_of_json
 from accrete.core.serialization import from_json, to_json
-from accrete.core.validation import check_choice, check_distinct, check_range, check_sha256
+from accrete.core.validation import (
+    MAX_COUNT,
+    check_choice,
+    check_distinct,
+    check_range,
+    check_sha256,
+)
 from accrete.errors import IntegrityError
+from accrete.store.keys import ObjectRef
 
 SPLITS = ("train", "validation", "test")
 
 FORMAT = 3
 """Version of all stored formats; part of every identity."""
 
-MAX_COUNT = 2**53 - 1
-"""Of bytes or images: the largest whole number that a double holds exactly."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShardRef:
+class ShardRef(ObjectRef):
     """One stored Arrow IPC file with images of one class and split."""
 
-    sha256: str
-    """Of the file; 64 hex digits."""
-    num_bytes: int
-    """Size of the file."""
     num_images: int
     """Rows in it."""
 
@@ -140,20 +140,6 @@ class DatasetManifest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileRef:
-    """A stored object."""
-
-    sha256: str
-    """64 hex digits; also its key."""
-    num_bytes: int
-    """Its size."""
-
-    def __post_init__(self) -> None:
-        check_sha256("a file's SHA-256", self.sha256)
-        check_range("a file's size", self.num_bytes, 0, MAX_COUNT)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StageTimes:
     """Wall seconds of each part of a stage."""
 
@@ -233,9 +219,9 @@ class StageManifest:
     """How it was trained."""
     seed: int
     """Of weights, sample order and augmentation."""
-    checkpoint: FileRef
+    checkpoint: ObjectRef
     """safetensors: weights and momentum."""
-    metrics: FileRef
+    metrics: ObjectRef
     """JSON: history, per-class accuracy, confusion matrix."""
     result: StageResult
     """Headline figures."""

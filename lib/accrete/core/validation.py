@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 from accrete.errors import ConfigError
 
+MAX_COUNT = 2**53 - 1
+"""Of bytes or images: the largest whole number that a double holds exactly."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

@@ -31,7 +31,7 @@ from accrete.data.images import Pixels, with_channels
 from accrete.data.shards import parts_of, write_shard
 from accrete.data.sources.opening import Item
 from accrete.errors import EmptyClassError, SourceError
-from accrete.store.object_store import ObjectRef
+from accrete.store.keys import ObjectRef
 
 
 class ClassSpool:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from accrete.catalog.manifests import MAX_COUNT
 from accrete.config.classes import check_class_names
 from accrete.config.plan import even_counts
 from accrete.config.run import SourceConfig
 from accrete.core.untrusted import decode_json, read_small_file
+from accrete.core.validation import MAX_COUNT
 from accrete.errors import SourceError
 
 

@@ -7,7 +7,7 @@ are scaled by the same statistics, or the model's old answers would change befor
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import SPLITS, ClassEntry, DatasetManifest
 from accrete.config.run import BaseModel, RunConfig
 from accrete.core.hashing import sha256_of_json
@@ -139,7 +139,7 @@ def _check_old(
             "give the data set that it was trained on"
         )
     owners = {shard.sha256: name for name in given for shard in by_name[name].all_shards}
-    refs = [object_ref(shard) for name in given for shard in by_name[name].all_shards]
+    refs = [shard for name in given for shard in by_name[name].all_shards]
     missing = catalog.missing_object(refs)
     if missing is not None:
         raise ObjectMissingError(

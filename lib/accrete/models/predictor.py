@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accrete.catalog.catalog import object_ref
 from accrete.catalog.manifests import StageManifest
 from accrete.config.image_format import ImageFormat
 from accrete.core.processes import available_cpus
@@ -45,7 +44,7 @@ def load_model(manifest: StageManifest, cache: NodeCache) -> TrainedModel:
         CheckpointMismatchError: the checkpoint has other classes or another network.
         IntegrityError: its bytes are not those that the manifest names.
     """
-    ref = object_ref(manifest.checkpoint)
+    ref = manifest.checkpoint
     checkpoint = load_checkpoint(cache.fetch([ref]).paths[ref.sha256])
     if checkpoint.info.class_names != manifest.class_names:
         raise CheckpointMismatchError(

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accrete.catalog.catalog import Catalog, object_ref
-from accrete.catalog.manifests import FORMAT, FileRef
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.manifests import FORMAT
 from accrete.config.image_format import ImageFormat, Normalization
 from accrete.config.run import BaseModel, ModelConfig
 from accrete.core.hashing import sha256_of_file
@@ -25,6 +25,7 @@ from accrete.core.untrusted import decode_json
 from accrete.errors import CheckpointMismatchError, ConfigError, InputError, IntegrityError
 from accrete.models.checkpoint import CheckpointInfo, read_tensors, save_checkpoint
 from accrete.models.networks import Classifier, build_model, head_name
+from accrete.store.keys import ObjectRef
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """What torchvision's own weights were trained with (torchvision.transforms._presets)."""
@@ -116,8 +117,8 @@ def store_weights(weights: Weights, catalog: Catalog, dataset: str | None) -> Ba
     with TemporaryDirectory(prefix="accrete-") as folder:
         path = Path(folder) / "checkpoint.safetensors"
         save_checkpoint(path, weights.network.state_dict(), {}, info)
-        ref = FileRef(sha256=sha256_of_file(path), num_bytes=path.stat().st_size)
-        catalog.store.push_file(object_ref(ref), path, renew=True)
+        ref = ObjectRef(sha256=sha256_of_file(path), num_bytes=path.stat().st_size)
+        catalog.store.push_file(ref, path, renew=True)
     return BaseModel(
         origin=weights.origin,
         identity=ref.sha256,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accrete import __version__
-from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import DatasetManifest, StageManifest
 from accrete.catalog.records import RunRecord
 from accrete.catalog.step_documents import step_documents
@@ -81,7 +81,7 @@ def stage_records_of(
     manifests: Sequence[StageManifest], cache: NodeCache
 ) -> dict[str, dict[str, Any]]:
     """Return what each stage measured, by the SHA-256 of its record."""
-    pulled = cache.fetch(object_ref(manifest.metrics) for manifest in manifests)
+    pulled = cache.fetch(manifest.metrics for manifest in manifests)
     return {sha256: _parsed(path) for sha256, path in pulled.paths.items()}
 
 

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.catalog import Catalog
 from accrete.catalog.gc_mark import CollectionWatch
 from accrete.catalog.identity import StageSpec
 from accrete.catalog.manifests import (
     FORMAT,
     DatasetManifest,
-    FileRef,
     StageManifest,
     StageResult,
     StageTimes,
@@ -27,6 +26,7 @@ from accrete.core.serialization import to_json
 from accrete.models.checkpoint import CheckpointInfo, save_checkpoint
 from accrete.models.networks import Classifier
 from accrete.store.cache import NodeCache, Pulled
+from accrete.store.keys import ObjectRef
 from accrete.training.device import device_name, versions
 from accrete.training.evaluation import Evaluation
 from accrete.training.loop import TrainState
@@ -86,7 +86,7 @@ def push_outputs(
             record, checkpoint = _push(catalog, record_path), _push(catalog, path)
             if not watch.was_disturbed():
                 break
-        cache.adopt(object_ref(checkpoint), path)
+        cache.adopt(checkpoint, path)
     seconds = times()
     return StageManifest(
         format=FORMAT,
@@ -161,9 +161,9 @@ def _stage_record(spec: StageSpec, outputs: StageOutputs) -> dict[str, Any]:
     }
 
 
-def _push(catalog: Catalog, path: Path) -> FileRef:
-    ref = FileRef(sha256=sha256_of_file(path), num_bytes=path.stat().st_size)
+def _push(catalog: Catalog, path: Path) -> ObjectRef:
+    ref = ObjectRef(sha256=sha256_of_file(path), num_bytes=path.stat().st_size)
     # Anew, even over what an earlier attempt left: nothing names it yet, and a collection takes
     # what is unnamed and old.
-    catalog.store.push_file(object_ref(ref), path, renew=True)
+    catalog.store.push_file(ref, path, renew=True)
     return ref

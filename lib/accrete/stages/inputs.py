@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from accrete.catalog.catalog import Catalog, object_ref
+from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import StageSpec
-from accrete.catalog.manifests import ClassEntry, DatasetManifest, FileRef
+from accrete.catalog.manifests import ClassEntry, DatasetManifest
 from accrete.data.shards import ShardReader
 from accrete.errors import CheckpointMismatchError, ConfigError
 from accrete.models.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
 from accrete.store.cache import NodeCache, Pulled
-from accrete.store.object_store import ObjectRef
+from accrete.store.keys import ObjectRef
 from accrete.training.distributed import Peers
 from accrete.training.image_source import DataMemory, ImageSource, open_images
 
@@ -37,7 +37,7 @@ class StageInputs:
     """What came from where."""
 
 
-def find_parent(spec: StageSpec, catalog: Catalog) -> FileRef | None:
+def find_parent(spec: StageSpec, catalog: Catalog) -> ObjectRef | None:
     """Return the checkpoint that this stage grows from, None for a first stage without a base.
 
     Raises:
@@ -46,7 +46,7 @@ def find_parent(spec: StageSpec, catalog: Catalog) -> FileRef | None:
     if spec.parent is None:
         return None
     if spec.base is not None:
-        if not catalog.store.has_object(object_ref(spec.base)):
+        if not catalog.store.has_object(spec.base):
             raise CheckpointMismatchError(
                 f"{spec.name} grows from checkpoint {spec.base.sha256[:12]}…, which is not in the "
                 "store, or has another size: extend from a model that is"
@@ -91,7 +91,7 @@ def check_same_classes(spec: StageSpec, info: CheckpointInfo) -> None:
 def pull_inputs(
     spec: StageSpec,
     dataset: DatasetManifest,
-    parent: FileRef | None,
+    parent: ObjectRef | None,
     cache: NodeCache,
 ) -> StageInputs:
     """Fetch what this node lacks: the parent's checkpoint and the shards of D_j, of all splits.
@@ -106,13 +106,11 @@ def pull_inputs(
 
 
 def needed_objects(
-    spec: StageSpec, dataset: DatasetManifest, parent: FileRef | None
+    spec: StageSpec, dataset: DatasetManifest, parent: ObjectRef | None
 ) -> list[ObjectRef]:
     """Return the shards of D_j, of all splits, and the parent's checkpoint."""
-    shards = [
-        object_ref(shard) for entry in _seen_entries(spec, dataset) for shard in entry.all_shards
-    ]
-    return shards + ([object_ref(parent)] if parent else [])
+    shards = [shard for entry in _seen_entries(spec, dataset) for shard in entry.all_shards]
+    return shards + ([parent] if parent else [])
 
 
 def _seen_entries(spec: StageSpec, dataset: DatasetManifest) -> list[ClassEntry]:

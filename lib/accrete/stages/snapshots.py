@@ -25,7 +25,8 @@ from accrete.models.networks import Classifier
 from accrete.stages.observer import StageObserver
 from accrete.stages.snapshot_listing import listed_snapshots
 from accrete.store import keys
-from accrete.store.object_store import ObjectRef, ObjectStore
+from accrete.store.keys import ObjectRef
+from accrete.store.object_store import ObjectStore
 from accrete.training.loop import TrainState
 from accrete.training.optimizer import Sgd, momentum_of
 

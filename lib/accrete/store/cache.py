@@ -12,7 +12,8 @@ from threading import Lock, Thread
 from accrete.core.disk import disk_full_named
 from accrete.core.hashing import sha256_of_file
 from accrete.errors import AccreteError
-from accrete.store.object_store import ObjectRef, ObjectStore
+from accrete.store.keys import ObjectRef
+from accrete.store.object_store import ObjectStore
 
 PARALLEL_PULLS = 8
 """Objects in flight at once; more does not help a single store and hurts its neighbours."""

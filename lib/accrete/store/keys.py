@@ -1,14 +1,29 @@
-"""Object keys: the one place where they are built.
+"""Objects by their content, and keys: the one place where they are built.
 
 A digest that is none is refused: text of others must not lead to another key, or out of a prefix.
 """
 
 import re
+from dataclasses import dataclass
 
-from accrete.core.validation import check_sha256
+from accrete.core.validation import MAX_COUNT, check_range, check_sha256
 
 _OBJECT = re.compile(r"objects/[0-9a-f]{2}/([0-9a-f]{64})")
 _SNAPSHOT = re.compile(r"([0-9]{10})-(0|[1-9][0-9]{0,14})-([0-9a-f]{64})\.safetensors")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """An immutable object: what a manifest says of it."""
+
+    sha256: str
+    """64 hex digits; also its key."""
+    num_bytes: int
+    """Its size."""
+
+    def __post_init__(self) -> None:
+        check_sha256("an object's SHA-256", self.sha256)
+        check_range("an object's size", self.num_bytes, 0, MAX_COUNT)
 
 
 def object_key(sha256: str) -> str:

@@ -20,11 +20,11 @@ from urllib.parse import urlsplit, urlunsplit
 import urllib3
 from minio import Minio
 
-from accrete.core.validation import check_sha256
 from accrete.errors import IntegrityError, ObjectMissingError, StoreError
 from accrete.store import keys
 from accrete.store._errors import StoreErrors
 from accrete.store._http import http_pool, retries, signed_headers
+from accrete.store.keys import ObjectRef
 from accrete.store.settings import (
     StoreAddress,
     StoreSettings,
@@ -47,19 +47,6 @@ _BROKEN_TRANSFER = (
     urllib3.exceptions.ReadTimeoutError,
     urllib3.exceptions.DecodeError,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectRef:
-    """An immutable object: what a manifest says of it."""
-
-    sha256: str
-    """64 hex digits; also its key."""
-    num_bytes: int
-    """Its size."""
-
-    def __post_init__(self) -> None:
-        check_sha256("an object's SHA-256", self.sha256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
