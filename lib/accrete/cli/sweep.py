@@ -24,7 +24,7 @@ from accrete.config.placement import Placement
 from accrete.config.plan import Plan, parse_sizes
 from accrete.config.recipe import PAPER_EPOCHS, Recipe, budget_epochs, until_converged
 from accrete.config.run import check_run_name
-from accrete.config.sweep import Cell, Sweep, grid_cells, scratch_cells, sweep_tasks
+from accrete.config.sweep import Cell, Sweep, grid_cells, scratch_cells, seeded_cells, sweep_tasks
 from accrete.core.units import format_counted, parse_bytes
 from accrete.core.validation import check_range
 from accrete.errors import ConfigError
@@ -154,16 +154,7 @@ def make_comparison(options: dict[str, Any], local: bool) -> PipelineRequest:
     if len(plan.stage_sizes) == 1:
         raise ConfigError("the plan has one stage: give one of several, or there is no comparison")
     recipe = dataclasses.replace(config.recipe, budget_epochs=_budget(config.recipe, plan))
-    cells = [
-        Cell(
-            name=f"staged-s{seed}",
-            kind="staged",
-            stage_sizes=plan.stage_sizes,
-            recipe=recipe,
-            seed=seed,
-        )
-        for seed in seeds
-    ]
+    cells = seeded_cells("staged", "staged", plan.stage_sizes, recipe, seeds)
     cells += _from_scratch(options, recipe, plan, seeds)
     sweep = Sweep(
         purpose="comparison",
@@ -236,16 +227,7 @@ def make_study(options: dict[str, Any], local: bool) -> PipelineRequest:
     grows_to = total if purpose == "increments" else None
     cells = grid_cells(pairs, recipe, _seeds(options), grows_to)
     if purpose == "increments":
-        cells += [
-            Cell(
-                name=f"scratch-s{seed}",
-                kind="scratch",
-                stage_sizes=(total,),
-                recipe=recipe,
-                seed=seed,
-            )
-            for seed in _seeds(options)
-        ]
+        cells += seeded_cells("scratch", "scratch", (total,), recipe, _seeds(options))
     sweep = Sweep(
         purpose=purpose,
         rule=f"{format_counted(len(pairs), 'pair')} of initial and added classes, "
