@@ -7,13 +7,13 @@ a variant of VGG-19.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import accumulate, product
+from itertools import accumulate
 from typing import NamedTuple
 
 from accrete.config.plan import Plan, sizes_by_alpha
 from accrete.config.recipe import PAPER, Recipe, until_converged
 from accrete.config.schedule import resolve
-from accrete.config.sweep import Cell, grid_cells, scratch_cells
+from accrete.config.sweep import Cell, grid_cells, scratch_cells, seeded_cells
 
 PARTS = ("scratch", "staged", "figure2", "rules", "table2", "table1", "spread")
 """In the order in which they are run: what is done at any moment is complete in itself."""
@@ -142,11 +142,10 @@ def cells_of(
     on_the_way = [number for number in accumulate(sizes[:-1]) if number != fewer]
     found = []
     for part, rules in (("staged", ("even", "5.6 million")), ("rules", ("last", "plateau"))):
-        for rule, seed in product(rules, seeds):
-            recipe = _with_rule(paper, rule, sizes, scale)
-            name = f"staged-{rule.replace(' ', '-')}-s{seed}"
-            cell = Cell(name=name, kind="staged", stage_sizes=sizes, recipe=recipe, seed=seed)
-            found.append(PaperCell(part, f"staged, rule {rule}", cell))
+        for rule in rules:
+            recipe, name = _with_rule(paper, rule, sizes, scale), f"staged-{rule.replace(' ', '-')}"
+            cells = seeded_cells(name, "staged", sizes, recipe, seeds)
+            found += [PaperCell(part, f"staged, rule {rule}", cell) for cell in cells]
     for part, budgets in (
         ("scratch", [(most, epochs), (fewer, epochs)]),
         ("figure2", [(number, epochs) for number in on_the_way]),

@@ -28,14 +28,14 @@ class PredictionTable:
 
     def header(self) -> str:
         """Return the line above the rows."""
-        cell_width = self._name_width + len(_percent(1.0))
+        cell_width = self._name_width + len(" 100.0 %")
         ranks = [f"{f'#{rank}':<{cell_width}}" for rank in range(1, self._top + 1)]
         return "  ".join([f"{'file':<{self._file_width}}", *ranks]).rstrip()
 
     def row(self, prediction: "Prediction") -> str:
         """Return one image's line."""
         cells = [
-            f"{guess.class_name:<{self._name_width}}{_percent(guess.probability)}"
+            f"{guess.class_name:<{self._name_width}}{format_percent(guess.probability, 1):>8}"
             for guess in prediction.guesses
         ]
         return "  ".join([f"{format_path(prediction.file):<{self._file_width}}", *cells])
@@ -48,7 +48,3 @@ def json_line(prediction: "Prediction") -> str:
         for guess in prediction.guesses
     ]
     return json.dumps({"file": str(prediction.file), "predictions": guesses})
-
-
-def _percent(probability: float) -> str:
-    return f" {format_percent(probability, 1):>7}"

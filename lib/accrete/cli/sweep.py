@@ -32,7 +32,7 @@ from accrete.config.plan import Plan, parse_sizes
 from accrete.config.recipe import PAPER_EPOCHS, Recipe, until_converged
 from accrete.config.run import check_run_name
 from accrete.config.schedule import budget_epochs
-from accrete.config.sweep import Cell, Sweep, grid_cells, scratch_cells, sweep_tasks
+from accrete.config.sweep import Cell, Sweep, grid_cells, scratch_cells, seeded_cells, sweep_tasks
 from accrete.core.options import Given, Option, numbers
 from accrete.core.units import format_counted, parse_bytes
 from accrete.core.validation import check_range
@@ -186,16 +186,7 @@ def make_comparison(options: CompareOptions, local: bool) -> PipelineRequest:
     if len(plan.stage_sizes) == 1:
         raise ConfigError("the plan has one stage: give one of several, or there is no comparison")
     recipe = dataclasses.replace(config.recipe, budget_epochs=_budget(config.recipe, plan))
-    cells = [
-        Cell(
-            name=f"staged-s{seed}",
-            kind="staged",
-            stage_sizes=plan.stage_sizes,
-            recipe=recipe,
-            seed=seed,
-        )
-        for seed in seeds
-    ]
+    cells = seeded_cells("staged", "staged", plan.stage_sizes, recipe, seeds)
     cells += _from_scratch(options.scratch, recipe, plan, seeds)
     sweep = Sweep(
         purpose="comparison",
@@ -266,16 +257,7 @@ def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequ
     grows_to = total if purpose == "increments" else None
     cells = grid_cells(pairs, recipe, seeds, grows_to)
     if purpose == "increments":
-        cells += [
-            Cell(
-                name=f"scratch-s{seed}",
-                kind="scratch",
-                stage_sizes=(total,),
-                recipe=recipe,
-                seed=seed,
-            )
-            for seed in seeds
-        ]
+        cells += seeded_cells("scratch", "scratch", (total,), recipe, seeds)
     sweep = Sweep(
         purpose=purpose,
         rule=f"{format_counted(len(pairs), 'pair')} of initial and added classes, "

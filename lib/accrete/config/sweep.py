@@ -50,6 +50,14 @@ class Cell:
         return sum(self.stage_sizes)
 
 
+def seeded_cells(
+    name: str, kind: str, stage_sizes: tuple[int, ...], recipe: Recipe, seeds: Iterable[int]
+) -> list[Cell]:
+    """Return one cell for each seed, named `<name>-s<seed>`."""
+    first = Cell(name=name, kind=kind, stage_sizes=stage_sizes, recipe=recipe)
+    return [replace(first, name=f"{name}-s{seed}", seed=seed) for seed in seeds]
+
+
 def grid_cells(
     pairs: Sequence[tuple[int, int]], recipe: Recipe, seeds: Iterable[int], total: int | None = None
 ) -> list[Cell]:
@@ -61,33 +69,29 @@ def grid_cells(
         seeds: of each pair.
         total: classes that a cell grows to (the paper's Table II); None: it grows once (Table I).
     """
+    sizes = {(n1, dn): sizes_by_increment(total, n1, dn) if total else (n1, dn) for n1, dn in pairs}
     return [
-        Cell(
-            name=f"n{initial}-d{added}-s{seed}",
-            kind="cell",
-            stage_sizes=(sizes_by_increment(total, initial, added) if total else (initial, added)),
-            recipe=recipe,
-            seed=seed,
-        )
+        cell
         for seed in seeds
-        for initial, added in pairs
+        for n1, dn in pairs
+        for cell in seeded_cells(f"n{n1}-d{dn}", "cell", sizes[n1, dn], recipe, [seed])
     ]
 
 
 def scratch_cells(
     budgets: Iterable[tuple[int, float]], recipe: Recipe, seeds: Sequence[int]
 ) -> list[Cell]:
-    """Return cells of one stage, one for each number of classes and its epochs, and each seed."""
+    """Return cells of one stage, for each number of classes and its epochs, and each seed."""
     return [
-        Cell(
-            name=f"scratch-{num_classes}-{epochs:g}-s{seed}",
-            kind="scratch",
-            stage_sizes=(num_classes,),
-            recipe=replace(recipe, budget_epochs=epochs),
-            seed=seed,
+        cell
+        for number, epochs in budgets
+        for cell in seeded_cells(
+            f"scratch-{number}-{epochs:g}",
+            "scratch",
+            (number,),
+            replace(recipe, budget_epochs=epochs),
+            seeds,
         )
-        for num_classes, epochs in budgets
-        for seed in seeds
     ]
 
 

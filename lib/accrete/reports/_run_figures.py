@@ -26,13 +26,7 @@ from accrete.reports._plotting import (
     show_stages,
 )
 
-PHASE_COLOURS = {
-    "pull": "sky",
-    "grow": "pink",
-    "train": "blue",
-    "evaluate": "amber",
-    "push": "green",
-}
+COLOUR_OF = {"pull": "sky", "grow": "pink", "train": "blue", "evaluate": "amber", "push": "green"}
 TALL_IN, SQUARE_IN = (9.6, 4.5), (6.0, 5.0)
 MAX_NAMED_CLASSES = 30
 MAX_COUNTED_CLASSES = 15
@@ -98,7 +92,7 @@ def cost_per_stage(figure: Figure, stages: Rows, scratch: Mapping[str, Any]) -> 
     """
     upper, lower = figure.subplots(2, 2, height_ratios=[3, 1])
     images = {"images": column(stages, "images_seen")}
-    seconds = {phase: column(stages, f"{phase}_s") for phase in PHASE_COLOURS}
+    seconds = {phase: column(stages, f"{phase}_s") for phase in COLOUR_OF}
     _stacked_bars(upper[0], images)
     _stacked_bars(upper[1], seconds)
     _sums_beside_estimate(lower[0], images, scratch["images_seen"], "from scratch\n(estimate)")
@@ -198,4 +192,4 @@ def _sums_beside_estimate(
 
 
 def _colour(phase: str) -> str:
-    return COLOURS[PHASE_COLOURS.get(phase, "ink")]
+    return COLOURS[COLOUR_OF.get(phase, "ink")]

@@ -104,10 +104,8 @@ def _shared(record: SweepRecord, manifests: Manifests, catalog: Catalog) -> dict
 def _stopped(manifests: Manifests, cache: NodeCache) -> dict[str, str | None]:
     """Return why each stage ended early, by its digest."""
     stages = {stage.digest: stage for cell in manifests.values() for stage in cell}
-    stage_records = stage_records_of(list(stages.values()), cache)
-    return {
-        digest: stage_records[stage.metrics.sha256]["stopped"] for digest, stage in stages.items()
-    }
+    found = stage_records_of(list(stages.values()), cache)
+    return {digest: found[stage.metrics.sha256]["stopped"] for digest, stage in stages.items()}
 
 
 def _comparison_lines(figures: Mapping[str, Any]) -> tuple[list[str], dict[str, float]]:
@@ -116,10 +114,8 @@ def _comparison_lines(figures: Mapping[str, Any]) -> tuple[list[str], dict[str, 
     for row in figures["speed_ups"]:
         is_images = row["measure"] == "images_seen"
         cost = f"{row['staged_cost']:,.0f} images" if is_images else f"{row['staged_cost']:,.1f} s"
-        said = (
-            f"staged: {format_percent(row['top1'])} top-1 (mean of {row['num_seeds']}) after {cost}"
-        )
-        lines.append(f"{said}; {_ratio_text(row)}")
+        top1 = f"{format_percent(row['top1'])} top-1 (mean of {row['num_seeds']})"
+        lines.append(f"staged: {top1} after {cost}; {_ratio_text(row)}")
         headline["top1"] = row["top1"]
         if row["ratio"] is not None:
             headline["images_ratio" if is_images else "seconds_ratio"] = row["ratio"]
