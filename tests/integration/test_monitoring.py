@@ -1,103 +1,33 @@
 """Steps under the eyes of a real Prometheus and a real Pushgateway."""
 
-import json
-import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import HANGS_S, Cli
-from digits import SOURCE, digits_run
+from digits import digits_run
 from monitors import Prometheus, eventually, get, prometheus, pushed, pushed_value
 from monitors import running_pushgateway as pushgateway_at
+from watched_steps import Steps
 
 from accrete.catalog.catalog import Catalog
-from accrete.catalog.identity import StageSpec, stage_chain
-from accrete.catalog.manifests import DatasetManifest, StageManifest, dump_dataset
-from accrete.catalog.records import dump_record, make_record, parse_record
+from accrete.catalog.manifests import StageManifest
+from accrete.catalog.records import parse_record
 from accrete.config.run import RunConfig
-from accrete.core.serialization import to_json, without_nones
+from accrete.core.serialization import to_json
 from accrete.core.settings import PushgatewaySettings
-from accrete.data.prepare import prepare_dataset
 from accrete.monitoring.exporters import MetricsExporters, PushError, Pushgateway
 from accrete.monitoring.metrics import StepMetrics
 from accrete.store._ports import free_ports
 from accrete.store.traffic import Traffic
 
-PROGRAM = """
-import importlib, json, sys
-steps = importlib.import_module(f"accrete.steps.{sys.argv[1].removesuffix('_step')}")
-print(json.dumps(getattr(steps, sys.argv[1])(**json.loads(sys.argv[2]))))
-"""
 STEP = "stage-0001"
 HASHED = "$2b$04$X.1wNNe9.RyBOiHDJ1b0Fu/SKgUEFXxmpY.Vb92YjzJvZPpei2RNe"
 """bcrypt of `very-secret`, as a Pushgateway wants it."""
-
-
-class Steps:
-    """Starts the steps of a run of digits, each in a process as a pod would."""
-
-    def __init__(self, catalog: Catalog, folder: Path) -> None:
-        self.catalog, self.folder = catalog, folder
-        plan = digits_run().plan
-        self.dataset: DatasetManifest = prepare_dataset(
-            SOURCE, plan, catalog, folder / "work", lambda _: lambda _: None
-        ).manifest
-        (self.port,) = free_ports(1)
-        kept = {name: value for name, value in os.environ.items() if name[:8] != "ACCRETE_"}
-        self.env = kept | catalog.store.settings.as_environment()
-        self.env |= {"ACCRETE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-
-    def train(self, config: RunConfig, **env: str) -> "subprocess.Popen[str]":
-        """Start the first training step of a configuration."""
-        chain = stage_chain(config, self.dataset)
-        record = make_record("watched", config, self.dataset.digest, chain)
-        (self.folder / "dataset").write_bytes(dump_dataset(self.dataset))
-        (self.folder / "plan").write_bytes(dump_record(record))
-        return self._start(
-            "train_step",
-            env,
-            stages=[1.0],
-            dataset_path=str(self.folder / "dataset"),
-            plan_path=str(self.folder / "plan"),
-            parent_path=None,
-            model_path=str(self.folder / "model"),
-        )
-
-    def prepare(self, config: RunConfig, **env: str) -> "subprocess.Popen[str]":
-        """Start the step that prepares a configuration's data set."""
-        return self._start(
-            "prepare_step",
-            env,
-            config=without_nones(to_json(config)),
-            num_stages=len(config.plan.stage_sizes),
-            dataset_path=str(self.folder / "dataset"),
-            plan_path=str(self.folder / "plan"),
-        )
-
-    def spec(self, config: RunConfig) -> StageSpec:
-        return stage_chain(config, self.dataset)[0]
-
-    def manifest(self, config: RunConfig) -> StageManifest:
-        manifest = self.catalog.stage(self.spec(config).digest)
-        assert manifest is not None
-        return manifest
-
-    def _start(self, name: str, env: dict[str, str], **arguments: Any) -> "subprocess.Popen[str]":
-        arguments |= {"run_name": "watched", "store_uri": str(self.catalog.store.address)}
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, name, json.dumps(arguments)],
-            env=self.env | env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
 
 
 @pytest.fixture
