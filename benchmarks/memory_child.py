@@ -22,7 +22,6 @@ from accrete.config.run import ModelConfig, RunConfig, SourceConfig
 from accrete.core.processes import available_cpus, share_cpus_well
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
-from accrete.store.settings import parse_store_uri, require_store_settings
 
 STORE = "s3://accrete"
 BATCH_SIZE = 128
@@ -65,7 +64,7 @@ def peak_of(job: Job) -> Peak:
     from accrete.stages.run import StageContext, run_stage
     from accrete.training.image_source import DataMemory
 
-    catalog = Catalog(ObjectStore(require_store_settings(), parse_store_uri(STORE)))
+    catalog = Catalog(ObjectStore.open(STORE))
     cache = NodeCache(Path(job.cache_path), catalog.store)
 
     def run(digest: str, num_steps: int, num_bytes: int) -> None:

@@ -8,7 +8,7 @@ was typed took its effect away.
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -159,14 +159,20 @@ def _click_option(placed: _Placed) -> Callable[[Any], Any]:
         settings["type"] = kind if kind in _PLAIN and not placed.field.is_tuple else str
     if kind is bool and not option.off:
         settings["is_flag"] = True
-    if option.metavar:
-        settings["metavar"] = option.metavar
+    if kind is not bool and not option.choices:
+        settings["metavar"] = option.metavar or _metavar(placed.field)
     if option.repeated:
         settings["multiple"] = True
     else:
         settings["default"] = None
     decorator: Callable[[Any], Any] = optgroup.option(*names, **settings)
     return decorator
+
+
+def _metavar(each: OptionField) -> str:
+    if each.option.reads or each.kind is Path:
+        return "FILE"
+    return {int: "N", float: "X"}.get(each.kind, "NAME")
 
 
 def help_text(each: OptionField, group: Group) -> str:
@@ -209,20 +215,21 @@ def _counts(
     Raises:
         ConfigError: it cannot count beside the others.
     """
+    others = {flag.replace("-", "_") for flag in placed.field.option.excludes}
+    others |= {e.param for e in all_placed if placed.field.flag in e.field.option.excludes}
     known = {each.param for each in all_placed}
-    return not _is_excluded(placed, given) and _has_effect(placed, given, values, known)
+    return not _is_excluded(placed.param, sorted(others), given) and _has_effect(
+        placed, given, values, known
+    )
 
 
-def _is_excluded(placed: _Placed, given: Mapping[str, bool]) -> bool:
-    is_typed = given[placed.param]
-    for flag in placed.field.option.excludes:
-        other = flag.replace("-", "_")
+def _is_excluded(param: str, others: Iterable[str], given: Mapping[str, bool]) -> bool:
+    is_typed = given[param]
+    for other in others:
         if other in given and given[other] == is_typed:
-            where = (
-                "" if is_typed else f" ({_variable(placed.param)} and {_variable(other)} are set)"
-            )
+            where = "" if is_typed else f" ({_variable(param)} and {_variable(other)} are set)"
             raise ConfigError(
-                f"--{placed.field.flag} and --{flag} exclude each other: give one{where}"
+                f"{_flag(param)} and {_flag(other)} exclude each other: give one{where}"
             )
         if other in given and not is_typed:
             return True
@@ -242,10 +249,14 @@ def _has_effect(
     if not is_typed and any(given.get(other) for other, _ in needs):
         return False
     lacking = " or ".join(
-        f"--{other.replace('_', '-')} {' or '.join(wanted)}".strip() for other, wanted in needs
+        f"{_flag(other)} {' or '.join(wanted)}".strip() for other, wanted in needs
     )
     where = "" if is_typed else f" ({_variable(placed.param)} is set)"
     raise ConfigError(f"--{placed.field.flag} has no effect without {lacking}: leave it out{where}")
+
+
+def _flag(param: str) -> str:
+    return f"--{param.replace('_', '-')}"
 
 
 def _variable(param: str) -> str:

@@ -16,8 +16,6 @@ from accrete.store.object_store import ObjectStore
 from accrete.store.settings import (
     credential_files,
     default_store_uri,
-    parse_store_uri,
-    require_store_settings,
     store_settings,
 )
 
@@ -43,7 +41,7 @@ def checks() -> list[Check]:
 def store_checks() -> list[Check]:
     """Return checks of the store that the environment names: list, write, read, delete."""
     try:
-        store = ObjectStore(require_store_settings(), parse_store_uri(default_store_uri()))
+        store = ObjectStore.open(default_store_uri())
         store.check()
         store.list_keys("doctor/")
         key = f"doctor/{platform.node() or 'here'}"

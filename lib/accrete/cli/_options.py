@@ -27,15 +27,13 @@ class PlanOptions:
         ),
     ] = None
     initial: Annotated[
-        int | None,
-        Option("Classes of the first stage.", metavar="N", default="a tenth, at least 2"),
+        int | None, Option("Classes of the first stage.", default="a tenth, at least 2")
     ] = None
     step: Annotated[
         int | None,
         Option(
             "Add N classes in every stage instead of growing by --alpha.",
-            metavar="N",
-            excludes=("alpha", "stages"),
+            excludes=("stages",),
         ),
     ] = None
     stages: Annotated[
@@ -43,7 +41,6 @@ class PlanOptions:
         Option(
             "Classes of each stage instead, e.g. 10,10,20,40,20.",
             metavar="LIST",
-            excludes=("alpha", "step"),
         ),
     ] = None
 
@@ -53,20 +50,13 @@ class ClassOptions:
     """The order of the classes, and where their counts come from."""
 
     class_order: Annotated[
-        Path | None,
-        Option(
-            "Class names in order, one a line.", metavar="FILE", default="random by --order-seed"
-        ),
+        Path | None, Option("Class names in order, one a line.", default="random by --order-seed")
     ] = None
-    order_seed: Annotated[
-        int,
-        Option("Seed of the class order.", metavar="N", excludes=("class-order",)),
-    ] = 0
+    order_seed: Annotated[int, Option("Seed of the class order.", excludes=("class-order",))] = 0
     counts: Annotated[
         Path | None,
         Option(
             'Plan from a JSON file {"class": training images} instead of the source.',
-            metavar="FILE",
             excludes=("dataset",),
         ),
     ] = None
@@ -75,7 +65,6 @@ class ClassOptions:
         Option(
             "Plan from a data set that is in the store already.",
             metavar="DIGEST",
-            excludes=("counts",),
         ),
     ] = None
 
@@ -89,11 +78,7 @@ class CostOptions:
 
     costs: Annotated[
         Path | None,
-        Option(
-            "Measured stages, as `accrete study` writes them.",
-            metavar="FILE",
-            default="the paper's Table I",
-        ),
+        Option("Measured stages, as `accrete study` writes them.", default="the paper's Table I"),
     ] = None
     stage_seconds: Annotated[
         float,
@@ -112,11 +97,10 @@ class CostOptions:
         ),
     ] = 10_000.0
     max_stages: Annotated[
-        int | None, Option("Most stages of --alpha auto.", metavar="N", needs=(_FOR_AUTO,))
+        int | None, Option("Most stages of --alpha auto.", needs=(_FOR_AUTO,))
     ] = None
     min_classes: Annotated[
-        int,
-        Option("Least classes that a stage of --alpha auto adds.", metavar="N", needs=(_FOR_AUTO,)),
+        int, Option("Least classes that a stage of --alpha auto adds.", needs=(_FOR_AUTO,))
     ] = 1
 
 
@@ -124,7 +108,7 @@ class CostOptions:
 class SeedOption:
     """RunConfig's seed."""
 
-    seed: Annotated[int, Option("Seed of weights, sample order and augmentation.", metavar="N")] = 0
+    seed: Annotated[int, Option("Seed of weights, sample order and augmentation.")] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +130,7 @@ class WhereOptions:
             choices=("subprocess", "docker"),
         ),
     ] = "subprocess"
-    experiment: Annotated[str, Option("KFP experiment.", metavar="NAME", on_cluster=True)] = (
-        "accrete"
-    )
+    experiment: Annotated[str, Option("KFP experiment.", on_cluster=True)] = "accrete"
     watch: Annotated[bool, Option("Follow the run to its end.", on_cluster=True)] = False
 
 

@@ -91,7 +91,6 @@ class PlannedGpus:
         Option(
             "Show the GPUs of each stage too: one number, a list, or auto:8 to grow up to 8 with "
             "the seen images; for batches of 128.",
-            metavar="N",
             parse=parse_gpus,
         ),
     ] = None

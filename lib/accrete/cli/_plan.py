@@ -27,12 +27,11 @@ class EqualClasses:
         int | None,
         Option(
             "Plan for N classes of equal size.",
-            metavar="N",
             excludes=("source", "data", "only-classes", "counts", "dataset"),
         ),
     ] = None
     images_per_class: Annotated[
-        int, Option("Training images of each.", metavar="N", needs=(("classes", ()),))
+        int, Option("Training images of each.", needs=(("classes", ()),))
     ] = 500
 
 

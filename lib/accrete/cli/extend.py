@@ -27,7 +27,7 @@ from accrete.data.extension import Extension, open_extension
 from accrete.errors import ConfigError
 from accrete.runners.pipeline_file import Build, PipelineRequest
 from accrete.store.object_store import ObjectStore
-from accrete.store.settings import default_store_uri, parse_store_uri, require_store_settings
+from accrete.store.settings import default_store_uri
 
 if TYPE_CHECKING:
     from accrete.models.pretrained import Weights
@@ -44,29 +44,20 @@ class BaseOptions:
     stage: Annotated[int | None, Option("Stage J of RUN.", metavar="J", default="the last")] = None
     weights: Annotated[
         Path | None,
-        Option(
-            "Weights from elsewhere: what `accrete export` wrote, or a torchvision state file.",
-            metavar="FILE",
-        ),
+        Option("Weights from elsewhere: what `accrete export` wrote, or a torchvision state file."),
     ] = None
     weights_classes: Annotated[
         tuple[str, ...] | None,
         Option(
-            "Class names of a state file, one a line, in the order of its outputs.",
-            metavar="FILE",
-            reads="names",
+            "Class names of a state file, one a line, in the order of its outputs.", reads="names"
         ),
     ] = None
     weights_sha256: Annotated[
-        str | None,
-        Option("SHA-256 of the file; a pickle is not read without.", metavar="HEX"),
+        str | None, Option("SHA-256 of the file; a pickle is not read without.", metavar="HEX")
     ] = None
-    model: Annotated[
-        str | None, Option("Network of a state file: torchvision:NAME.", metavar="NAME")
-    ] = None
+    model: Annotated[str | None, Option("Network of a state file: torchvision:NAME.")] = None
     weights_mean: Annotated[
-        str | None,
-        Option("What its input was scaled by.", metavar="R,G,B", default="ImageNet's"),
+        str | None, Option("What its input was scaled by.", metavar="R,G,B", default="ImageNet's")
     ] = None
     weights_std: Annotated[
         str | None, Option("Likewise.", metavar="R,G,B", default="ImageNet's")
@@ -149,7 +140,7 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
     """
     store_uri = options.naming.values.get("store_uri") or default_store_uri()
     placement = make_placement(options.cluster, options.spot, local=local)
-    catalog = Catalog(ObjectStore(require_store_settings(), parse_store_uri(store_uri)))
+    catalog = Catalog(ObjectStore.open(store_uri))
     catalog.store.check()
     base, model, given, source = _base(options, run, catalog)
     more_images = options.added.more_images

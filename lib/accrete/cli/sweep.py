@@ -45,7 +45,7 @@ from accrete.store.settings import default_store_uri
 class ScratchOptions:
     """What a staged run is compared with."""
 
-    seeds: Annotated[int, Option("Repetitions, from --seed on.", metavar="N")] = 3
+    seeds: Annotated[int, Option("Repetitions, from --seed on.")] = 3
     scratch_epochs: Annotated[
         tuple[float, ...] | None,
         Option(
@@ -80,10 +80,8 @@ class GridOptions:
         "10,50,80"
     )
     add: Annotated[str, Option("Δn: classes that a stage adds.", metavar="LIST")] = "1,5,10,20,50"
-    total: Annotated[
-        int | None, Option("Use the first N classes only.", metavar="N", default="all")
-    ] = None
-    seeds: Annotated[int, Option("Repetitions, from --seed on.", metavar="N")] = 1
+    total: Annotated[int | None, Option("Use the first N classes only.", default="all")] = None
+    seeds: Annotated[int, Option("Repetitions, from --seed on.")] = 1
     max_epochs: Annotated[
         float, Option("convergence: give a stage up after so many epochs.", metavar="E")
     ] = 50.0

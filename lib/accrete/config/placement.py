@@ -67,7 +67,6 @@ class Placement:
         Option(
             "Secret with a registry's credentials; may be repeated.",
             flag="pull-secret",
-            metavar="NAME",
             repeated=True,
             parse=str,
             on_cluster=True,
@@ -78,7 +77,6 @@ class Placement:
         Option(
             "GPUs of each training step, or a list, one a stage, e.g. 1,1,2,4,4, or auto:8: up to "
             "8 as the seen images grow.",
-            metavar="N",
             parse=parse_gpus,
             default="1; locally, 1 where there is one",
         ),
@@ -89,7 +87,6 @@ class Placement:
         Option(
             "Nodes that a stage's GPUs are spread over, by Kubeflow Trainer: one number, a list, "
             "one a stage, e.g. 1,1,1,1,2, or auto: as few as hold them.",
-            metavar="N",
             parse=parse_nodes,
         ),
     ] = (1,)
@@ -103,16 +100,10 @@ class Placement:
         ),
     ] = 3600
     max_gpus_per_node: Annotated[
-        int,
-        Option("Refuse steps that ask for more: they would wait for ever.", metavar="N"),
+        int, Option("Refuse steps that ask for more: they would wait for ever.")
     ] = 8
     gpu_resource: Annotated[
-        str,
-        Option(
-            "Kubernetes resource name of the GPU; its taint is tolerated.",
-            metavar="NAME",
-            on_cluster=True,
-        ),
+        str, Option("Kubernetes resource name of the GPU; its taint is tolerated.", on_cluster=True)
     ] = "nvidia.com/gpu"
     gpu_kinds: Annotated[
         tuple[str, ...],
@@ -191,7 +182,6 @@ class Placement:
         str | None,
         Option(
             "PersistentVolumeClaim of the node cache.",
-            metavar="NAME",
             default="the cache goes with its pod",
             on_cluster=True,
         ),
@@ -209,7 +199,6 @@ class Placement:
         Option(
             "Tries after a failure of a step; a stock Kubeflow tries lost pods only, and those "
             "always.",
-            metavar="N",
             default="2; locally 0",
         ),
     ] = 2
@@ -237,7 +226,6 @@ class Placement:
         Option(
             "ConfigMap (endpoint, region) and Secret (access-key, secret-key) of the object store "
             "in the run's namespace.",
-            metavar="NAME",
             on_cluster=True,
         ),
     ] = "accrete-store"
@@ -246,7 +234,6 @@ class Placement:
         Option(
             "ConfigMap there whose ca.crt is the CA of the store's certificate; a local run takes "
             "$ACCRETE_S3_CA_BUNDLE.",
-            metavar="NAME",
             default="the image's CAs",
             on_cluster=True,
         ),

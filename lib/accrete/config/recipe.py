@@ -42,12 +42,11 @@ class Recipe:
             "Images seen in all, in epochs over the whole data set.",
             metavar="E",
             default="fast 7, at least 400 steps; paper 300",
-            excludes=("epochs",),
         ),
     ] = None
     early_share: float = 0.28
     """Share of the budget that all stages but the last get, split among them by |d_j|."""
-    batch_size: Annotated[int, Option("Images per optimizer step.", metavar="N")] = 128
+    batch_size: Annotated[int, Option("Images per optimizer step.")] = 128
     lr: Annotated[float, Option("Peak learning rate.", metavar="RATE")] = 0.2
     lr_shape: str = "linear"
     """`linear`: warm-up, hold, linear to zero. `step`: divided by 10 after each third."""

@@ -46,21 +46,11 @@ class SourceConfig:
     ] = None
     image_column: Annotated[
         str | None,
-        Option(
-            "Parquet: the image column.",
-            metavar="NAME",
-            default="found",
-            needs=(("source", ("parquet",)),),
-        ),
+        Option("Parquet: the image column.", default="found", needs=(("source", ("parquet",)),)),
     ] = None
     label_column: Annotated[
         str | None,
-        Option(
-            "Parquet: the label column.",
-            metavar="NAME",
-            default="found",
-            needs=(("source", ("parquet",)),),
-        ),
+        Option("Parquet: the label column.", default="found", needs=(("source", ("parquet",)),)),
     ] = None
     test_fraction: Annotated[
         float,
@@ -78,7 +68,7 @@ class SourceConfig:
             default="0",
         ),
     ] = 0.0
-    split_seed: Annotated[int, Option("Seed of both splits.", metavar="N")] = 0
+    split_seed: Annotated[int, Option("Seed of both splits.")] = 0
     image_size: Annotated[
         int | None,
         Option("Scale and centre-crop to this side.", metavar="PX", default="as they are"),
@@ -94,7 +84,6 @@ class SourceConfig:
         tuple[str, ...] | None,
         Option(
             "Use these classes of the source alone: names, one a line.",
-            metavar="FILE",
             reads="names",
             default="all",
         ),
@@ -127,7 +116,6 @@ class ModelConfig:
         Option(
             "small, vgg19 (the paper's) or torchvision:NAME.",
             flag="model",
-            metavar="NAME",
             default="small for digits and on CPUs, else vgg19",
         ),
     ]

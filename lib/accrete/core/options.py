@@ -30,7 +30,7 @@ class Option:
     off: str | None = None
     """Of a truth value: the option that says no, such as `reset-momentum`."""
     metavar: str | None = None
-    """What stands for the value in the help."""
+    """What stands for the value in the help; None: by the type."""
     choices: tuple[str, ...] = ()
     """The only values; none: any of the type."""
     parse: Callable[[str], Any] | None = None
@@ -42,7 +42,7 @@ class Option:
     default: str | None = None
     """The default in words, where it is no constant."""
     excludes: tuple[str, ...] = ()
-    """Flags of options that say the same in another way."""
+    """Flags of options that say the same in another way; of two, one has the other's."""
     needs: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """What it has no effect without: flags of other options with those of their values that do
     (none: any), of which one must be there."""

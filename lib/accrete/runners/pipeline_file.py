@@ -25,13 +25,7 @@ class PipelineRequest:
     placement: Placement
     """Where it runs."""
     run_name: Annotated[
-        str,
-        Option(
-            "Name of the run.",
-            flag="name",
-            metavar="NAME",
-            default="from source, plan and configuration",
-        ),
+        str, Option("Name of the run.", flag="name", default="from source, plan and configuration")
     ]
     store_uri: Annotated[
         str,

@@ -8,9 +8,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from accrete.cli._adapter import ENV_PREFIX, Group, takes
+from accrete.cli._adapter import ENV_PREFIX, Group, _placed, takes
+from accrete.cli._options import RunOptions
+from accrete.cli._plan import PlanCommandOptions
+from accrete.cli.extend import ExtendOptions
+from accrete.cli.sweep import CompareOptions, StudyOptions
 from accrete.core.options import Given, Option, numbers
 from accrete.errors import ConfigError
+
+ALL = (RunOptions, CompareOptions, StudyOptions, ExtendOptions, PlanCommandOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +42,7 @@ class Picking:
     """One of two ways."""
 
     by_hand: Annotated[int | None, Option("Hands.", excludes=("by-machine",))] = None
-    by_machine: Annotated[int | None, Option("Machines.", excludes=("by-hand",))] = None
+    by_machine: Annotated[int | None, Option("Machines.")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,3 +130,24 @@ def test_option_without_effect_is_refused() -> None:
 
 def test_variable_that_what_was_typed_takes_the_effect_from_does_not_count() -> None:
     assert given("--kind", "pear", CUT="1")[0].fruit.values == {"kind": "pear"}
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_option_names_options_that_there_are(kind: type) -> None:
+    """What stands in annotations no type checker reads."""
+    placed = list(_placed(kind))
+    everywhere = {each.field.flag for command in ALL for each in _placed(command)}
+    assert len({each.param for each in placed}) == len(placed)
+    for each in placed:
+        option = each.field.option
+        assert isinstance(option.excludes, tuple)
+        assert isinstance(option.needs, tuple)
+        assert isinstance(option.choices, tuple)
+        assert option.help.endswith(".") or option.help.endswith(")")
+        for flag in option.excludes:
+            assert flag in everywhere
+            others = [other for other in placed if other.field.flag == flag]
+            assert not any(each.field.flag in other.field.option.excludes for other in others)
+        for flag, wanted in option.needs:
+            assert flag in everywhere
+            assert isinstance(wanted, tuple)

@@ -33,7 +33,7 @@ def never(_request: object) -> object:
         (["--epochs", "1,2", "--budget-epochs", "3"], "--epochs and --budget-epochs exclude"),
         (["--data", "images/"], "--data has no effect without --source parquet or imagefolder"),
         (["--image-column", "x"], "--image-column has no effect without --source parquet"),
-        (["--order-seed", "1", "--class-order", "x"], "--order-seed and --class-order exclude"),
+        (["--order-seed", "1", "--class-order", "x"], "--class-order and --order-seed exclude"),
         (["--max-stages", "3"], "--max-stages has no effect without --alpha auto"),
         (["--stage-seconds", "3"], "--stage-seconds has no effect without --alpha auto or --costs"),
         (["--images-per-second", "3"], "--images-per-second has no effect without --stage-seconds"),
