@@ -2,10 +2,9 @@
 
     python benchmarks/resume_child.py ARGUMENTS
 
-ARGUMENTS are those of `accrete.steps.train_step` as JSON; the environment names the store. Prints
-`mark NAME SECONDS` where a part begins: the imports, the connection to the store and the artifacts,
-the arithmetic, the pull, the snapshot, the network, the images
-and the steps.
+ARGUMENTS are those of `accrete.steps.train.train_step` as JSON; the environment names the store.
+Prints `mark NAME SECONDS` where a part begins: the imports, the connection to the store and the
+artifacts, the arithmetic, the pull, the snapshot, the network, the images and the steps.
 """
 
 import json

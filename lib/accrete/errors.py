@@ -96,7 +96,7 @@ class TrainingDivergedError(AccreteError):
 
 
 class OutOfMemoryError(AccreteError):
-    """A training step does not fit the device's memory, however small its parts."""
+    """An optimizer step does not fit the device's memory, however small its parts."""
 
 
 class WorkerLostError(AccreteError):

@@ -41,9 +41,10 @@ from accrete.config.sweep import Cell, Sweep
 from accrete.core.hashing import canonical_json
 from accrete.core.serialization import to_json
 from accrete.data.shards import write_shard
-from accrete.models.checkpoint import CheckpointInfo, SnapshotInfo, save_checkpoint
+from accrete.models.checkpoint import CheckpointInfo, save_checkpoint
 from accrete.models.networks import build_model
 from accrete.monitoring.journal import Journal
+from accrete.stages.snapshots import SnapshotInfo
 from accrete.store import keys
 from accrete.store.keys import ObjectRef
 from accrete.training.loop import HistoryPoint, TrainState

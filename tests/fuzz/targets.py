@@ -32,9 +32,10 @@ from accrete.data.shards import ShardReader
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
 from accrete.errors import AccreteError
-from accrete.models.checkpoint import load_checkpoint, load_snapshot
+from accrete.models.checkpoint import load_checkpoint
 from accrete.models.pretrained import WeightsRequest, read_weights
 from accrete.monitoring.status import RunState, list_text, status_text
+from accrete.stages.snapshots import load_snapshot
 from accrete.store import keys
 
 Target = Callable[[bytes], None]

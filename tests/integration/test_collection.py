@@ -13,15 +13,15 @@ from by_steps import enter_pod, run_by_steps
 from conftest import HANGS_S
 from digits import digits_run
 
-from accrete.catalog import gc as collector
+from accrete.catalog import gc
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.gc import collect, find_collection, forget_run, keys_of_run
 from accrete.catalog.gc_mark import CollectionMark, CollectionWatch
 from accrete.catalog.inventory import read_inventory
 from accrete.catalog.verification import Verification, verify_store
 from accrete.errors import IntegrityError, RunNotFoundError, StoreError
-from accrete.stages import _outputs as stage_outputs
-from accrete.steps import prepare as steps
+from accrete.stages import _outputs
+from accrete.steps import prepare
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def run(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Makes a run by its steps."""
+    """Makes a run by its prepare."""
     enter_pod(store, tmp_path / "cache", monkeypatch)
     return lambda name, config=SMALL, **options: run_by_steps(store, name, config, **options)
 
@@ -43,7 +43,7 @@ def run(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Preparations that are under way protect nothing: only the mark does."""
-    monkeypatch.setattr(collector, "_begun_at", lambda *_: [])
+    monkeypatch.setattr(gc, "_begun_at", lambda *_: [])
 
 
 def remains(catalog: Catalog) -> set[str]:
@@ -141,7 +141,7 @@ def test_what_a_preparation_under_way_found_is_kept_for_it(
     run("first")
     forget(catalog.store, "first")
     before = set(catalog.store.list_keys(keys.object_prefix()))
-    claim, times = steps._claim, []
+    claim, times = prepare._claim, []
 
     def late_claim(*arguments: object) -> bytes:
         if not times:
@@ -150,7 +150,7 @@ def test_what_a_preparation_under_way_found_is_kept_for_it(
         assert set(catalog.store.list_keys(keys.object_prefix())) == before
         return claim(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(steps, "_claim", late_claim)
+    monkeypatch.setattr(prepare, "_claim", late_claim)
     run("second")
     assert len(times) == 2  # to be sure
     assert verified(catalog).damages == ()
@@ -162,7 +162,7 @@ def test_a_data_set_that_goes_before_its_run_is_named_is_prepared_again(
 ) -> None:
     run("first")
     forget(catalog.store, "first")
-    claim, times = steps._claim, []
+    claim, times = prepare._claim, []
 
     def late_claim(*arguments: object) -> bytes:
         """Claim the name after a collection took the data set that was found."""
@@ -172,7 +172,7 @@ def test_a_data_set_that_goes_before_its_run_is_named_is_prepared_again(
         times.append(time.monotonic())
         return claim(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(steps, "_claim", late_claim)
+    monkeypatch.setattr(prepare, "_claim", late_claim)
     run("second")
     assert len(times) == 2
     assert verified(catalog).damages == ()
@@ -205,7 +205,7 @@ def test_a_run_that_begins_in_the_midst_of_a_collection_waits_and_has_all(
 def test_what_a_stage_pushed_is_pushed_again_if_it_went(
     run: Run, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    push, pushed = stage_outputs._push, []
+    push, pushed = _outputs._push, []
 
     def slow_push(*arguments: object) -> object:
         """Push, and let a collection take what was pushed."""
@@ -216,7 +216,7 @@ def test_what_a_stage_pushed_is_pushed_again_if_it_went(
             assert not catalog.store.has_object(ref)
         return ref
 
-    monkeypatch.setattr(stage_outputs, "_push", slow_push)
+    monkeypatch.setattr(_outputs, "_push", slow_push)
     run("run", num_stages=1)
     assert len(pushed) == 4
     assert verified(catalog).damages == ()

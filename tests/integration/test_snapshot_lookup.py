@@ -7,8 +7,8 @@ import torch
 
 from accrete.catalog.manifests import FORMAT
 from accrete.core.hashing import sha256_of_file
-from accrete.models.checkpoint import SnapshotInfo, save_checkpoint
-from accrete.stages.snapshots import newest_snapshot
+from accrete.models.checkpoint import save_checkpoint
+from accrete.stages.snapshots import SnapshotInfo, newest_snapshot
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 from accrete.training.loop import TrainState

@@ -1,4 +1,7 @@
-"""Removing what no run names, while runs begin and go on; gc_mark.py says why it can."""
+"""Removing what no run names, here and in a node's cache, and forgetting a run.
+
+Runs may begin and go on meanwhile; gc_mark.py says why.
+"""
 
 import time
 from collections import defaultdict

@@ -222,7 +222,7 @@ class StageManifest:
     checkpoint: ObjectRef
     """safetensors: weights and momentum."""
     metrics: ObjectRef
-    """JSON: history, per-class accuracy, confusion matrix."""
+    """The stage's record, JSON: history of loss and rate, confusion, what was decided."""
     result: StageResult
     """Headline figures."""
     times: StageTimes

@@ -1,4 +1,4 @@
-"""Runs: what a name stands for, and how far each of its steps is."""
+"""Runs: what a name stands for, and which stages it led to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

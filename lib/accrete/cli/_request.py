@@ -100,7 +100,7 @@ def _sizes(
         check_sizes(listed, len(images))
         return f"the list {options.stages}", listed
     if options.alpha == "auto":
-        return _cheapest(costs, initial, images)
+        return _least_cost(costs, initial, images)
     if initial is None:
         initial = default_initial(len(images))
     if options.step is not None:
@@ -111,7 +111,7 @@ def _sizes(
     return rule, sizes_by_alpha(images, initial, ratio)
 
 
-def _cheapest(
+def _least_cost(
     costs: CostOptions, initial: int | None, images: tuple[int, ...]
 ) -> tuple[str, tuple[int, ...]]:
     """Return the plan of least expected cost; `initial` fixes its first stage."""

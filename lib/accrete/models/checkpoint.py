@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -15,9 +15,8 @@ from accrete.config.run import ModelConfig
 from accrete.core.hashing import canonical_json
 from accrete.core.serialization import from_json, to_json
 from accrete.core.untrusted import HEAD_BYTES, decode_json, pickle_kind
-from accrete.core.validation import check_distinct, check_sha256
+from accrete.core.validation import check_distinct
 from accrete.errors import CheckpointMismatchError, InputError, IntegrityError
-from accrete.training.loop import TrainState
 
 _MODEL, _MOMENTUM = "model.", "momentum."
 _METADATA_KEY = "accrete"
@@ -45,22 +44,15 @@ class CheckpointInfo:
         check_scaling(self.image, self.normalization)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotInfo:
-    """What a snapshot of a stage in training says of itself."""
+class Described(Protocol):
+    """What a file of tensors says of itself."""
 
-    format: int
-    """FORMAT."""
-    stage: str
-    """Identity of the stage."""
-    state: TrainState
-    """How far it is."""
-
-    def __post_init__(self) -> None:
-        check_sha256("stage", self.stage)
+    @property
+    def stage(self) -> str:
+        """Identity of the stage that it is of."""
 
 
-Info = TypeVar("Info", CheckpointInfo, SnapshotInfo)
+Info = TypeVar("Info", bound=Described)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +71,7 @@ def save_checkpoint(
     path: Path,
     weights: Mapping[str, Tensor],
     momentum: Mapping[str, Tensor],
-    info: CheckpointInfo | SnapshotInfo,
+    info: Any,
 ) -> None:
     """Write a checkpoint or a snapshot; the same content gives the same bytes.
 
@@ -87,7 +79,7 @@ def save_checkpoint(
         path: the file to make.
         weights: the model's state, by name.
         momentum: SGD's buffers, by parameter name; may be empty.
-        info: what it says of itself.
+        info: what it says of itself, a dataclass.
     """
     tensors = {_MODEL + name: tensor for name, tensor in weights.items()}
     tensors |= {_MOMENTUM + name: tensor for name, tensor in momentum.items()}
@@ -102,19 +94,19 @@ def load_checkpoint(path: Path) -> Checkpoint[CheckpointInfo]:
     Raises:
         IntegrityError: the file is no checkpoint of this format.
     """
-    return _load(path, CheckpointInfo)
+    return load_described(path, CheckpointInfo)
 
 
-def load_snapshot(path: Path) -> Checkpoint[SnapshotInfo]:
-    """Read a snapshot whose hash was checked when it was fetched.
+def load_described(path: Path, info_type: type[Info]) -> Checkpoint[Info]:
+    """Read tensors with what they say of themselves, of a file whose hash was checked.
+
+    Args:
+        path: the file.
+        info_type: the dataclass of what it says.
 
     Raises:
-        IntegrityError: the file is no snapshot of this format.
+        IntegrityError: the file is no such one.
     """
-    return _load(path, SnapshotInfo)
-
-
-def _load(path: Path, info_type: type[Info]) -> Checkpoint[Info]:
     try:
         tensors, notes = read_tensors(path)
         metadata: Any = decode_json(notes[_METADATA_KEY].encode())

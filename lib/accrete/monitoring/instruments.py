@@ -50,18 +50,22 @@ INSTRUMENTS = (
         _STAGE,
     ),
     Instrument(
-        "accrete_stage_steps_done", "Steps of the stage done, earlier attempts included.", _STAGE
+        "accrete_stage_steps_done",
+        "Optimizer steps of the stage done, earlier attempts included.",
+        _STAGE,
     ),
-    Instrument("accrete_stage_steps_planned", "Steps that the stage's budget has.", _STAGE),
-    Instrument("accrete_train_steps_total", "Steps done by this attempt.", _STAGE),
+    Instrument(
+        "accrete_stage_steps_planned", "Optimizer steps that the stage's budget has.", _STAGE
+    ),
+    Instrument("accrete_train_steps_total", "Optimizer steps done by this attempt.", _STAGE),
     Instrument("accrete_train_images_total", "Images trained on by this attempt.", _STAGE),
     Instrument(
         "accrete_train_images_per_second",
         "Images a second since the training loop began in this attempt.",
         _STAGE,
     ),
-    Instrument("accrete_train_loss", "Mean training loss since the record before.", _STAGE),
-    Instrument("accrete_train_learning_rate", "Learning rate of the last step.", _STAGE),
+    Instrument("accrete_train_loss", "Mean training loss since it was looked at before.", _STAGE),
+    Instrument("accrete_train_learning_rate", "Learning rate of the last optimizer step.", _STAGE),
     Instrument("accrete_stage_test_loss", "Mean cross-entropy on the test images.", _STAGE),
     Instrument(
         "accrete_stage_top1_ratio",

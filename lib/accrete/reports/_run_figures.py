@@ -69,7 +69,7 @@ def loss_and_lr(figure: Figure, stages: Rows) -> None:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
     for stage in stages:
         step, loss, lr = (column(stage["history"], key) for key in ("step", "loss", "lr"))
-        marker = "." if len(step) == 1 else ""  # one record makes no line
+        marker = "." if len(step) == 1 else ""  # one point makes no line
         upper.plot(step, loss, marker=marker, color=COLOURS["blue"], lw=1.2)
         lower.plot(step, lr, marker=marker, color=COLOURS["orange"], lw=1.4)
     rule_off_stages(upper, lower, stages)

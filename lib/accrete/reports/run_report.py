@@ -94,7 +94,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     record: Any = parse_json(path.read_bytes(), str(path), max_values=None)
     confusion = record.get("confusion") if isinstance(record, dict) else None
     if not isinstance(confusion, dict) or not isinstance(record.get("history"), list):
-        raise IntegrityError(f"{path} holds no stage's metrics: delete the stage and run again")
+        raise IntegrityError(f"{path} holds no stage's record: delete the stage and run again")
     found: dict[str, Any] = record | {"confusion": {"test": None} | confusion}
     return found
 

@@ -10,9 +10,10 @@ from accrete.catalog.manifests import DatasetManifest
 from accrete.core.hashing import derive_seed
 from accrete.core.serialization import from_json, to_json
 from accrete.errors import AccreteError
-from accrete.models.checkpoint import Checkpoint, CheckpointInfo, SnapshotInfo, load_weights
+from accrete.models.checkpoint import Checkpoint, CheckpointInfo, load_weights
 from accrete.models.networks import Classifier, build_model, grow_head, grow_momentum
 from accrete.stages.inputs import check_same_classes
+from accrete.stages.snapshots import SnapshotInfo
 from accrete.training.augmentation import scaled_size
 from accrete.training.distributed import Peers, convert_sync_batchnorm, wrap_data_parallel
 from accrete.training.loop import TrainState

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -19,8 +19,9 @@ from torch import Tensor
 from accrete.catalog.manifests import FORMAT
 from accrete.core.disk import disk_full_named
 from accrete.core.hashing import sha256_of_file
+from accrete.core.validation import check_sha256
 from accrete.errors import AccreteError, IntegrityError, ObjectMissingError, PreemptedError
-from accrete.models.checkpoint import Checkpoint, SnapshotInfo, load_snapshot, save_checkpoint
+from accrete.models.checkpoint import Checkpoint, load_described, save_checkpoint
 from accrete.models.networks import Classifier
 from accrete.stages.observer import StageObserver
 from accrete.stages.snapshot_listing import listed_snapshots
@@ -32,6 +33,30 @@ from accrete.training.optimizer import Sgd, momentum_of
 
 Progress = Callable[[int, float], None]
 """Called now and then with optimizer steps done in the stage and the mean loss since last time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotInfo:
+    """What a snapshot of a stage in training says of itself."""
+
+    format: int
+    """FORMAT."""
+    stage: str
+    """Identity of the stage."""
+    state: TrainState
+    """How far it is."""
+
+    def __post_init__(self) -> None:
+        check_sha256("stage", self.stage)
+
+
+def load_snapshot(path: Path) -> Checkpoint[SnapshotInfo]:
+    """Read a snapshot whose hash was checked when it was fetched.
+
+    Raises:
+        IntegrityError: the file is no snapshot of this format.
+    """
+    return load_described(path, SnapshotInfo)
 
 
 class SnapshotWatcher:

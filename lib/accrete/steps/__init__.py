@@ -1,8 +1,9 @@
 """The steps of a pipeline, as they run in a pod: a file for each, and what they share.
 
 `prepare`, `train`, `report` and `train_on_nodes` are what components call. `frame` is what every
-step does around its work. `node` is one of several nodes that train a stage, which `train_job` asks
-Kubeflow Trainer for; `peer_process` one of several GPUs of a node.
+step does around its work. `_train_stages` is what training is, `_peer_launch` in which processes:
+`peer_process` is one of several GPUs, `node` one of several nodes, which the TrainJob of
+`train_job` starts.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""A training step on several GPUs: one process each under torchrun, watched by the step's own.
+"""Where a training task runs: in this process, or on several GPUs in one each, under torchrun.
 
 Where several nodes train together, each runs this, and torchrun finds the others by itself.
 
@@ -29,7 +29,7 @@ from accrete.core.serialization import from_json, to_json
 from accrete.core.settings import place_among_nodes, training_processes
 from accrete.errors import ConfigError, StepFailedError
 from accrete.steps._train_stages import TrainingTask, is_finished, train_stages
-from accrete.steps.frame import Attempt, telling_failures
+from accrete.steps.frame import Attempt, failures_in_journal
 
 _SAVING_S = 30.0
 """How long the processes of a torchrun that was killed may take to save what they have done."""
@@ -147,7 +147,7 @@ def train_task(task: TrainingTask, attempt: Attempt) -> StageManifest | None:
         AccreteError: what this process failed by, where it is the only one.
     """
     node, num_nodes = place_among_nodes()
-    with telling_failures(attempt) if node == 0 else nullcontext():
+    with failures_in_journal(attempt) if node == 0 else nullcontext():
         is_done = num_nodes == 1 and is_finished(task, attempt.store_uri)
         size = 1 if is_done else num_processes()
         if size * num_nodes > 1:

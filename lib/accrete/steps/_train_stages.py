@@ -1,4 +1,7 @@
-"""The training step: consecutive stages of a run, by one process or by one a GPU."""
+"""A training task: which stages, from what; trained one after another in one process.
+
+`train.py` and `node.py` make it, `_peer_launch.py` says in which processes it runs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -94,7 +97,7 @@ def training_task(
 
 
 @dataclass(frozen=True, slots=True)
-class _Telling:
+class _StageTelling:
     """How a step tells of its stages."""
 
     context: StepContext
@@ -159,7 +162,7 @@ def is_finished(task: TrainingTask, store_uri: str) -> bool:
 
 
 def _train_all(task: TrainingTask, peers: "Peers | None", context: StepContext) -> StageManifest:
-    telling = _Telling(context, task.cell, task.num_stages)
+    telling = _StageTelling(context, task.cell, task.num_stages)
     found = [context.catalog.stage(spec.digest) for spec in task.stages] if peers is None else []
     manifests = [manifest for manifest in found if manifest is not None]
     if len(manifests) == len(task.stages):
@@ -206,7 +209,7 @@ def _train_one(
     following: StageSpec | None,
     dataset: DatasetManifest,
     stage_context: "StageContext",
-    telling: _Telling,
+    telling: _StageTelling,
 ) -> StageManifest:
     from accrete.stages.run import run_stage
 

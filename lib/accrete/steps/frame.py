@@ -77,7 +77,7 @@ def run_attempt(attempt: Attempt, work: Callable[[StepContext], T]) -> T:
     keep_compiled_code(cache_path() / "compiled")
     store = ObjectStore.open(attempt.store_uri)
     journal, metrics = _journal(attempt, store)
-    with _telling(journal, metrics), sigterm_as_error():
+    with _ending_told(journal, metrics), sigterm_as_error():
         store.check()
         metrics.set("accrete_step_attempts", _count_attempts(store, journal))
         cache = NodeCache(cache_path(), store)
@@ -87,7 +87,7 @@ def run_attempt(attempt: Attempt, work: Callable[[StepContext], T]) -> T:
 
 
 @contextmanager
-def telling_failures(attempt: Attempt) -> Iterator[None]:
+def failures_in_journal(attempt: Attempt) -> Iterator[None]:
     """Have an attempt's journal tell what fails before its work begins, or in its processes.
 
     Nothing is told anew where the journal has it already.
@@ -97,7 +97,7 @@ def telling_failures(attempt: Attempt) -> Iterator[None]:
     except BaseException as error:
         journal, metrics = _journal(attempt, ObjectStore.open(attempt.store_uri))
         if journal.take_over() != StepFailure.of(error):
-            with suppress(BaseException), _telling(journal, metrics):
+            with suppress(BaseException), _ending_told(journal, metrics):
                 raise
         raise
 
@@ -116,7 +116,7 @@ def _journal(attempt: Attempt, store: ObjectStore) -> tuple[Journal, StepMetrics
 
 
 @contextmanager
-def _telling(journal: Journal, metrics: StepMetrics) -> Iterator[None]:
+def _ending_told(journal: Journal, metrics: StepMetrics) -> Iterator[None]:
     """Have a journal and metrics tell how a block ends."""
     with (
         journal,

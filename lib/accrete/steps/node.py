@@ -15,7 +15,7 @@ from accrete.core.settings import place_among_nodes
 from accrete.errors import CheckpointMismatchError, ConfigError, RunNotFoundError
 from accrete.steps._peer_launch import train_task
 from accrete.steps._train_stages import training_task
-from accrete.steps.frame import Attempt, one_line_errors, telling_failures
+from accrete.steps.frame import Attempt, failures_in_journal, one_line_errors
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 from accrete.store.settings import default_store_uri
@@ -50,7 +50,7 @@ def train_stage_on_nodes(
     catalog = Catalog(store)
     parent = _parent(record, stage, catalog)
     attempt = Attempt(run_name=run_name, step=keys.train_step_name(stage), store_uri=store_uri)
-    with telling_failures(attempt) if place_among_nodes()[0] == 0 else nullcontext():
+    with failures_in_journal(attempt) if place_among_nodes()[0] == 0 else nullcontext():
         dataset = catalog.dataset(record.dataset)
         task = training_task(record, dataset, (stage,), parent, data_memory=data_memory)
     return train_task(task, attempt)

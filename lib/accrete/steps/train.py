@@ -13,7 +13,7 @@ from accrete.steps._train_stages import (
     read_stage,
     training_task,
 )
-from accrete.steps.frame import Attempt, one_line_errors, telling_failures
+from accrete.steps.frame import Attempt, failures_in_journal, one_line_errors
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 
@@ -51,7 +51,7 @@ def train_step(
         run_name=run_name, step=keys.train_step_name(indices[0], cell), store_uri=store_uri
     )
     with one_line_errors():
-        with telling_failures(attempt):
+        with failures_in_journal(attempt):
             record = read_record(plan_path, cell)
             task = training_task(
                 record,

@@ -1,4 +1,4 @@
-"""Accuracy over all seen classes, over old and new ones, per class, and what is confused.
+"""How a model does on labelled images: loss, what is taken for what, accuracy over some labels.
 
 Shape suffixes: N images, K classes, C channels, H height, W width.
 """

@@ -27,7 +27,7 @@ from shard_sample import (
     write_raw,
 )
 
-from accrete.data import shards as shard_reader
+from accrete.data import shards
 from accrete.data.shards import ShardReader, write_shard
 
 BOTH = pytest.mark.parametrize("write", [write_raw, write_encoded])
@@ -164,7 +164,7 @@ def test_reader_can_be_sent_to_another_process_while_its_files_are_open(
 def test_more_shards_than_may_be_open_at_once_are_read(
     tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_reader, "_MAX_OPEN_FILES", 2)
+    monkeypatch.setattr(shards, "_MAX_OPEN_FILES", 2)
     pixels = random_pixels(10)
     reader = write_parts(tmp_path, pixels, [2] * 5, write)
     for indices in (np.arange(10), indices_of(9, 0, 8, 1, 4), indices_of(3, 4, 3, 5, 3)):

@@ -10,7 +10,7 @@ from shard_sample import ENCODED, FORMATS, RAW, Write, png, random_pixels, write
 
 from accrete.data.shards import ShardReader, write_shard
 from accrete.errors import BadImageError
-from accrete.training import image_source as residence
+from accrete.training import image_source
 from accrete.training.image_source import (
     DataMemory,
     ImageSource,
@@ -59,7 +59,7 @@ def test_images_are_the_same_wherever_they_lie(
     num_workers: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(residence, "_MAX_PIECE_BYTES", IMAGE_BYTES)  # an image at a time
+    monkeypatch.setattr(image_source, "_MAX_PIECE_BYTES", IMAGE_BYTES)  # an image at a time
     pixels = random_pixels(5)
     reader = ShardReader([write(tmp_path / "shard", pixels)], FORMATS[write], num_images=5)
     source = opened(reader, num_bytes, encoded=write is write_encoded, num_workers=num_workers)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accrete.reports import statistics as equal_accuracy
-from accrete.reports.statistics import Trial, cost_at, mean_curve, speed_up
+from accrete.reports import statistics
+from accrete.reports.statistics import Trial, cost_at, mean_curve, speed_up, spread
 
 CURVE = [(100.0, 0.4), (400.0, 0.6), (800.0, 0.7)]
 
@@ -82,6 +82,16 @@ def test_a_way_that_costs_less_everywhere_has_just_that_ratio(
 ) -> None:
     curve = trials(1, top1 / 2, cost=cost / 2 * factor) + trials(2, top1, cost=cost * factor)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(equal_accuracy, "DRAWS", 20)  # of the spread, which is not looked at
+        patch.setattr(statistics, "DRAWS", 20)  # of the spread, which is not looked at
         found = speed_up(trials(3, top1, cost=cost), curve)
     assert found.ratio == pytest.approx(factor)
+
+
+def test_spread_is_mean_lowest_and_highest() -> None:
+    assert spread([3.0, 1.0, 5.0, 3.0]) == (3.0, 1.0, 5.0)
+    assert spread([0.5]) == (0.5, 0.5, 0.5)
+
+
+def test_spread_of_nothing_or_with_a_repetition_missing_is_none() -> None:
+    assert spread([]) is None
+    assert spread([0.5, None, 0.7]) is None
