@@ -101,6 +101,7 @@ VARIABLES = (
     ),
     Variable(ENV_KFP_ENDPOINT, "Kubeflow Pipelines API, as `--endpoint`.", "run on this machine"),
     Variable(ENV_PROGRESS, "Set by a local run for its steps: where they say how far they are."),
+    Variable("ACCRETE_S3_BUCKET", "Set by `manifests/`, which make `ACCRETE_STORE` of it."),
     Variable(ENV_POD_NAME, "Set by the pipeline for a step that makes a TrainJob: its pod's name."),
     Variable(ENV_POD_UID, "The same: its pod's unique id."),
 )

@@ -1,6 +1,7 @@
 """docs/options.md has all options and variables that there are."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,10 @@ def test_no_module_names_a_variable_by_itself() -> None:
     for path in folder.rglob("*.py"):
         if path.name not in ("environment.py",):
             assert '"ACCRETE_' not in path.read_text(), path
+
+
+def test_every_variable_of_manifests_and_image_is_declared() -> None:
+    declared = {variable.name for variable in environment.VARIABLES}
+    paths = [*(ROOT / "manifests").rglob("*.yaml"), ROOT / "images" / "Dockerfile"]
+    named = {name for path in paths for name in re.findall(r"ACCRETE_[A-Z0-9_]+", path.read_text())}
+    assert {"ACCRETE_S3_ENDPOINT", "ACCRETE_CACHE"} <= named <= declared
