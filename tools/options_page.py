@@ -20,9 +20,9 @@ _FROM_TYPED = ("gc", "forget", "ls", "show", "verify", "doctor")
 _HEAD = """# Options and variables
 
 Every option of every command, and what else the environment says; written from where they are
-declared (`make golden`). What is typed wins over a variable: of two options that exclude each
-other, one typed and one from a variable, the typed one counts. An option that would have no effect
-is refused, and so is a variable that is nearly one of these (`ACCRETE_ALPA`).
+declared (`make golden`). What is typed wins over a variable, since variables hold for all commands:
+of two options that exclude each other, the typed one counts. What would have no effect is refused
+if it was typed, and so is a variable that is nearly one of these (`ACCRETE_ALPA`).
 """
 
 

@@ -1,14 +1,13 @@
 """click's options from the fields that declare them (`core/options.py`), and values from click's.
 
 What is typed wins over a variable ACCRETE_…, since variables hold for all commands: of two options
-that exclude each other the typed one counts, and one that has no effect is refused if nothing that
-was typed took its effect away.
+that exclude each other the typed one counts, and what has no effect is refused if it was typed.
 """
 
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +38,8 @@ class Group:
     """The heading; groups of one title stand under it together."""
     bases: Mapping[str, Any] = field(default_factory=dict)
     """Where the defaults differ by another option: what they are, by its value."""
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Default in words of fields for which the command has one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,11 @@ def read(kind: type[T], context: click.Context) -> T:
         for each in placed
         if context.params.get(each.param) not in (None, ())
     }
+    given = _without_excluded(placed, given)
     values = _defaults(placed) | {name: context.params[name] for name in given}
     for each in placed:
-        if each.param in given and not _counts(each, placed, given, values):
-            del given[each.param]
+        if given.get(each.param):
+            _check_effect(each, placed, given, values)
     parts: dict[str, dict[str, Any]] = {each.part: {} for each in placed}
     for each in placed:
         if each.param in given:
@@ -177,7 +179,8 @@ def _metavar(each: OptionField) -> str:
 
 def help_text(each: OptionField, group: Group) -> str:
     """Return an option's help, with its default."""
-    default = each.option.default or _default_text(each, group.bases)
+    default = group.defaults.get(each.name) or each.option.default
+    default = default or _default_text(each, group.bases)
     return f"{each.option.help} [default: {default}]" if default else each.option.help
 
 
@@ -197,62 +200,52 @@ def _shown(value: Any) -> str:
 
 
 def _defaults(placed: list[_Placed]) -> dict[str, Any]:
-    return {
-        each.param: each.field.default
-        for each in placed
-        if each.field.default not in (None, dataclasses.MISSING)
-    }
+    found = {each.param: each.field.default for each in placed}
+    # a field that must be set has its default in words
+    words = {e.param: e.field.option.default for e in placed if e.field.option.choices}
+    found |= {n: words.get(n) for n, value in found.items() if value is dataclasses.MISSING}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _counts(
-    placed: _Placed,
-    all_placed: list[_Placed],
-    given: Mapping[str, bool],
-    values: Mapping[str, Any],
-) -> bool:
-    """Return whether an option counts; False: it is a variable's, and what was typed wins.
+def _without_excluded(placed: list[_Placed], given: Mapping[str, bool]) -> dict[str, bool]:
+    """Return which options were given, without variables that typed ones exclude.
 
     Raises:
-        ConfigError: it cannot count beside the others.
+        ConfigError: two that exclude each other are typed, or both are variables.
     """
-    others = {flag.replace("-", "_") for flag in placed.field.option.excludes}
-    others |= {e.param for e in all_placed if placed.field.flag in e.field.option.excludes}
-    known = {each.param for each in all_placed}
-    return not _is_excluded(placed.param, sorted(others), given) and _has_effect(
-        placed, given, values, known
-    )
-
-
-def _is_excluded(param: str, others: Iterable[str], given: Mapping[str, bool]) -> bool:
-    is_typed = given[param]
-    for other in others:
-        if other in given and given[other] == is_typed:
-            where = "" if is_typed else f" ({_variable(param)} and {_variable(other)} are set)"
+    pairs = [
+        (each.param, flag.replace("-", "_"))
+        for each in placed
+        for flag in each.field.option.excludes
+    ]
+    typed = {param for param, is_typed in given.items() if is_typed}
+    lost = {one for pair in pairs for one, other in (pair, pair[::-1]) if other in typed}
+    left = {param: is_typed for param, is_typed in given.items() if is_typed or param not in lost}
+    for one, other in pairs:
+        if one in left and other in left:
+            where = "" if one in typed else f" ({_variable(one)} and {_variable(other)} are set)"
             raise ConfigError(
-                f"{_flag(param)} and {_flag(other)} exclude each other: give one{where}"
+                f"{_flag(one)} and {_flag(other)} exclude each other: give one{where}"
             )
-        if other in given and not is_typed:
-            return True
-    return False
+    return left
 
 
-def _has_effect(
-    placed: _Placed, given: Mapping[str, bool], values: Mapping[str, Any], known: set[str]
-) -> bool:
-    needs = [(flag.replace("-", "_"), wanted) for flag, wanted in placed.field.option.needs]
+def _check_effect(
+    each: _Placed, placed: list[_Placed], given: Mapping[str, bool], values: Mapping[str, Any]
+) -> None:
+    """Refuse what was typed and has no effect without another option.
+
+    Raises:
+        ConfigError: names the other one.
+    """
+    known = {other.param for other in placed}
+    needs = [(flag.replace("-", "_"), wanted) for flag, wanted in each.field.option.needs]
     needs = [(other, wanted) for other, wanted in needs if other in known]
-    if not needs or any(
+    if needs and not any(
         str(values.get(other)) in wanted if wanted else other in given for other, wanted in needs
     ):
-        return True
-    is_typed = given[placed.param]
-    if not is_typed and any(given.get(other) for other, _ in needs):
-        return False
-    lacking = " or ".join(
-        f"{_flag(other)} {' or '.join(wanted)}".strip() for other, wanted in needs
-    )
-    where = "" if is_typed else f" ({_variable(placed.param)} is set)"
-    raise ConfigError(f"--{placed.field.flag} has no effect without {lacking}: leave it out{where}")
+        lacking = " or ".join(f"{_flag(o)} {' or '.join(wanted)}".strip() for o, wanted in needs)
+        raise ConfigError(f"{_flag(each.param)} has no effect without {lacking}: leave it out")
 
 
 def _flag(param: str) -> str:

@@ -1,7 +1,5 @@
 """Variables that are nearly ours: a misspelt one would have no effect, and nobody would know."""
 
-from collections.abc import Iterable
-
 import click
 
 from accrete.cli._adapter import ENV_PREFIX, variables
@@ -11,25 +9,26 @@ from accrete.core.settings import environment_names
 from accrete.errors import ConfigError
 
 
-def check_environment(parameters: Iterable[click.Parameter]) -> None:
+def check_environment() -> None:
     """Refuse a variable that is nearly one of ours, and tell of others that nothing reads.
-
-    Args:
-        parameters: of commands, beside those that declare theirs in dataclasses.
 
     Raises:
         ConfigError: names the one that was meant.
     """
     names = environment_names()
-    own = {f"{ENV_PREFIX}_{parameter.name}".upper() for parameter in parameters}
-    known = own | variables(RunOptions)
+    known = variables(RunOptions)
     if not unknown_variables(names, known):
         return
     from accrete.cli._plan import PlanCommandOptions
     from accrete.cli.extend import ExtendOptions
+    from accrete.cli.main import accrete
     from accrete.cli.sweep import CompareOptions, StudyOptions
 
     known |= variables(PlanCommandOptions, CompareOptions, StudyOptions, ExtendOptions)
+    for command in accrete.commands.values():
+        if "auto_envvar_prefix" in command.context_settings:
+            options = [each for each in command.params if isinstance(each, click.Option)]
+            known |= {f"{ENV_PREFIX}_{option.name}".upper() for option in options}
     for name, near in unknown_variables(names, known):
         if near is not None:
             raise ConfigError(f"{name} is no variable of accrete: did you mean {near}?")

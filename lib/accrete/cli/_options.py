@@ -27,7 +27,8 @@ class PlanOptions:
         ),
     ] = None
     initial: Annotated[
-        int | None, Option("Classes of the first stage.", default="a tenth, at least 2")
+        int | None,
+        Option("Classes of the first stage.", default="a tenth, at least 2", excludes=("stages",)),
     ] = None
     step: Annotated[
         int | None,
@@ -143,16 +144,17 @@ class SpotOption:
     ] = False
 
 
-_RECIPES = Group("Recipe (how it is trained)", RECIPES)
+RECIPE_TITLE = "Recipe (how it is trained)"
+_RECIPES = Group(RECIPE_TITLE, RECIPES)
 _CLUSTER = Group("Cluster (what each step asks for)")
 
 Planning = Annotated[PlanOptions, Group("Plan (which classes each stage adds)")]
 Classes = Annotated[ClassOptions, Group("Classes (their order and counts)")]
-Costs = Annotated[CostOptions, Group("Cost (for --alpha auto and the comparison)")]
+Costs = Annotated[Given[CostOptions], Group("Cost (for --alpha auto and the comparison)")]
 Source = Annotated[Given[SourceConfig], Group("Source (the images)")]
 Model = Annotated[Given[ModelConfig], Group("Model")]
 RecipeGiven = Annotated[Given[Recipe], _RECIPES]
-Seed = Annotated[SeedOption, Group(_RECIPES.title)]
+Seed = Annotated[SeedOption, Group(RECIPE_TITLE)]
 Naming = Annotated[Given[PipelineRequest], Group("Run")]
 Where = Annotated[Given[WhereOptions], Group("Where")]
 Cluster = Annotated[Given[Placement], _CLUSTER]

@@ -1,5 +1,6 @@
 """From options of where steps run to what they ask for."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from accrete.config.allocation import FewestNodes, GrowingGpus, parse_gpus
 from accrete.config.placement import SPOT_TOLERATIONS, Placement
 from accrete.config.plan import Plan
 from accrete.core.options import Given, Option, option_fields
+from accrete.core.units import format_counted
 from accrete.errors import ConfigError
 
 
@@ -27,13 +29,36 @@ def make_placement(given: Given[Placement], spot: Given[SpotOption], *, local: b
     """
     if not local:
         placement = given.over(Placement(gpus=(1,)))
+        _check_typed(given.typed, placement)
         tolerations = placement.tolerations + (SPOT_TOLERATIONS if spot.alone().spot else ())
         return replace(placement, tolerations=tolerations)
     num_gpus = gpus_here()
-    given = given.without(refuse_typed_here(given, spot))
-    placement = given.over(Placement(gpus=(min(1, num_gpus),), retries=0))
+    # a variable holds for all runs: nodes and GPUs of a cluster are none of this machine's
+    of_cluster = {name for name in ("nodes", "gpus") if name not in given.typed}
+    here = given.without(refuse_typed_here(given, spot) | of_cluster)
+    placement = here.over(Placement(gpus=(min(1, num_gpus),), retries=0))
     _check_here(placement, num_gpus)
     return placement
+
+
+def _check_typed(typed: Collection[str], placement: Placement) -> None:
+    """Refuse what was typed and has no effect on these GPUs and nodes."""
+    for each in option_fields(Placement):
+        if each.name not in typed:
+            continue
+        if each.name.startswith("gpu_") and not placement.wants_gpus:
+            raise ConfigError(f"--{each.flag} has no effect on steps without GPUs: leave it out")
+        if each.name == "node_wait_s" and not placement.has_several_nodes:
+            raise ConfigError(f"--{each.flag} has no effect on stages of one node: leave it out")
+        if each.name == "cache_claim" and _are_all_spread(placement):
+            raise ConfigError(
+                f"--{each.flag} has no effect on stages of several nodes, whose caches go with "
+                "their pods: leave it out"
+            )
+
+
+def _are_all_spread(placement: Placement) -> bool:
+    return not isinstance(placement.nodes, FewestNodes) and min(placement.nodes, default=1) > 1
 
 
 def gpus_here() -> int:
@@ -68,10 +93,10 @@ def _check_here(placement: Placement, num_gpus: int) -> None:
             "with --endpoint"
         )
     gpus = placement.gpus
-    most = min(gpus.most, num_gpus) if isinstance(gpus, GrowingGpus) else max(gpus, default=0)
-    if most > num_gpus or (isinstance(gpus, GrowingGpus) and not num_gpus):
-        asked = f"auto:{gpus.most}" if isinstance(gpus, GrowingGpus) else _listed(gpus)
-        has = f"{num_gpus} GPU{'' if num_gpus == 1 else 's'}" if num_gpus else "no GPU"
+    most = gpus.most if isinstance(gpus, GrowingGpus) else max(gpus, default=0)
+    if most > num_gpus:
+        asked = f"auto:{most}" if isinstance(gpus, GrowingGpus) else _listed(gpus)
+        has = format_counted(num_gpus, "GPU") if num_gpus else "no GPU"
         raise ConfigError(
             f"--gpus {asked}: this machine has {has}; leave it out, or submit the run with "
             "--endpoint"

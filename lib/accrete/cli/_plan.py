@@ -14,8 +14,9 @@ from accrete.cli._placement import Planned
 from accrete.cli._plan_text import plan_json, plan_text
 from accrete.cli._request import class_counts, cost_model, make_plan, source_of, warn_about
 from accrete.config.run import SourceConfig
-from accrete.core.options import Option
+from accrete.core.options import Option, option_fields
 from accrete.data.counts import counts_of_number
+from accrete.errors import ConfigError
 from accrete.store.settings import default_store_uri
 
 
@@ -27,7 +28,11 @@ class EqualClasses:
         int | None,
         Option(
             "Plan for N classes of equal size.",
-            excludes=("source", "data", "only-classes", "counts", "dataset"),
+            excludes=(
+                *("counts", "dataset", "source", "data", "image-column", "label-column"),
+                *("test-fraction", "validation-fraction", "split-seed", "image-size"),
+                *("on-bad-image", "only-classes"),
+            ),
         ),
     ] = None
     images_per_class: Annotated[
@@ -62,18 +67,27 @@ def plan(options: PlanCommandOptions, as_json: bool) -> None:
     if options.equal.classes is not None:
         counts = counts_of_number(options.equal.classes, options.equal.images_per_class)
     else:
+        _check_source_counts(options)
         source = source_of(options.source)
         with _store_to_read(options.classes, source):
             counts = class_counts(options.classes, source, default_store_uri())
-    made = make_plan(options.plan, options.classes, options.costs, counts)
-    is_costed = options.plan.alpha == "auto" or options.costs.costs
-    model = cost_model(options.costs) if is_costed else None
+    costs = options.costs.alone()
+    made = make_plan(options.plan, options.classes, costs, counts)
+    model = cost_model(costs) if options.plan.alpha == "auto" or costs.costs else None
     gpus = options.planned.of_stages(made)
     if as_json:
         click.echo(json.dumps(plan_json(made, model, options.plan.initial, gpus), indent=1))
     else:
         click.echo(plan_text(made, model, options.plan.initial, gpus))
     warn_about(made)
+
+
+def _check_source_counts(options: PlanCommandOptions) -> None:
+    """Refuse a source beside counts: a plan needs nothing else of it."""
+    other = next((n for n in ("counts", "dataset") if getattr(options.classes, n)), None)
+    for each in option_fields(SourceConfig):
+        if other and each.name in options.source.typed:
+            raise ConfigError(f"--{each.flag} has no effect beside --{other}: leave it out")
 
 
 @contextmanager

@@ -27,9 +27,9 @@ from accrete.core.options import Given
 from accrete.core.units import parse_bytes
 from accrete.core.validation import check_range
 from accrete.data.counts import counts_of_dataset, counts_of_file, counts_of_source
-from accrete.errors import ConfigError, PlanError
+from accrete.errors import ConfigError
 from accrete.runners.pipeline_file import PipelineRequest
-from accrete.store.settings import default_store_uri
+from accrete.store.settings import default_store_uri, parse_store_uri
 
 if TYPE_CHECKING:
     from accrete.config.cost import CostModel
@@ -94,8 +94,6 @@ def _sizes(
     """Return the rule in words and the stage sizes."""
     initial = options.initial
     if options.stages is not None:
-        if initial is not None:
-            raise PlanError("--stages lists the first stage too: leave out --initial")
         listed = parse_sizes(options.stages)
         check_sizes(listed, len(images))
         return f"the list {options.stages}", listed
@@ -150,13 +148,13 @@ def run_config(options: CompileOptions, placement: Placement, store_uri: str) ->
     Raises:
         InputError: of any kind; nothing was started.
     """
-    if options.costs.costs is not None and options.plan.alpha != "auto":
+    if "costs" in options.costs.typed and options.plan.alpha != "auto":
         raise ConfigError("--costs has no effect without --alpha auto: leave it out")
     source = source_of(options.source)
     counts = class_counts(options.classes, source, store_uri)
     return RunConfig(
         source=source,
-        plan=make_plan(options.plan, options.classes, options.costs, counts),
+        plan=make_plan(options.plan, options.classes, options.costs.alone(), counts),
         model=model_of(options.model, source, placement),
         recipe=recipe_of(options.recipe, source),
         seed=options.seed.seed,
@@ -171,9 +169,9 @@ def model_of(given: Given[ModelConfig], source: SourceConfig, placement: Placeme
     """
     is_small = source.kind == "digits" or not placement.wants_gpus
     model = given.over(ModelConfig(name="small" if is_small else "vgg19"))
-    if "width" in given and model.name not in ("small", "vgg19"):
+    if "width" in given.typed and model.name not in ("small", "vgg19"):
         raise ConfigError(f"--width has no effect on {model.name}: leave it out")
-    if "bn_after_relu" in given and model.name != "vgg19":
+    if "bn_after_relu" in given.typed and model.name != "vgg19":
         raise ConfigError(f"--bn-after-relu has no effect on {model.name}: leave it out")
     return model
 
@@ -209,11 +207,11 @@ def make_request(options: CompileOptions, local: bool) -> PipelineRequest:
     Raises:
         InputError: of any kind; nothing was started.
     """
-    store_uri = options.naming.values.get("store_uri") or default_store_uri()
+    store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
     config = run_config(options, placement, store_uri)
     warn_about(config.plan)
-    name = options.naming.values.get("run_name") or default_run_name(config)
+    name = options.naming.values.get("run_name", default_run_name(config))
     return request_for(config, placement, name, store_uri)
 
 
@@ -226,6 +224,7 @@ def request_for(
         ConfigError: they do not.
     """
     check_run_name(name)
+    parse_store_uri(store_uri)
     resolve(config.recipe, config.plan, image_side=32)  # an unfit recipe shows before any step
     num_images = [stage.num_images for stage in config.plan.stages]
     placement = placement.fitted(num_images, config.recipe.batch_size)

@@ -11,15 +11,15 @@ import click
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.lookup import find_base
-from accrete.cli._adapter import ENV_PREFIX, Group, takes
-from accrete.cli._options import Cluster, Naming, RecipeGiven, Seed, Source, Spot, Where
+from accrete.cli._adapter import ENV_PREFIX, Group, names_in, takes
+from accrete.cli._options import RECIPE_TITLE, Cluster, Naming, Seed, Source, Spot, Where
 from accrete.cli._placement import make_placement
 from accrete.cli._request import recipe_of, request_for, source_of
 from accrete.cli.run import execute
 from accrete.config.classes import seeded_order
 from accrete.config.image_format import Normalization
 from accrete.config.plan import Plan, check_stage_sizes, parse_sizes
-from accrete.config.recipe import EXTENSION_LR, Recipe, extension_epochs
+from accrete.config.recipe import EXTENSION_LR, PAPER, RECIPES, Recipe, extension_epochs
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig
 from accrete.core.options import Given, Option, option_fields
 from accrete.data.counts import counts_of_source
@@ -47,9 +47,9 @@ class BaseOptions:
         Option("Weights from elsewhere: what `accrete export` wrote, or a torchvision state file."),
     ] = None
     weights_classes: Annotated[
-        tuple[str, ...] | None,
+        Path | None,
         Option(
-            "Class names of a state file, one a line, in the order of its outputs.", reads="names"
+            "Class names of a state file, one a line, in the order of its outputs.",
         ),
     ] = None
     weights_sha256: Annotated[
@@ -92,7 +92,17 @@ class ExtendOptions:
     base: Annotated[Given[BaseOptions], Group("Model to extend")]
     added: Annotated[AddedOptions, Group("Classes to add")]
     source: Source
-    recipe: RecipeGiven
+    recipe: Annotated[
+        Given[Recipe],
+        Group(
+            RECIPE_TITLE,
+            RECIPES,
+            {
+                "budget_epochs": "fast 2, at least 120 steps; paper 300",
+                "lr": f"fast {EXTENSION_LR}, paper {PAPER.lr}",
+            },
+        ),
+    ]
     seed: Seed
     naming: Naming
     where: Where
@@ -138,7 +148,7 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
         InputError: of any kind; no step was started.
         StoreError: the store, which has the model, cannot be used.
     """
-    store_uri = options.naming.values.get("store_uri") or default_store_uri()
+    store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
     catalog = Catalog(ObjectStore.open(store_uri))
     catalog.store.check()
@@ -156,21 +166,21 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
         more_images=more_images,
     )
     name = f"{source.kind}-extend-{plan.num_classes}-{config.digest[:8]}"
-    return request_for(config, placement, options.naming.values.get("run_name") or name, store_uri)
+    return request_for(config, placement, options.naming.values.get("run_name", name), store_uri)
 
 
 def _base(
     options: ExtendOptions, run: str | None, catalog: Catalog
 ) -> tuple[BaseModel, ModelConfig, tuple[str, ...], SourceConfig]:
     """Return the model that grows, what it is, its classes, and where the new images are."""
-    source, base_options = source_of(options.source), options.base.alone()
-    if (run is None) == (base_options.weights is None):
+    source, given = source_of(options.source), options.base
+    if run is not None and "weights" not in given.typed:
+        given = _of(given, _WITH_WEIGHTS, {"stage"})
+        base, model, names = find_base(catalog, run, given.alone().stage)
+        return base, model, names, source
+    if run is not None or "weights" not in given:
         raise ConfigError("extend needs one model: a run's name, or --weights FILE")
-    if run is not None:
-        _refuse(options.base, _WITH_WEIGHTS, keep={"stage"})
-        base, model, given = find_base(catalog, run, base_options.stage)
-        return base, model, given, source
-    _refuse(options.base, _WITH_RUN, keep=options.base.values.keys() - {"stage"})
+    base_options = _of(given, _WITH_RUN, given.values.keys() - {"stage"}).alone()
     weights = _weights(base_options, options.source.values.get("image_size") or 224)
     from accrete.models.pretrained import store_weights
 
@@ -181,10 +191,12 @@ def _base(
     return base, weights.model, weights.class_names, source
 
 
-def _refuse(given: Given[BaseOptions], other: str, *, keep: Collection[str]) -> None:
+def _of(given: Given[BaseOptions], other: str, kept: Collection[str]) -> Given[BaseOptions]:
+    """Return what says which model grows, in one way; refuse what was typed for the other."""
     for each in option_fields(BaseOptions):
-        if each.name in given and each.name not in keep:
+        if each.name in given.typed and each.name not in kept:
             raise ConfigError(f"--{each.flag} goes with {other} only: leave it out")
+    return given.without(given.values.keys() - set(kept))
 
 
 def _weights(options: BaseOptions, side: int) -> "Weights":
@@ -193,9 +205,11 @@ def _weights(options: BaseOptions, side: int) -> "Weights":
     Raises:
         InputError, IntegrityError, CheckpointMismatchError: it cannot be used.
     """
-    from accrete.models.pretrained import IMAGENET, WeightsRequest, read_weights
+    from accrete.models.pretrained import WeightsRequest, read_weights
 
-    normalization = IMAGENET
+    normalization = names = None
+    if options.weights_classes is not None:
+        names = names_in(options.weights_classes, "classes of the weights")
     if options.weights_mean is not None or options.weights_std is not None:
         normalization = Normalization(
             mean=_three(options.weights_mean, "weights mean"),
@@ -206,7 +220,7 @@ def _weights(options: BaseOptions, side: int) -> "Weights":
         WeightsRequest(
             path=options.weights,
             sha256=options.weights_sha256,
-            class_names=options.weights_classes,
+            class_names=names,
             model=None if options.model is None else ModelConfig(name=options.model),
             side=side,
             normalization=normalization,

@@ -123,7 +123,8 @@ def run_guarded(command: Any) -> None:
     ignore_language()
     leave_quickly()
     try:
-        check_environment(p for c in accrete.commands.values() for p in c.params)
+        if not {"--help", "--version"} & set(sys.argv):
+            check_environment()
         command()
     except AccreteError as error:
         _fail(str(error), error.exit_code)

@@ -122,7 +122,7 @@ def compile_command(build: Build) -> click.Command:
 def environment_request() -> PipelineRequest:
     """Return what the environment's ACCRETE_… variables ask for, as for `compile`."""
     command = compile_command(lambda _: None)
-    check_environment(command.params)
+    check_environment()
     with command.make_context("compile", ["--output", "unused.yaml"]) as context:
         return make_request(read(CompileOptions, context), False)
 

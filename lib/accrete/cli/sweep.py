@@ -9,6 +9,7 @@ import click
 
 from accrete.cli._adapter import ENV_PREFIX, Group, takes
 from accrete.cli._options import (
+    RECIPE_TITLE,
     Classes,
     Cluster,
     CompileOptions,
@@ -16,7 +17,6 @@ from accrete.cli._options import (
     Model,
     Naming,
     PlanOptions,
-    RecipeGiven,
     RunOptions,
     Seed,
     Source,
@@ -29,7 +29,7 @@ from accrete.cli.run import execute
 from accrete.config.allocation import GrowingGpus
 from accrete.config.placement import Placement
 from accrete.config.plan import Plan, parse_sizes
-from accrete.config.recipe import PAPER_EPOCHS, Recipe, until_converged
+from accrete.config.recipe import PAPER_EPOCHS, RECIPES, Recipe, until_converged
 from accrete.config.run import check_run_name
 from accrete.config.schedule import budget_epochs
 from accrete.config.sweep import Cell, Sweep, grid_cells, scratch_cells, seeded_cells, sweep_tasks
@@ -38,7 +38,13 @@ from accrete.core.units import format_counted, parse_bytes
 from accrete.core.validation import check_range
 from accrete.errors import ConfigError
 from accrete.runners.pipeline_file import Build, PipelineRequest
-from accrete.store.settings import default_store_uri
+from accrete.store.settings import default_store_uri, parse_store_uri
+
+SCRATCH_FACTORS = (1.0, 1.25, 1.5, 2.0)
+"""Default budgets from scratch, in staged budgets: a curve on which equal accuracy can be found."""
+
+STOP_GRADIENT = 0.1
+"""Default norm below which a study's stage counts as converged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +101,17 @@ class StudyOptions:
     classes: Classes
     source: Source
     model: Model
-    recipe: RecipeGiven
+    recipe: Annotated[
+        Given[Recipe],
+        Group(
+            RECIPE_TITLE,
+            RECIPES,
+            {
+                "epochs": "none: give --budget-epochs or --max-epochs",
+                "stop_gradient": f"convergence {STOP_GRADIENT}; increments run the budget",
+            },
+        ),
+    ]
     seed: Seed
     naming: Naming
     where: Where
@@ -107,7 +123,7 @@ class StudyOptions:
         return CompileOptions(
             plan=PlanOptions(),
             classes=self.classes,
-            costs=CostOptions(),
+            costs=Given(CostOptions),
             source=self.source,
             model=self.model,
             recipe=self.recipe,
@@ -162,13 +178,6 @@ def study_command(build: Build) -> click.Command:
     return study
 
 
-SCRATCH_FACTORS = (1.0, 1.25, 1.5, 2.0)
-"""Default budgets from scratch, in staged budgets: a curve on which equal accuracy can be found."""
-
-STOP_GRADIENT = 0.1
-"""Default norm below which a study's stage counts as converged."""
-
-
 def make_comparison(options: CompareOptions, local: bool) -> PipelineRequest:
     """Return what the options of `compare` ask for.
 
@@ -177,7 +186,7 @@ def make_comparison(options: CompareOptions, local: bool) -> PipelineRequest:
     """
     if "epochs" in options.recipe:
         raise ConfigError("compare sets budgets side by side: give --budget-epochs, not --epochs")
-    store_uri = options.naming.values.get("store_uri") or default_store_uri()
+    store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
     config = run_config(options, placement, store_uri)
     plan, seeds = config.plan, _seeds(options.seed.seed, options.scratch.seeds)
@@ -242,13 +251,13 @@ def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequ
     Raises:
         InputError: of any kind; nothing was started.
     """
-    store_uri = options.naming.values.get("store_uri") or default_store_uri()
+    store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
     # Of the source only classes and counts are asked.
     config = run_config(options.of_a_run(), placement, store_uri)
     plan, grid = config.plan, options.grid.alone()
     seeds = _seeds(options.seed.seed, grid.seeds)
-    total = grid.total or len(plan.class_order)
+    total = len(plan.class_order) if grid.total is None else grid.total
     check_range("total classes", total, 2, len(plan.class_order))
     pairs = _pairs(grid, total)
     recipe = _study_recipe(options, purpose, config.recipe)
@@ -273,7 +282,7 @@ def _pairs(grid: GridOptions, total: int) -> list[tuple[int, int]]:
     """Return the (n1, Δn) of the grid; those that need more classes than there are fall away."""
     initials, increments = parse_sizes(grid.initial), parse_sizes(grid.add)
     for value in (*initials, *increments):
-        check_range("classes of a study's cell", value, 1, total)
+        check_range("classes of --initial and --add", value, 1, total)
     pairs = [
         (initial, added)
         for initial in dict.fromkeys(initials)
@@ -316,6 +325,7 @@ def _request(
     Raises:
         ConfigError: they do not.
     """
+    parse_store_uri(store_uri)
     sweep_tasks(sweep)  # refuses more than a pipeline holds
     if isinstance(placement.gpus, GrowingGpus) or len(placement.gpus) > 1:
         raise ConfigError("--gpus differs by stage: give one number for all cells of a sweep")
@@ -331,6 +341,6 @@ def _request(
     return PipelineRequest(
         config=sweep,
         placement=placement,
-        run_name=check_run_name(name or default),
+        run_name=check_run_name(default if name is None else name),
         store_uri=store_uri,
     )

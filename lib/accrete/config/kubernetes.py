@@ -13,8 +13,8 @@ EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
-_CPU = re.compile(r"(\d+(\.\d+)?|\d+m)")
-_MEMORY = re.compile(r"\d+([KMGTPE]i?)?")
+_CPU = re.compile(r"(\d+(\.\d+)?|\d+m)", re.ASCII)
+_MEMORY = re.compile(r"\d+([KMGTPE]i?)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

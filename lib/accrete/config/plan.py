@@ -291,8 +291,10 @@ def even_counts(num_classes: int, images_per_class: int = 500) -> tuple[int, ...
     """Return equal counts, for a plan about a number of classes alone (500: CIFAR-100's).
 
     Raises:
-        PlanError: num_classes or images_per_class below 1.
+        PlanError: num_classes or images_per_class below 1, or over a million classes.
     """
+    if num_classes > 1_000_000:
+        raise PlanError(f"{num_classes} classes: plan for at most 1,000,000")
     if num_classes < 1 or images_per_class < 1:
         raise PlanError(
             f"{num_classes} classes of {images_per_class} images: both must be at least 1"

@@ -58,6 +58,7 @@ class SourceConfig:
             "Share of each class's images set aside for testing, where the source has no test "
             "split.",
             metavar="SHARE",
+            needs=(("source", ("digits", "parquet", "imagefolder")),),
         ),
     ] = 0.2
     validation_fraction: Annotated[
@@ -78,6 +79,7 @@ class SourceConfig:
         Option(
             "Stop at an image that cannot be decoded, or leave it out and count it.",
             choices=("fail", "skip"),
+            needs=(("source", ("parquet", "imagefolder")),),
         ),
     ] = "fail"
     only_classes: Annotated[

@@ -31,6 +31,7 @@ ENV_PUSHGATEWAY = "ACCRETE_PUSHGATEWAY"
 ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
 ENV_POD_NAME = "ACCRETE_POD_NAME"
 ENV_POD_UID = "ACCRETE_POD_UID"
+OF_TESTS = "ACCRETE_TEST_CIFAR100"
 ENV_IN_POD = "KUBERNETES_SERVICE_HOST"
 """Kubernetes sets this in every container."""
 
@@ -106,11 +107,10 @@ VARIABLES = (
     Variable(ENV_POD_UID, "The same: its pod's unique id."),
 )
 
-_OF_OTHERS = re.compile(
-    r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)|ACCRETE_TEST_.*"
+_OF_SERVICE = re.compile(
+    r"(.*?)_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)"
 )
-"""Kubernetes sets these for each Service of a namespace, so for one called accrete-store; and the
-tests have some."""
+"""Kubernetes sets these for each Service of a namespace, so for one called accrete-store."""
 
 
 def unknown_variables(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str | None]]:
@@ -120,11 +120,14 @@ def unknown_variables(names: Iterable[str], known: Iterable[str]) -> list[tuple[
         names: of the environment.
         known: variables that something reads beside those of VARIABLES.
     """
-    readable = {variable.name for variable in VARIABLES} | set(known)
+    every = set(names)
+    readable = {variable.name for variable in VARIABLES} | set(known) | {OF_TESTS}
     nearly = {name.removeprefix(PREFIX): name for name in readable}
     found: list[tuple[str, str | None]] = []
-    for name in sorted(set(names) - readable):
-        if name.startswith(PREFIX) and not _OF_OTHERS.fullmatch(name):
+    for name in sorted(every - readable):
+        service = _OF_SERVICE.fullmatch(name)
+        is_service = service is not None and f"{service[1]}_SERVICE_HOST" in every
+        if name.startswith(PREFIX) and not is_service:
             near = get_close_matches(name.removeprefix(PREFIX), nearly, n=1, cutoff=0.8)
             found.append((name, nearly[near[0]] if near else None))
     return found

@@ -14,7 +14,7 @@ _UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _DURATION = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
 _TIMES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _BINARY = ("bytes", "KiB", "MiB", "GiB", "TiB")
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([KMGT]i?|)")
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([KMGT]i?|)", re.ASCII)
 
 
 def parse_duration(text: str, what: str) -> timedelta:

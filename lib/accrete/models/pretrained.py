@@ -48,8 +48,8 @@ class WeightsRequest:
     """The network; None: as the file itself says."""
     side: int = 224
     """Side in pixels of the images that it takes, where the file does not say."""
-    normalization: Normalization = IMAGENET
-    """How its input is scaled, where the file does not say."""
+    normalization: Normalization | None = None
+    """How its input is scaled; None: as the file itself says, else ImageNet's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +176,11 @@ def _exported(
             f"weights {place} name their classes and their network themselves: "
             "leave out --weights-classes and --model"
         )
+    if request.normalization is not None:
+        raise ConfigError(
+            f"weights {place} say themselves what their input was scaled by: leave out "
+            "--weights-mean and --weights-std"
+        )
     names = metadata.get("class_names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"weights {place} name no classes: export them again")
@@ -206,7 +211,8 @@ def _of_torchvision(request: WeightsRequest, state: dict[str, Tensor]) -> Weight
             f"weights {request.path} do not name their classes: give a file with one name a "
             "line, in the order of the outputs (--weights-classes)"
         )
-    channels = len(request.normalization.mean)
+    normalization = request.normalization or IMAGENET
+    channels = len(normalization.mean)
     last = head_name(model)
     ours = {}
     for name, tensor in state.items():
@@ -223,7 +229,7 @@ def _of_torchvision(request: WeightsRequest, state: dict[str, Tensor]) -> Weight
             channels=channels,
             preprocessing="short-side-center-crop",
         ),
-        normalization=request.normalization,
+        normalization=normalization,
         origin=request.path.name,
     )
 

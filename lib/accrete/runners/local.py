@@ -169,8 +169,8 @@ def _steps_place(
     run.artifacts.mkdir(exist_ok=True)
     run.artifacts.chmod(0o777)
     placement = request.placement
-    wants_gpus = placement.gpus_of(range(1, 2)) > 0
-    with container_host(placement.image, settings, run.progress, gpus=wants_gpus) as host:
+    gpus = placement.wants_gpus
+    with container_host(placement.image, settings, run.progress, gpus=gpus) as host:
         yield _StepsPlace(host.settings, host.arguments)
 
 

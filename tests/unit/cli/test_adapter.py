@@ -39,10 +39,11 @@ class Fruit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picking:
-    """One of two ways."""
+    """One of three ways."""
 
     by_hand: Annotated[int | None, Option("Hands.", excludes=("by-machine",))] = None
     by_machine: Annotated[int | None, Option("Machines.")] = None
+    by_magic: Annotated[int | None, Option("Wands.", excludes=("by-hand", "by-machine"))] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +125,16 @@ def test_option_without_effect_is_refused() -> None:
     assert given("--cut", "--kind", "apple")[0].fruit.values == {"cut": True, "kind": "apple"}
     with pytest.raises(ConfigError, match="--cut has no effect without --kind apple: leave it out"):
         given("--cut", "--kind", "pear")
-    with pytest.raises(ConfigError, match=r"leave it out \(ACCRETE_CUT is set\)"):
-        given(CUT="1", KIND="pear")
 
 
-def test_variable_that_what_was_typed_takes_the_effect_from_does_not_count() -> None:
-    assert given("--kind", "pear", CUT="1")[0].fruit.values == {"kind": "pear"}
+def test_variable_without_effect_stays_so_as_it_holds_for_all_commands() -> None:
+    assert given("--kind", "pear", CUT="1")[0].fruit.values == {"kind": "pear", "cut": True}
+    assert given(CUT="1", KIND="pear")[0].fruit.typed == frozenset()
+
+
+def test_of_three_that_exclude_each_other_the_typed_one_counts() -> None:
+    options, _ = given("--by-magic", "3", BY_HAND="1", BY_MACHINE="2")
+    assert options.picking == Picking(by_magic=3)
 
 
 @pytest.mark.parametrize("kind", ALL)

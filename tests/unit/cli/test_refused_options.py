@@ -1,6 +1,7 @@
 """Options without effect beside others, or where the run goes: refused before anything starts."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,9 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from accrete.cli import _placement
+from accrete.cli._plan import EqualClasses
 from accrete.cli.main import accrete
 from accrete.cli.run import run_command
 from accrete.cli.sweep import compare_command, study_command
+from accrete.config.run import SourceConfig
+from accrete.core.options import option_fields
 from accrete.errors import ConfigError
 
 RUN: Callable[[Any], click.Command] = run_command
@@ -33,11 +37,14 @@ def never(_request: object) -> object:
         (["--epochs", "1,2", "--budget-epochs", "3"], "--epochs and --budget-epochs exclude"),
         (["--data", "images/"], "--data has no effect without --source parquet or imagefolder"),
         (["--image-column", "x"], "--image-column has no effect without --source parquet"),
-        (["--order-seed", "1", "--class-order", "x"], "--class-order and --order-seed exclude"),
+        (["--order-seed", "1", "--class-order", "x"], "--order-seed and --class-order exclude"),
         (["--max-stages", "3"], "--max-stages has no effect without --alpha auto"),
         (["--stage-seconds", "3"], "--stage-seconds has no effect without --alpha auto or --costs"),
         (["--images-per-second", "3"], "--images-per-second has no effect without --stage-seconds"),
         (["--node-wait", "100"], "--node-wait has no effect without --nodes"),
+        (["--initial", "2", "--stages", "2,8"], "--initial and --stages exclude each other"),
+        (["--source", "cifar10", "--data", "x", "--test-fraction", "0.1"], "--test-fraction has"),
+        (["--on-bad-image", "skip"], "--on-bad-image has no effect without --source parquet or"),
         (["--gpu-label", "x", "--endpoint", "http://h"], "--gpu-label has no effect without --gpu"),
         (["--watch"], "--watch has no effect on a run on this machine: leave it out, or submit"),
         (["--store-ca", "x"], "--store-ca has no effect on a run on this machine"),
@@ -94,19 +101,51 @@ def test_option_of_another_network_or_plan_is_refused(arguments: list[str], mess
     assert refusal(compile_, "-o", "x.yaml", *arguments).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpus", "0", "--gpu-kind", "X"], "--gpu-kind has no effect on steps without GPUs"),
+        (["--gpus", "2", "--nodes", "1", "--node-wait", "99"], "--node-wait has no effect on st"),
+        (["--gpus", "2", "--nodes", "2", "--cache-claim", "c"], "--cache-claim has no effect on"),
+        (["--store", "http://x"], "store is 'http://x': give s3://bucket or s3://bucket/prefix"),
+        (["--store", ""], "store is '': give s3://bucket"),
+        (["--name", ""], "run name is '': use at most 63 of a-z"),
+        (["--cpu", "٤"], "CPU of a training step is '٤'"),
+        (["--shared-memory", "١Gi"], "size of /dev/shm is '١Gi'"),
+    ],
+)
+def test_value_that_no_pod_could_have_is_refused(arguments: list[str], message: str) -> None:
+    compile_ = accrete.get_command(click.Context(accrete), "compile")
+    assert compile_ is not None
+    assert refusal(compile_, "-o", "x.yaml", *arguments).startswith(message)
+
+
+def test_variables_hold_for_runs_that_they_have_no_effect_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        **{"DATA": "/x", "GPUS": "4", "NODES": "2", "NODE_WAIT": "100", "GPU_LABEL": "x/y"},
+        **{"MAX_STAGES": "4", "COSTS": "x", "STORE_CA": "ca", "BN_AFTER_RELU": "1", "WATCH": "1"},
+    }.items():
+        monkeypatch.setenv(f"ACCRETE_{name}", value)
+    monkeypatch.setattr(_placement, "gpus_here", lambda: 0)
+    result = CliRunner().invoke(RUN(never), ["--stages", "1,2"])  # digits have ten classes
+    assert "the stages add 3 classes but there are 10" in str(result.exception)
+
+
+def test_plan_takes_counts_or_a_source(tmp_path: Path) -> None:
+    counts = tmp_path / "counts.json"
+    counts.write_text('{"a": 10, "b": 10}')
+    plan = accrete.commands["plan"]
+    said = refusal(plan, "--counts", str(counts), "--source", "digits")
+    assert said == "--source has no effect beside --counts: leave it out"
+    everything = {each.flag for each in option_fields(SourceConfig)} | {"counts", "dataset"}
+    assert {*option_fields(EqualClasses)[0].option.excludes} == everything
+
+
 def test_plan_for_equal_classes_has_no_source() -> None:
     plan = accrete.commands["plan"]
     said = refusal(plan, "--classes", "10", "--source", "parquet")
     assert said == "--classes and --source exclude each other: give one"
     said = refusal(plan, "--images-per-class", "10")
     assert said == "--images-per-class has no effect without --classes: leave it out"
-
-
-def test_variable_of_a_cluster_holds_for_local_runs_without_effect(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("ACCRETE_STORE_CA", "ca")
-    monkeypatch.setenv("ACCRETE_WATCH", "1")
-    # What is refused is the plan, so all of these were taken before.
-    result = CliRunner().invoke(RUN(never), ["--gpus", "0", "--nodes", "2"])
-    assert "--nodes 2" in str(result.exception)

@@ -37,4 +37,14 @@ def test_unknown_variable_is_told_with_the_near_one(name: str, meant: str | None
     ],
 )
 def test_variables_of_services_tests_and_others_are_left_alone(name: str) -> None:
-    assert unknown_variables([name], KNOWN) == []
+    assert unknown_variables([name, "ACCRETE_STORE_SERVICE_HOST"], KNOWN) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("ACCRETE_METRIC_PORT", "ACCRETE_METRICS_PORT"), ("ACCRETE_TEST_CIFAR10", None)],
+)
+def test_variable_of_no_service_and_no_test_is_told(name: str, meant: str | None) -> None:
+    found = dict(unknown_variables([name], KNOWN))
+    assert name in found
+    assert meant in (None, found[name])
