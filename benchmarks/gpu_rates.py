@@ -174,7 +174,7 @@ def _wait() -> None:
 
 def process_start() -> dict[str, Any]:
     """Return the seconds that a new process takes: for the stage code, and for the GPU as well."""
-    code = "import accrete.stages.run, accrete.steps._train_stages"
+    code = "import accrete.stages.run, accrete.steps.training_task"
     gpu = f"{code}, torch; torch.zeros(1, device='cuda').item()"
     wanted = {"stage code": code} | ({"and the GPU": gpu} if torch.cuda.is_available() else {})
     return {name: summarize(_process_s(text) for _ in range(5)) for name, text in wanted.items()}

@@ -1,4 +1,4 @@
-"""The paper's studies: what a stage costs over (n1, Δn), and what fixed steps do to the error.
+"""The paper's studies: what a stage costs over (n1, Δn), and what fixed increments do to the error.
 
 kfp run pipelines/study.py convergence --source parquet --data cifar100/
 kfp run pipelines/study.py increments --help

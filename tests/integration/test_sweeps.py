@@ -96,7 +96,7 @@ def test_a_study_of_increments_has_a_baseline(
         (("compare", "--scratch-epochs", "a,b"), "scratch epochs are 'a,b'"),
         (("compare", "--seeds", "0"), "seeds is 0"),
         (("compare", "--seeds", "20"), "a pipeline holds 30"),
-        (("study", "convergence", "--initial", "11"), "classes of a study's cell is 11"),
+        (("study", "convergence", "--initial", "11"), "a number of --initial or --add is 11"),
         (("study", "convergence", "--initial", "9", "--add", "2"), "need more than the 10"),
         (("study", "convergence", "--initial", "x"), "stage size 'x'"),
         (("study", "increments", "--initial", "2", "--add", "2", "--total", "11"), "total classes"),

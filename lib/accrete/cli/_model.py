@@ -120,7 +120,7 @@ def export(
       accrete export digits-4-stages digits.safetensors
       accrete export digits-4-stages digits.onnx --stage 2
     """
-    from accrete.models.export_check import check_export
+    from accrete.models.export_preconditions import check_export
 
     format_name = check_export(output, format_name, force=force)
     trained = _trained_model(name, stage, store)

@@ -56,7 +56,7 @@ class PlanCommandOptions:
 @takes(PlanCommandOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def plan(options: PlanCommandOptions, as_json: bool) -> None:
-    """Show the stages that a growth ratio, a fixed step or a list gives, and what they cost.
+    """Show the stages that a growth ratio, a fixed increment or a list gives, and what they cost.
 
     \b
     Examples:

@@ -16,14 +16,13 @@ from accrete.cli._options import RECIPE_TITLE, Cluster, Naming, Seed, Source, Sp
 from accrete.cli._placement import make_placement
 from accrete.cli._request import recipe_of, request_for, source_of
 from accrete.cli.run import execute
-from accrete.config.classes import seeded_order
 from accrete.config.image_format import Normalization
-from accrete.config.plan import Plan, check_stage_sizes, parse_sizes
+from accrete.config.plan import Plan
 from accrete.config.recipe import EXTENSION_LR, PAPER, RECIPES, Recipe, extension_epochs
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig
 from accrete.core.options import Given, Option, option_fields
 from accrete.data.counts import counts_of_source
-from accrete.data.extension import Extension, open_extension
+from accrete.data.extension import open_extension, plan_extension
 from accrete.errors import ConfigError
 from accrete.runners.pipeline_file import Build, PipelineRequest
 from accrete.store.object_store import ObjectStore
@@ -98,7 +97,7 @@ class ExtendOptions:
             RECIPE_TITLE,
             RECIPES,
             {
-                "budget_epochs": "fast 2, at least 120 steps; paper 300",
+                "budget_epochs": "fast 2, at least 120 optimizer steps; paper 300",
                 "lr": f"fast {EXTENSION_LR}, paper {PAPER.lr}",
             },
         ),
@@ -155,7 +154,7 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
     base, model, given, source = _base(options, run, catalog)
     more_images = options.added.more_images
     extension = open_extension(base, given, catalog, more_images=more_images)
-    plan = _plan(options.added.stages, extension, counts_of_source(source))
+    plan = plan_extension(options.added.stages, extension, counts_of_source(source))
     config = RunConfig(
         source=source,
         plan=plan,
@@ -236,33 +235,6 @@ def _three(text: str | None, what: str) -> tuple[float, ...]:
     if len(values) != 3 or not all(0 < value <= 1 for value in values):
         raise ConfigError(f"{what} is {text!r}: give three numbers of 0..1, as 0.485,0.456,0.406")
     return values
-
-
-def _plan(stages: str | None, extension: Extension, counts: dict[str, int]) -> Plan:
-    """Return the plan of an extension: the given classes first, then the new ones."""
-    merged = extension.planned_counts(counts)
-    new = seeded_order((name for name in counts if name not in extension.given), 0)
-    order = (*extension.given, *new)
-    if not new and not extension.more_images:
-        raise ConfigError(
-            f"the source has no class that {extension.base.origin} does not have: nothing to add"
-        )
-    sizes: tuple[int, ...] = (len(new),)
-    if stages is not None:
-        sizes = parse_sizes(stages)
-        check_stage_sizes(sizes)
-        if sum(sizes) != len(new):
-            raise ConfigError(
-                f"--stages {stages} adds {sum(sizes)} classes, but the source has "
-                f"{len(new)} new ones: make the list add up"
-            )
-    return Plan(
-        rule=f"{extension.base.origin}, {len(extension.given)} classes, and {len(new)} more",
-        class_order=order,
-        class_images=tuple(merged[name] for name in order),
-        stage_sizes=sizes,
-        num_given=len(extension.given),
-    )
 
 
 def _recipe(given: Given[Recipe], source: SourceConfig, plan: Plan) -> Recipe:

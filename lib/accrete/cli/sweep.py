@@ -282,7 +282,7 @@ def _pairs(grid: GridOptions, total: int) -> list[tuple[int, int]]:
     """Return the (n1, Δn) of the grid; those that need more classes than there are fall away."""
     initials, increments = parse_sizes(grid.initial), parse_sizes(grid.add)
     for value in (*initials, *increments):
-        check_range("classes of --initial and --add", value, 1, total)
+        check_range("a number of --initial or --add", value, 1, total)
     pairs = [
         (initial, added)
         for initial in dict.fromkeys(initials)

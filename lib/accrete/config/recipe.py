@@ -41,7 +41,7 @@ class Recipe:
         Option(
             "Images seen in all, in epochs over the whole data set.",
             metavar="E",
-            default="fast 7, at least 400 steps; paper 300",
+            default="fast 7, at least 400 optimizer steps; paper 300",
         ),
     ] = None
     early_share: float = 0.28

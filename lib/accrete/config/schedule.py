@@ -30,7 +30,7 @@ class StageSchedule:
     """Steps that the rate is shaped over: the whole plan's, or those up to this stage's end where
     each stage has a shape of its own, so that plans which begin alike share their stages."""
     batch_size: int
-    """Images per step; the stage sees num_steps * batch_size images."""
+    """Images per optimizer step; the stage sees num_steps * batch_size images."""
     lr: float
     """Peak learning rate."""
     lr_shape: str

@@ -1,6 +1,6 @@
 """Options, declared once: on the field of the dataclass that they set, beside its type.
 
-    batch_size: Annotated[int, Option("Images per step.")] = 128
+    batch_size: Annotated[int, Option("Images per optimizer step.")] = 128
 
 is the option --batch-size, the variable ACCRETE_BATCH_SIZE and a row of docs/options.md. Knows
 nothing of command lines; `cli/_adapter.py` makes click's options of it.

@@ -1,4 +1,4 @@
-"""What the environment says: the one place that reads it."""
+"""What the environment says; of the store, `store/settings.py` reads it."""
 
 import os
 from dataclasses import dataclass, field

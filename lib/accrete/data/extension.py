@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import SPLITS, ClassEntry, DatasetManifest
+from accrete.config.classes import seeded_order
+from accrete.config.plan import Plan, check_stage_sizes, parse_sizes
 from accrete.config.run import BaseModel, RunConfig
 from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
@@ -147,3 +149,39 @@ def _check_old(
             f"{catalog.store.uri(keys.object_key(missing.sha256))}: restore it, or run the old "
             "source again, which stores it anew"
         )
+
+
+def plan_extension(stages: str | None, extension: Extension, counts: Mapping[str, int]) -> Plan:
+    """Return the plan of an extension: the given classes first, then the new ones.
+
+    Args:
+        stages: new classes of each stage, such as `2,3`; None: one stage.
+        extension: what is extended.
+        counts: training images of each class of the source.
+
+    Raises:
+        ConfigError: there is nothing to add, or the stages do not add up.
+    """
+    merged = extension.planned_counts(counts)
+    new = seeded_order((name for name in counts if name not in extension.given), 0)
+    order = (*extension.given, *new)
+    if not new and not extension.more_images:
+        raise ConfigError(
+            f"the source has no class that {extension.base.origin} does not have: nothing to add"
+        )
+    sizes: tuple[int, ...] = (len(new),)
+    if stages is not None:
+        sizes = parse_sizes(stages)
+        check_stage_sizes(sizes)
+        if sum(sizes) != len(new):
+            raise ConfigError(
+                f"--stages {stages} adds {sum(sizes)} classes, but the source has "
+                f"{len(new)} new ones: make the list add up"
+            )
+    return Plan(
+        rule=f"{extension.base.origin}, {len(extension.given)} classes, and {len(new)} more",
+        class_order=order,
+        class_images=tuple(merged[name] for name in order),
+        stage_sizes=sizes,
+        num_given=len(extension.given),
+    )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from accrete.config.image_format import Normalization
 from accrete.core.units import format_bytes
 from accrete.errors import AccreteError, InputError
-from accrete.models.export_check import optional_module
+from accrete.models.export_preconditions import optional_module
 from accrete.models.predictor import TrainedModel
 from accrete.training.augmentation import normalize
 

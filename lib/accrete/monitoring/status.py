@@ -1,13 +1,14 @@
-"""How runs stand, from the journals that their steps keep in the store."""
+"""How runs and their stages stand, in words and as JSON, from the steps' journals in the store."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from accrete.catalog.manifests import StageManifest
 from accrete.catalog.records import find_record, run_names
 from accrete.catalog.step_documents import SILENT_AFTER_S, StepDocument, step_documents
 from accrete.config.run import check_run_name
-from accrete.core.units import format_clock
+from accrete.core.units import format_clock, format_percent
 from accrete.errors import RunNotFoundError
 from accrete.monitoring.journal import progress_line
 from accrete.store import keys
@@ -134,3 +135,18 @@ def _printable(log: bytes) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
+
+
+def stage_text(title: str, manifest: StageManifest, *, reused: bool) -> str:
+    """Return what a stage came to as one line."""
+    result, times = manifest.result, manifest.times
+    parts = [
+        f"{title}: {len(manifest.class_names)} classes",
+        f"top-1 {format_percent(result.top1)}",
+        f"(old {format_percent(result.top1_old)}, new {format_percent(result.top1_new)})",
+    ]
+    if reused:
+        return "  ".join([*parts, "reused"])
+    speed = f"{result.images_per_s:,.0f}/s, {manifest.precision or manifest.schedule.precision}"
+    work = f"{result.images_seen:,} images in {times.train_s:.1f} s ({speed})"
+    return "  ".join([*parts, work])

@@ -1,7 +1,7 @@
 """The steps of a pipeline, as they run in a pod: a file for each, and what they share.
 
 `prepare`, `train`, `report` and `train_on_nodes` are what components call. `frame` is what every
-step does around its work. `_train_stages` is what training is, `_peer_launch` in which processes:
+step does around its work. `training_task` is what training is, `_peer_launch` in which processes:
 `peer_process` is one of several GPUs, `node` one of several nodes, which the TrainJob of
 `train_job` starts.
 """

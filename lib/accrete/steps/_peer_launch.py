@@ -28,8 +28,8 @@ from accrete.core.processes import share_cpus_well
 from accrete.core.serialization import from_json, to_json
 from accrete.core.settings import place_among_nodes, training_processes
 from accrete.errors import ConfigError, StepFailedError
-from accrete.steps._train_stages import TrainingTask, is_finished, train_stages
 from accrete.steps.frame import Attempt, failures_in_journal
+from accrete.steps.training_task import TrainingTask, is_finished, train_stages
 
 _SAVING_S = 30.0
 """How long the processes of a torchrun that was killed may take to save what they have done."""

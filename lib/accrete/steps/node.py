@@ -14,8 +14,8 @@ from accrete.catalog.records import RunRecord, find_record
 from accrete.core.settings import place_among_nodes
 from accrete.errors import CheckpointMismatchError, ConfigError, RunNotFoundError
 from accrete.steps._peer_launch import train_task
-from accrete.steps._train_stages import training_task
 from accrete.steps.frame import Attempt, failures_in_journal, one_line_errors
+from accrete.steps.training_task import training_task
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 from accrete.store.settings import default_store_uri

@@ -16,8 +16,8 @@ from accrete.core.processes import die_with_parent
 from accrete.core.settings import peer_place
 from accrete.errors import AccreteError, PreemptedError
 from accrete.steps._peer_launch import Outcome, PeerFolder
-from accrete.steps._train_stages import follow_stages, train_stages
 from accrete.steps.frame import sigterm_as_error
+from accrete.steps.training_task import follow_stages, train_stages
 from accrete.training.device import compute_device
 from accrete.training.distributed import Peers
 

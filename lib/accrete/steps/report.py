@@ -5,8 +5,8 @@ from pathlib import Path
 
 from accrete.catalog.records import parse_record, parse_sweep_record
 from accrete.errors import IntegrityError
-from accrete.steps._train_stages import read_stage
 from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt
+from accrete.steps.training_task import read_stage
 from accrete.store import keys
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from accrete.catalog.manifests import dump_stage
 from accrete.steps._peer_launch import train_task
-from accrete.steps._train_stages import (
+from accrete.steps.frame import Attempt, failures_in_journal, one_line_errors
+from accrete.steps.training_task import (
     model_facts,
     read_dataset,
     read_record,
     read_stage,
     training_task,
 )
-from accrete.steps.frame import Attempt, failures_in_journal, one_line_errors
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 

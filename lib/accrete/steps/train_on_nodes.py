@@ -10,11 +10,12 @@ from accrete.catalog.records import RunRecord, parse_record
 from accrete.catalog.step_documents import StepDocument, StepFailure, parse_document
 from accrete.core.settings import ClusterSettings, cluster_settings
 from accrete.errors import CheckpointMismatchError, ConfigError, IntegrityError, StepFailedError
+from accrete.monitoring.status import stage_text
 from accrete.steps._train_job_wait import TrainJobWait
-from accrete.steps._train_stages import model_facts, read_stage, stage_text
 from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt
 from accrete.steps.train_job import Owner, train_job, train_job_name
 from accrete.steps.train_job_api import TrainJobApi
+from accrete.steps.training_task import model_facts, read_stage
 from accrete.store import keys
 
 

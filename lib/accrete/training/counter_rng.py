@@ -16,7 +16,7 @@ def random_integers(key: int, counters: Tensor) -> Tensor:
     """Return uniform integers 0..2**31-1, one for each counter.
 
     Args:
-        key: 63-bit seed of the stream, from `seeds.derive_seed`.
+        key: 63-bit seed of the stream, from `hashing.derive_seed`.
         counters: int64, any shape; equal counters give equal numbers.
     """
     bits = counters * _signed(_GOLDEN) + key

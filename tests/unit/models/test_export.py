@@ -16,7 +16,7 @@ import accrete
 from accrete.errors import AccreteError, ConfigError, InputError
 from accrete.models._onnx import TOLERANCE, checked_difference, write_onnx
 from accrete.models.export import METADATA_KEY, export_metadata, export_model
-from accrete.models.export_check import check_export, optional_module
+from accrete.models.export_preconditions import check_export, optional_module
 from accrete.models.networks import Classifier
 
 pytestmark = pytest.mark.usefixtures("one_thread")

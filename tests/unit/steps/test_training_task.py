@@ -24,7 +24,7 @@ from accrete.config.run import ModelConfig, RunConfig, SourceConfig
 from accrete.core.hashing import canonical_json
 from accrete.core.serialization import from_json, to_json
 from accrete.errors import CheckpointMismatchError, ConfigError, IntegrityError
-from accrete.steps._train_stages import TrainingTask, training_task
+from accrete.steps.training_task import TrainingTask, training_task
 
 
 def shard(letter: str) -> ShardRef:

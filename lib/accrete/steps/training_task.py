@@ -20,12 +20,13 @@ from accrete.catalog.records import RunRecord, parse_record, parse_sweep_record
 from accrete.core.processes import available_cpus, available_memory_bytes
 from accrete.core.serialization import to_json
 from accrete.core.settings import cache_path, fetches_ahead, snapshot_interval_s
-from accrete.core.units import format_percent, parse_bytes
+from accrete.core.units import parse_bytes
 from accrete.core.untrusted import parse_json
 from accrete.errors import AccreteError, ConfigError, IntegrityError
 from accrete.monitoring.journal import NullJournal
 from accrete.monitoring.metrics import StepMetrics
 from accrete.monitoring.stage_metrics import StageMetrics
+from accrete.monitoring.status import stage_text
 from accrete.stages.snapshot_listing import delete_snapshots
 from accrete.steps.frame import Attempt, StepContext, run_attempt
 from accrete.store import keys
@@ -226,21 +227,6 @@ def _train_one(
     outcome = run_stage(spec, dataset, stage_context, following=following)
     telling.tell(spec, outcome.manifest, metrics, reused=outcome.reused)
     return outcome.manifest
-
-
-def stage_text(title: str, manifest: StageManifest, *, reused: bool) -> str:
-    """Return what a stage came to as one line."""
-    result, times = manifest.result, manifest.times
-    parts = [
-        f"{title}: {len(manifest.class_names)} classes",
-        f"top-1 {format_percent(result.top1)}",
-        f"(old {format_percent(result.top1_old)}, new {format_percent(result.top1_new)})",
-    ]
-    if reused:
-        return "  ".join([*parts, "reused"])
-    speed = f"{result.images_per_s:,.0f}/s, {manifest.precision or manifest.schedule.precision}"
-    work = f"{result.images_seen:,} images in {times.train_s:.1f} s ({speed})"
-    return "  ".join([*parts, work])
 
 
 def model_facts(manifest: StageManifest, store: ObjectStore) -> dict[str, Any]:
