@@ -73,8 +73,9 @@ def run_attempt(attempt: Attempt) -> None:
 
 
 def only_stage(manifest: DatasetManifest, budget_epochs: float) -> StageSpec:
-    """Return the stage: bf16, with momentum, all ten digits."""
-    (spec,) = stage_chain(one_stage(SOURCE, "small", budget_epochs=budget_epochs), manifest)
+    """Return the stage: fp32, since each run would choose for itself; all ten digits."""
+    config = one_stage(SOURCE, "small", budget_epochs=budget_epochs, precision="fp32")
+    (spec,) = stage_chain(config, manifest)
     return spec
 
 
