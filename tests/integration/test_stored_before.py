@@ -70,11 +70,9 @@ def test_the_same_command_reuses_every_stage(
     cli: Cli, stored: ObjectStore, common: tuple[str, ...]
 ) -> None:
     stages = stages_of(stored, "before")
-    again = cli("run", *BEFORE, *common)
+    again = cli("run", *BEFORE, *common, "--name", "anew")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("reused") >= len(stages)
-    under_another_name = cli("run", *BEFORE, *common, "--name", "anew")
-    assert under_another_name.returncode == 0, under_another_name.stderr
     assert stages_of(stored, "anew") == stages
 
 
