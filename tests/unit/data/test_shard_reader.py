@@ -112,7 +112,7 @@ def test_shard_of_several_record_batches_comes_back(tmp_path: Path, write: Write
 
 
 @BOTH
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_reading_any_images_gives_those_that_were_stored(write: Write, data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
