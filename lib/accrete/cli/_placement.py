@@ -33,10 +33,12 @@ def make_placement(given: Given[Placement], spot: Given[SpotOption], *, local: b
         tolerations = placement.tolerations + (SPOT_TOLERATIONS if spot.alone().spot else ())
         return replace(placement, tolerations=tolerations)
     num_gpus = gpus_here()
-    # a variable holds for all runs: nodes and GPUs of a cluster are none of this machine's
-    of_cluster = {name for name in ("nodes", "gpus") if name not in given.typed}
-    here = given.without(refuse_typed_here(given, spot) | of_cluster)
-    placement = here.over(Placement(gpus=(min(1, num_gpus),), retries=0))
+    base = Placement(gpus=(min(1, num_gpus),), retries=0)
+    # A variable holds for all runs: a cluster's nodes, and GPUs that are not here, do not count.
+    here = given.without(refuse_typed_here(given, spot) | ({"nodes"} - given.typed))
+    if _most_gpus(here.over(base)) > num_gpus:
+        here = here.without({"gpus"} - given.typed)
+    placement = here.over(base)
     _check_here(placement, num_gpus)
     return placement
 
@@ -93,14 +95,18 @@ def _check_here(placement: Placement, num_gpus: int) -> None:
             "with --endpoint"
         )
     gpus = placement.gpus
-    most = gpus.most if isinstance(gpus, GrowingGpus) else max(gpus, default=0)
-    if most > num_gpus:
-        asked = f"auto:{most}" if isinstance(gpus, GrowingGpus) else _listed(gpus)
+    if _most_gpus(placement) > num_gpus:
+        asked = f"auto:{gpus.most}" if isinstance(gpus, GrowingGpus) else _listed(gpus)
         has = format_counted(num_gpus, "GPU") if num_gpus else "no GPU"
         raise ConfigError(
             f"--gpus {asked}: this machine has {has}; leave it out, or submit the run with "
             "--endpoint"
         )
+
+
+def _most_gpus(placement: Placement) -> int:
+    gpus = placement.gpus
+    return gpus.most if isinstance(gpus, GrowingGpus) else max(gpus)
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

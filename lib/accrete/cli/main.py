@@ -153,7 +153,3 @@ def _interrupt(_signum: int, _frame: object) -> None:
 def _fail(message: str, exit_code: int) -> None:
     click.echo(f"accrete: error: {one_line(message)}", err=True)
     sys.exit(exit_code)
-
-
-if __name__ == "__main__":
-    main()

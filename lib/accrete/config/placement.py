@@ -68,7 +68,6 @@ class Placement:
             "Secret with a registry's credentials; may be repeated.",
             flag="pull-secret",
             repeated=True,
-            parse=str,
             on_cluster=True,
         ),
     ] = ()
@@ -112,7 +111,6 @@ class Placement:
             flag="gpu-kind",
             metavar="KIND",
             repeated=True,
-            parse=str,
             on_cluster=True,
         ),
     ] = ()

@@ -1,4 +1,4 @@
-"""One of the nodes that train a stage together: `python -m accrete.steps.node RUN STAGE`.
+"""One of the nodes that train a stage together: `python -m accrete.node_step RUN STAGE`.
 
 A TrainJob runs this on every node: one that the pipeline's step made, or somebody by hand. No
 artifacts of Kubeflow are there: the run's record, the data set's manifest and the parent's come
@@ -75,7 +75,7 @@ def _parent(record: RunRecord, stage: int, catalog: Catalog) -> StageManifest | 
 
 def main() -> None:
     """Train as the command line says; errors are one line and an exit code."""
-    parser = argparse.ArgumentParser(prog="python -m accrete.steps.node", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m accrete.node_step", description=__doc__)
     parser.add_argument("run", help="name of the run")
     parser.add_argument("stage", type=int, help="index of the stage, from 1")
     parser.add_argument("--data-memory", metavar="SIZE", help="memory that images may take")
@@ -86,7 +86,3 @@ def main() -> None:
         if manifest is not None:
             place = ObjectStore.open(uri).uri(keys.stage_key(manifest.digest))
             print(f"stage {manifest.index}: {place}")  # noqa: T201  the pod's log
-
-
-if __name__ == "__main__":
-    main()

@@ -121,7 +121,7 @@ def train_job(
         name: of the job.
         namespace: where it runs.
         owner: the pod that asks for it; None: nobody takes the job with it.
-        arguments: of `accrete.steps.node`.
+        arguments: of `accrete.node_step`.
         store_uri: `s3://bucket[/prefix]`.
     """
     whole = _with_integers(spec)

@@ -9,12 +9,15 @@ import pytest
 from click.testing import CliRunner
 
 from accrete.cli import _placement
+from accrete.cli._options import SpotOption
+from accrete.cli._placement import make_placement
 from accrete.cli._plan import EqualClasses
 from accrete.cli.main import accrete
 from accrete.cli.run import run_command
 from accrete.cli.sweep import compare_command, study_command
+from accrete.config.placement import Placement
 from accrete.config.run import SourceConfig
-from accrete.core.options import option_fields
+from accrete.core.options import Given, option_fields
 from accrete.errors import ConfigError
 
 RUN: Callable[[Any], click.Command] = run_command
@@ -73,6 +76,23 @@ def test_more_gpus_than_this_machine_has_are_refused(
     for asked in ("2", "1,2", *(() if num_gpus else ("auto:2",))):
         said = refusal(RUN(never), "--gpus", asked)
         assert said.startswith(f"--gpus {asked}: this machine has {has}; leave it out, or submit")
+
+
+@pytest.mark.parametrize(
+    ("variable", "num_gpus", "gpus"),
+    [
+        ({"gpus": (0,)}, 1, 0),
+        ({"gpus": (2,)}, 2, 2),
+        ({"gpus": (4,)}, 1, 1),
+        ({"gpus": (4,)}, 0, 0),
+    ],
+)
+def test_variable_s_gpus_count_where_they_are(
+    variable: dict[str, Any], num_gpus: int, gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_placement, "gpus_here", lambda: num_gpus)
+    placement = make_placement(Given(Placement, variable), Given(SpotOption), local=True)
+    assert placement.gpus == (gpus,)
 
 
 @pytest.mark.parametrize("purpose", ["convergence", "increments"])
