@@ -1,5 +1,7 @@
 """What can go wrong, as types: the command line turns each into one line and an exit code."""
 
+import unicodedata
+
 
 class AccreteError(Exception):
     """A failure whose message is meant for the user: rule, value, place, next step."""
@@ -131,11 +133,20 @@ class StepFailedError(AccreteError):
 
 
 def one_line(message: str) -> str:
-    """Return a message as one line that any terminal can show.
+    """Return a message as one line that any terminal can show, its blanks made single ones."""
+    return printable(" ".join(message.split()))
 
-    Names of files and classes come from others: what would move the cursor, or is no UTF-8, is
-    written as an escape.
+
+def printable(text: str) -> str:
+    """Return a text as one line that any terminal can show and any file can hold.
+
+    Names of files and classes come from others: what would move the cursor or end the line, or is
+    no UTF-8, is written as an escape.
     """
-    words = " ".join(message.split())
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
-    return shown.encode(errors="backslashreplace").decode()
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()

@@ -14,6 +14,7 @@ from accrete.errors import (
     IntegrityError,
     RunNotFoundError,
     StepFailedError,
+    printable,
 )
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
@@ -88,12 +89,17 @@ class StepFailure:
     def of(cls, error: BaseException) -> "StepFailure":
         """Return what an exception says; one that is not for users keeps its type's name."""
         if isinstance(error, AccreteError):
-            return cls(str(error), error.exit_code)
-        return cls(f"{type(error).__name__}: {error}", 1)
+            return cls(_lines(str(error)), error.exit_code)
+        return cls(_lines(f"{type(error).__name__}: {error}"), 1)
 
     def as_error(self) -> StepFailedError:
         """Return it to be raised."""
         return StepFailedError(self.error, self.exit_code or 1)
+
+
+def _lines(text: str) -> str:
+    """Return a text whose lines a document can hold."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from accrete.catalog.step_documents import (
     parse_document,
 )
 from accrete.core.units import format_clock, format_percent
-from accrete.errors import AccreteError, one_line
+from accrete.errors import AccreteError, one_line, printable
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 
@@ -107,8 +107,8 @@ class Journal:
         return found.failure
 
     def say(self, text: str) -> None:
-        """Print a line and keep it for the log."""
-        line = f"{datetime.now(UTC):%H:%M:%S} {text}"
+        """Print a line and keep it for the log; what no line can hold becomes an escape."""
+        line = f"{datetime.now(UTC):%H:%M:%S} {printable(text)}"
         print(line, flush=True)  # noqa: T201  the pod's log
         with self._lock:
             self._log.append(line)
@@ -116,7 +116,8 @@ class Journal:
     def result(self, text: str, **facts: Any) -> None:
         """Say what a part of the step came to, and keep it in the document."""
         self.say(text)
-        self._change(results=(*self._document.results, StepResult(text, facts)), progress=None)
+        result = StepResult(printable(text), facts)
+        self._change(results=(*self._document.results, result), progress=None)
         self._write_file()
 
     def meter(self, title: str, total: int, unit: str) -> Meter:

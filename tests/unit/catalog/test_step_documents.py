@@ -5,10 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accrete.catalog.step_documents import Progress, StepFailure, StepResult, parse_document
 from accrete.core.hashing import canonical_json
-from accrete.errors import IntegrityError, PreemptedError, StepFailedError
+from accrete.errors import (
+    AccreteError,
+    IntegrityError,
+    PreemptedError,
+    StepFailedError,
+    printable,
+)
 from accrete.monitoring.journal import Journal
 
 STORED: dict[str, Any] = {
@@ -62,6 +70,33 @@ def test_a_journal_writes_the_fields_in_their_order(tmp_path: Path) -> None:
     assert written()["progress"] is None
     journal.fail(StepFailure("gone", 3))
     assert (written()["state"], written()["error"], written()["exit_code"]) == ("failed", "gone", 3)
+
+
+WILD = "a\x1b[2J\udcff\x07\r\nb\u202e\t  \u00e9 \u00a0c"
+TAME = r"a\x1b[2J\udcff\x07\r\nb\u202e\t" + "  \u00e9 \u00a0c"
+
+
+def test_a_journal_holds_any_text_as_lines_that_can_be_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal("run", "stage-0001", store=None, folder=tmp_path)
+    journal.say(WILD)
+    journal.result(WILD)
+    journal.fail(StepFailure.of(AccreteError(WILD)))
+    lines = capsys.readouterr().out.split("\n")
+    assert [line[9:] for line in lines[:2]] == [TAME, TAME]
+    assert len(lines) == 4
+    document = parse_document((tmp_path / "stage-0001.json").read_bytes(), "step.json")
+    assert [result.text for result in document.results] == [TAME]
+    assert document.failure == StepFailure(TAME.replace(r"\r\n", "\\r\n"), 1)
+    assert StepFailure.of(document.failure.as_error()) == document.failure
+
+
+@given(st.text(st.characters()))
+def test_any_text_becomes_a_line_and_stays_it(text: str) -> None:
+    line = printable(text)
+    assert len(line.splitlines()) <= 1
+    assert line.encode().decode() == line == printable(line)
 
 
 def test_fields_of_another_version_are_passed_over() -> None:
