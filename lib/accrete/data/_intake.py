@@ -4,11 +4,13 @@ Whether a data set is of one size, and whether it is grey, shows only after its 
 then both forms are kept, the decoded one only as long as all sizes agree.
 """
 
+import re
 import tempfile
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +29,12 @@ from accrete.catalog.manifests import (
 from accrete.config.image_format import ImageFormat, Normalization
 from accrete.config.run import BaseModel, SourceConfig
 from accrete.core.hashing import sha256_of_file
+from accrete.core.units import format_counted, pluralize
 from accrete.data.images import Pixels, with_channels
 from accrete.data.shards import parts_of, write_shard
+from accrete.data.sizes import Size, SizeCounts, size_notes
 from accrete.data.sources.opening import Item
-from accrete.errors import EmptyClassError, SourceError
+from accrete.errors import BadImageError, EmptyClassError, SourceError, printable
 from accrete.store.keys import ObjectRef
 
 
@@ -127,10 +131,19 @@ class PixelStatistics:
         )
 
 
-MAX_DEFAULT_SIDE = 224
-"""Images of several sizes are cropped to their shortest side, at most this many pixels."""
-
 _NAMED_SKIPS = 100
+_TOLD = 3
+"""Places and reasons of bad images in a line; the manifest has more places."""
+
+_NUM_REASONS = 1000
+_REASON_CHARACTERS = 200
+_OTHER = "for other reasons"
+
+
+def why_bad(error: BadImageError, place: str) -> str:
+    """Return why an image is bad, without its place and without what to do."""
+    said = str(error).removeprefix(place).strip()
+    return printable(said.rpartition(": ")[0] or said)[:_REASON_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +154,8 @@ class Decoded:
     pixels: Pixels | None
     """None: a bad image that is to be skipped."""
     encoded: bytes | None
+    reason: str = ""
+    """Why it is bad."""
 
 
 class Intake:
@@ -164,10 +179,13 @@ class Intake:
             for split in SPLITS
         }
         self._statistics = PixelStatistics()
-        self._sizes: set[tuple[int, int]] = set()
-        self._shortest_side = MAX_DEFAULT_SIDE
+        self._sizes: set[Size] = set()
+        self._train_sizes = SizeCounts()
         self._channels = 1
+        self._num_images = 0
+        self._num_skipped = 0
         self._skipped_places: list[str] = []
+        self._skipped_reasons: dict[str, tuple[int, str]] = {}
         self._skipped_train = dict.fromkeys(class_names, 0)
 
     @property
@@ -177,31 +195,56 @@ class Intake:
     def add(self, decoded: Decoded, split: str) -> None:
         """Spool one image."""
         name = decoded.item.class_name
+        self._num_images += 1
         if decoded.pixels is None:
-            self._skipped_places.append(decoded.item.place)
+            self._note_skip(decoded)
             self._skipped_train[name] += split == "train"
             return
         pixels = decoded.pixels
         self._note_size(pixels)
         if split == "train":
             self._statistics.add(pixels)
+            self._train_sizes.add(pixels.shape[0], pixels.shape[1], decoded.item.place)
         self._spools[name, split].append(pixels, decoded.encoded, keep_raw=self._is_uniform)
+
+    def _note_skip(self, decoded: Decoded) -> None:
+        self._num_skipped += 1
+        if len(self._skipped_places) < _NAMED_SKIPS:
+            self._skipped_places.append(printable(decoded.item.place))
+        # Those that differ in numbers only are one.
+        reasons, key = self._skipped_reasons, re.sub(r"\d[\d,.]*", "…", decoded.reason)
+        if key not in reasons and len(reasons) >= _NUM_REASONS:
+            key = _OTHER
+        number, words = reasons.get(key, (0, key if key == _OTHER else decoded.reason))
+        reasons[key] = number + 1, words if words == decoded.reason else key
 
     def _note_size(self, pixels: Pixels) -> None:
         height, width, channels = pixels.shape
         was_uniform = self._is_uniform
         if len(self._sizes) < 2:
             self._sizes.add((height, width))
-        self._shortest_side = min(self._shortest_side, height, width)
         self._channels = max(self._channels, channels)
         if was_uniform and not self._is_uniform:
             for spool in self._spools.values():
                 spool.drop_raw()
 
-    def publish(self, policy: SplitPolicy, catalog: Catalog) -> DatasetManifest:
-        """Store the shards; return the manifest, not yet stored."""
+    def image_format(self) -> ImageFormat:
+        """Return the format in which the images are stored.
+
+        Raises:
+            EmptyClassError: a class has none left to train on.
+            SourceError: they cannot be added to the base's.
+        """
+        for name in self._names:
+            if not len(self._spools[name, "train"]):
+                raise EmptyClassError(
+                    f"class {name!r} has no training image left: all of them were skipped as bad"
+                )
+        return self._checked(self._base) if self._base else self._own_format()
+
+    def publish(self, image: ImageFormat, policy: SplitPolicy, catalog: Catalog) -> DatasetManifest:
+        """Store the shards in a format; return the manifest, not yet stored."""
         base = self._base
-        image = self._checked(base) if base else self._image_format()
         own_normalization = self._statistics.normalization(self._channels)
         with ThreadPoolExecutor(4) as pool:
             entries = list(pool.map(lambda name: self._entry(name, image, catalog), self._names))
@@ -211,17 +254,37 @@ class Intake:
             image=image,
             normalization=base.normalization if base else own_normalization,
             split=policy,
-            skipped=Skipped(
-                count=len(self._skipped_places), places=tuple(self._skipped_places[:_NAMED_SKIPS])
-            ),
+            skipped=Skipped(count=self._num_skipped, places=tuple(self._skipped_places)),
         )
 
-    def _image_format(self) -> ImageFormat:
-        size = self._config.image_size
+    def notes(self, image: ImageFormat) -> tuple[str, ...]:
+        """Return lines on bad images, and on what becomes of the training images in a format."""
+        bad = self._skip_notes()
+        if image.encoding == "raw":
+            return bad
+        return (*bad, *size_notes(self._train_sizes, (image.height, image.width)))
+
+    def _skip_notes(self) -> tuple[str, ...]:
+        if not self._num_skipped:
+            return ()
+        common = sorted(self._skipped_reasons.values(), key=itemgetter(0), reverse=True)
+        reasons = [f"{number:,} {words}" for number, words in common[:_TOLD]]
+        others = sum(number for number, _ in common[_TOLD:])
+        if others:
+            reasons.append(f"{others:,} {_OTHER}")
+        places = ", ".join(self._skipped_places[:_TOLD])
+        more = ", …" if self._num_skipped > _TOLD else ""
+        verb = pluralize(self._num_skipped, "is bad and", "are bad and")
+        return (
+            f"{self._num_skipped:,} of {format_counted(self._num_images, 'image')} {verb} left "
+            f"out: {'; '.join(reasons)} ({places}{more})",
+        )
+
+    def _own_format(self) -> ImageFormat:
+        size = self._asked_size()
         first = next(iter(self._sizes), (1, 1))
-        is_raw = self._is_uniform and (size is None or first == (size, size))
-        side = size or self._shortest_side
-        height, width = first if is_raw else (side, side)
+        is_raw = self._is_uniform and size in (None, first)
+        height, width = first if is_raw else size or self._train_sizes.chosen()
         return ImageFormat(
             encoding="raw" if is_raw else "encoded",
             height=height,
@@ -230,13 +293,22 @@ class Intake:
             preprocessing="none" if is_raw else "short-side-center-crop",
         )
 
+    def _asked_size(self) -> Size | None:
+        """Return the size that the user wants, or that a base without shards crops to."""
+        base, side = self._base, self._config.image_size
+        if side is not None:
+            return side, side
+        if base is None or base.dataset is not None or base.image.preprocessing == "none":
+            return None
+        return base.image.height, base.image.width
+
     def _checked(self, base: BaseModel) -> ImageFormat:
         """Return the format in which these images can be added to what a base takes.
 
         Raises:
             SourceError: says what they are and what is wanted.
         """
-        own, wanted = self._image_format(), base.image
+        own, wanted = self._own_format(), base.image
         if own.channels > wanted.channels:
             raise SourceError(
                 f"the new images are in colour, but {base.origin} takes grey ones: convert them"
@@ -260,10 +332,6 @@ class Intake:
         return wanted
 
     def _entry(self, name: str, image: ImageFormat, catalog: Catalog) -> ClassEntry:
-        if len(self._spools[name, "train"]) == 0:
-            raise EmptyClassError(
-                f"class {name!r} has no training image left: all of them were skipped as bad"
-            )
         shards = {
             split: tuple(self._store_shards(self._spools[name, split], image, catalog))
             for split in SPLITS

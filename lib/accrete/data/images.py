@@ -1,4 +1,4 @@
-"""Image files to pixels, within a memory budget: decoding, colour mode, resizing.
+"""Image files to pixels, within a memory budget: decoding, resizing.
 
 An image file of a hundred kilobytes may decode to 192 MB: a number of images says nothing of what
 they take. numpy and Pillow only.
@@ -14,14 +14,29 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from accrete.config.image_format import MAX_PIXELS
-from accrete.core.untrusted import HEAD_BYTES, pickle_kind
+from accrete.data._eight_bits import depth_of, eight_bits, is_grey_file, is_transparent
+from accrete.data._image_kinds import decoded_kinds, image_suffixes, looks_like_image, what_it_is
+from accrete.data._undecoded import why_stopped, why_unopened
 from accrete.errors import BadImageError
+
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "DecodingBudget",
+    "Pixels",
+    "check_file_size",
+    "decode_image",
+    "decoded_kinds",
+    "ignore",
+    "image_suffixes",
+    "is_grey_file",
+    "looks_like_image",
+    "resize_crop",
+    "with_channels",
+]
 
 Pixels = NDArray[np.uint8]
 """(height, width, channels), channels 1 or 3."""
-
-KINDS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats that are decoded. Pillow knows more, one of which runs another program (EPS)."""
 
 MAX_FILE_BYTES = 256 << 20
 """A larger image file is refused before it is read; raw, 64 megapixels of RGB are 192 MB."""
@@ -29,7 +44,8 @@ MAX_FILE_BYTES = 256 << 20
 DECODING_BYTES = 8
 """Memory that decoding takes for each pixel, about: the decoder's pixels and their RGB."""
 
-_EIGHT_BIT_GREY = ("1", "L")
+TRANSPARENT_BYTES = 12
+"""The same where there is alpha: as much again for a mask and for what lies on the ground."""
 
 
 def ignore(num_bytes: int) -> None:
@@ -58,7 +74,8 @@ def decode_image(data: bytes, place: str, admit: Callable[[int], None] = ignore)
         admit: told, before any pixel is decoded, how many bytes that will take; may wait.
 
     Raises:
-        BadImageError: not an image, cut short, or over 64 megapixels; names the place.
+        BadImageError: not an image, cut short, over 64 megapixels, or with pixels of no known
+            range; names the place.
     """
     check_file_size(len(data), place)
     try:
@@ -66,11 +83,8 @@ def decode_image(data: bytes, place: str, admit: Callable[[int], None] = ignore)
             # What is odd but can be decoded, such as damaged EXIF, would be lines among ours.
             warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=KINDS) as image:
-                _check_size(image, place)
-                admit(DECODING_BYTES * image.width * image.height)
-                image.load()
-                pixels = _eight_bit(ImageOps.exif_transpose(image), place)
+            with Image.open(io.BytesIO(data), formats=decoded_kinds()) as image:
+                pixels = _decoded(image, place, admit)
     except BadImageError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on bad bytes
@@ -82,33 +96,23 @@ def decode_image(data: bytes, place: str, admit: Callable[[int], None] = ignore)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
+def _decoded(image: Image.Image, place: str, admit: Callable[[int], None]) -> Pixels:
+    _check_size(image, place)
+    depth = depth_of(image, place)
+    per_pixel = TRANSPARENT_BYTES if is_transparent(image) else DECODING_BYTES
+    admit(per_pixel * image.width * image.height)
+    image.load()
+    _check_size(image, place)  # a HEIC file's may be another one now
+    return eight_bits(ImageOps.exif_transpose(image), place, depth)
+
+
 def _what_is_wrong(data: bytes, error: Exception) -> str:
     """Return why an image could not be decoded, in a few words."""
-    if not data:
-        return "it is empty"
-    kind = pickle_kind(data[:HEAD_BYTES])
-    if kind is not None:
-        return f"it is {kind}, which is never loaded"
-    if isinstance(error, UnidentifiedImageError):
-        return "it is no BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file"
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
-def _eight_bit(image: Image.Image, place: str) -> Pixels:
-    """Return an image of any mode as uint8, (height, width) where grey, else with three channels.
-
-    Raises:
-        BadImageError: its pixels are floating-point numbers, whose range nothing tells.
-    """
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip at 255
-        levels = np.asarray(image)
-        pixels = np.empty(levels.shape, np.uint8)
-        for row, of_row in enumerate(levels):  # whole, they would take eight times the memory
-            pixels[row] = np.clip(of_row.astype(np.int64), 0, 65535) // 257
-        return pixels
-    if image.mode == "F":
-        raise BadImageError(f"{place} has floating-point pixels: convert it to 8 bits")
-    return np.asarray(image.convert("L" if image.mode in _EIGHT_BIT_GREY else "RGB"))
+    if isinstance(error, UnidentifiedImageError) or not data:
+        if looks_like_image(data):
+            return why_unopened(data)
+        return what_it_is(data) or "it is no BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file"
+    return why_stopped(data, str(error).strip().partition("\n")[0] or type(error).__name__)
 
 
 def _check_size(image: Image.Image, place: str) -> None:

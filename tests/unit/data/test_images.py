@@ -69,18 +69,6 @@ def test_palette_becomes_its_colours() -> None:
     np.testing.assert_array_equal(pixels, [[[10, 20, 30], [200, 100, 0]]])
 
 
-def test_alpha_channel_is_dropped() -> None:
-    rgba = np.dstack([RGB, np.full((6, 9), 128, np.uint8)])
-    np.testing.assert_array_equal(decode_image(encoded(rgba, "PNG"), "here"), RGB)
-
-
-def test_sixteen_bit_grey_keeps_its_levels() -> None:
-    levels = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
-    pixels = decode_image(encoded(levels, "PNG"), "here")
-    assert pixels.shape == (8, 8, 1)
-    assert np.abs(pixels[:, :, 0].astype(int) - levels // 256).max() <= 1
-
-
 @pytest.mark.parametrize(
     ("orientation", "upright"),
     [
