@@ -50,10 +50,18 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT"
 
 
-def tiff_of_floats() -> bytes:
-    """Return a TIFF whose pixels are floating-point numbers."""
+def tiff(mode: str, value: float, sample_format: int | None = None) -> bytes:
+    """Return a TIFF of a mode with one pixel of a value, the others 0.
+
+    Args:
+        mode: of Pillow.
+        value: of the pixel.
+        sample_format: what the file says that its values are: 2 signed, 3 floating-point.
+    """
     buffer = io.BytesIO()
-    Image.new("F", (6, 4)).save(buffer, "TIFF")
+    image = Image.new(mode, (6, 4))
+    image.putpixel((0, 0), value)
+    image.save(buffer, "TIFF", tiffinfo={339: sample_format} if sample_format else {})
     return buffer.getvalue()
 
 

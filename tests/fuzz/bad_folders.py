@@ -1,6 +1,7 @@
 """Bad image folders, and bad images to predict."""
 
 import os
+import shutil
 from pathlib import Path
 
 from bad_files import (
@@ -8,10 +9,11 @@ from bad_files import (
     png,
     png_header,
     sparse,
-    tiff_of_floats,
+    tiff,
     write,
 )
 from bad_kinds import (
+    EMPTY,
     SKIP,
     folder_kind,
     kind,
@@ -29,7 +31,7 @@ kind("a folder that is not there", "--data DIR/none does not exist: give the fol
 )
 kind(
     "a folder without any image",
-    "--data DIR holds no image in class folders: it needs <class>/<image> or train/<class>/<image>",
+    "--data DIR holds no image: it is empty; it needs <class>/<image> or train/<class>/<image>",
 )(lambda folder, _: counts_of_source(SourceConfig(kind="imagefolder", location=str(folder))))
 kind(
     "the home folder of nobody",
@@ -45,25 +47,25 @@ kind(
 )(lambda _folder, _: counts_of_source(SourceConfig(kind="imagefolder", location="/" + "x" * 5000)))
 folder_kind(
     "an image outside of a class folder",
-    "DIR/1.png lies in no class folder: move it into one",
+    "DIR/1.png lies in no class folder: move it into one, or leave it out with --exclude '1.png'",
     {"1.png": png()},
 )
 folder_kind(
     "an empty class folder",
-    "class 'cat' of DIR has no training image: add some or remove the class",
+    f"class 'cat' of DIR has no training image: {EMPTY}",
     {},
     lambda folder: (folder / "cat").mkdir(),
 )
 folder_kind(
     "a class of the test images only",
-    "DIR/test/fox/1.png is of class 'fox', which has no training image: "
-    "add some or remove the class",
+    f"class 'fox' of DIR has images to test on but no training image: {EMPTY}",
     {"train/cat/1.png": png(), "test/fox/1.png": png()},
     lambda folder: [(folder / name).rename(folder / "train" / name) for name in ("ant", "bee")],
 )
 folder_kind(
     "a folder beside train/ that is no split",
-    "DIR/extra lies beside train/ but is no split: use train, test and validation",
+    "DIR/extra lies beside train/ but is no split: leave it out with --exclude 'extra', rename it, "
+    "or say --class-level 1 if all of these are classes",
     {"extra/cat/1.png": png()},
     lambda folder: (
         (folder / "train").mkdir()
@@ -71,9 +73,28 @@ folder_kind(
     ),
 )
 folder_kind(
-    "an image of 0 bytes",
-    f"DIR/ant/x.png cannot be decoded (it is empty): {SKIP}",
-    {"ant/x.png": b""},
+    "folders that could be classes at two levels",
+    "DIR can be read in two ways: 2 classes (animal, thing) by the first folder (--class-level 1), "
+    "or 3 classes (car, cat, dog) by the deepest (--class-level 2): say which",
+    {f"{name}/1.png": png() for name in ("animal/cat", "animal/dog", "thing/car")},
+    lambda folder: [shutil.rmtree(folder / name) for name in ("ant", "bee")],
+)
+folder_kind(
+    "images in no class folders",
+    "DIR has images in test1/ and train/, in no class folders (cat.0.jpg): move each into a folder "
+    "named as its class, or give --label-pattern '^(.+?)[-_. ]*[0-9]+[.]' if the class is in the "
+    "name, as in cat.0.jpg; --source csv with a table of their names and labels beside",
+    {
+        **{f"train/{name}.{n}.jpg": png() for name in ("cat", "dog") for n in range(4)},
+        "test1/1.jpg": png(),
+    },
+    lambda folder: [shutil.rmtree(folder / name) for name in ("ant", "bee")],
+)
+folder_kind(
+    "two class names that differ in blanks only",
+    "DIR has classes ' owl' and 'owl', which differ in blanks at their ends only: "
+    "merge or rename them",
+    {f"{name}/{n}.png": png() for name in (" owl", "owl") for n in range(3)},
 )
 folder_kind(
     "an image cut short",
@@ -82,14 +103,30 @@ folder_kind(
 )
 folder_kind(
     "a text file named .png",
-    "DIR/ant/x.png cannot be decoded (it is no BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file): "
-    + SKIP,
+    f"DIR/ant/x.png cannot be decoded (it is text): {SKIP}",
     {"ant/x.png": b"not an image"},
 )
 folder_kind(
-    "PostScript named .png, which Pillow would hand to Ghostscript",
+    "a page that a server sent in place of an image",
+    "DIR/ant/x.jpg cannot be decoded (it is an HTML page, as servers send in place of a file that "
+    f"is not there): {SKIP}",
+    {"ant/x.jpg": b"<!DOCTYPE html>\n<html><title>404 Not Found</title></html>"},
+)
+folder_kind(
+    "a Git LFS pointer in place of an image",
+    "DIR/ant/x.jpg cannot be decoded (it is a Git LFS pointer, not the file itself; "
+    f"run git lfs pull): {SKIP}",
+    {"ant/x.jpg": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"},
+)
+folder_kind(
+    "bytes of no kind that is known, named .png",
     "DIR/ant/x.png cannot be decoded (it is no BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file): "
     + SKIP,
+    {"ant/x.png": bytes(range(200, 256))},
+)
+folder_kind(
+    "PostScript named .png, which Pillow would hand to Ghostscript",
+    f"DIR/ant/x.png cannot be decoded (it is a PostScript drawing): {SKIP}",
     {"ant/x.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"},
 )
 folder_kind(
@@ -106,8 +143,39 @@ folder_kind(
 )
 folder_kind(
     "an image with floating-point pixels",
-    "DIR/ant/x.tif has floating-point pixels: convert it to 8 bits",
-    {"ant/x.tif": tiff_of_floats()},
+    "DIR/ant/x.tif has floating-point pixels of 0 to 300, of which only 0 to 1 has a known range: "
+    "scale them to it, or convert it to 8 bits",
+    {"ant/x.tif": tiff("F", 300)},
+)
+folder_kind(
+    "an image with negative pixels",
+    "DIR/ant/x.tif has pixels of -40 to 0, of which only 0 to 65535 has a known range: "
+    "convert it to 8 or 16 bits",
+    {"ant/x.tif": tiff("I", -40)},
+)
+folder_kind(
+    "an image with floating-point pixels that would all be black",
+    "DIR/ant/x.tif has floating-point pixels of 0 to 1e-06, where 1 is white: all would be black; "
+    "scale them to 0 to 1, or convert it to 8 bits",
+    {"ant/x.tif": tiff("F", 1e-6)},
+)
+folder_kind(
+    "an image with floating-point pixels that are no numbers",
+    "DIR/ant/x.tif has floating-point pixels that are no numbers (NaN): replace them, or convert "
+    "it to 8 bits",
+    {"ant/x.tif": tiff("F", float("nan"))},
+)
+folder_kind(
+    "an image with signed pixels of 8 bits",
+    "DIR/ant/x.tif has signed pixels of 8 bits, which are not decoded: convert it to unsigned "
+    "pixels of 8 bits",
+    {"ant/x.tif": tiff("L", 200, sample_format=2)},
+)
+folder_kind(
+    "a TIFF of a kind that is not decoded",
+    "DIR/ant/x.tif cannot be decoded (it is a TIFF file of 1 band of 8 floating-point bits, a kind "
+    f"that is not decoded, or it is damaged): {SKIP}",
+    {"ant/x.tif": tiff("L", 200, sample_format=3)},
 )
 folder_kind(
     "a pickle named .png",
@@ -122,9 +190,8 @@ folder_kind(
     lambda folder: sparse(folder / "ant" / "x.png", 300_000_000),
 )
 folder_kind(
-    "a link to a folder (a loop, or another folder's images)",
-    "DIR/again is a link to a folder, and such links are not followed: "
-    "move or copy the folder here",
+    "a link to a folder that is read already (a loop, or images twice)",
+    "DIR/again leads to the folder itself, whose files are read already: remove the link",
     {},
     lambda folder: (folder / "again").symlink_to(folder),
 )
@@ -141,15 +208,14 @@ folder_kind(
     lambda folder: (folder / "ant" / "x.png").symlink_to(folder / "gone.png"),
 )
 folder_kind(
-    "a link that leads out of the folder",
-    "DIR/ant/x.png is a link that leads out of the folder, and such links are not followed: "
-    "copy the file here",
+    "a link to a file that is no image",
+    f"DIR/ant/x.png cannot be decoded (it is text): {SKIP}",
     {},
     lambda folder: (folder / "ant" / "x.png").symlink_to("/etc/passwd"),
 )
 folder_kind(
     "a pipe among the images, which would never end",
-    "DIR/ant/x.png is no regular file (a link to a folder, a pipe or a device): remove it",
+    "DIR/ant/x.png is no regular file (a pipe or a device): remove it",
     {},
     lambda folder: os.mkfifo(folder / "ant" / "x.png"),
 )
@@ -158,12 +224,6 @@ folder_kind(
     r"the name of DIR/ant/\xff.png is no UTF-8: rename it",
     {},
     lambda folder: Path(os.fsdecode(os.fsencode(folder / "ant") + b"/\xff.png")).write_bytes(png()),
-)
-folder_kind(
-    "two class names that differ in their Unicode form only",
-    "DIR has two classes 'Käfer' that differ in their Unicode form only "
-    r"('Ka\u0308fer' and 'K\xe4fer'): merge or rename them",
-    {f"{name}/{n}.png": png() for name in ("Ka\u0308fer", "K\u00e4fer") for n in range(3)},
 )
 folder_kind(
     "a class name with a line break",
@@ -195,7 +255,7 @@ def _pipe(folder: Path, _catalog: Catalog) -> None:
 
 @kind(
     "a folder to predict without an image",
-    "no image in DIR: 1 files, none with an image's suffix",
+    "no image in DIR: 1 file, left out (.txt ×1)",
 )
 def _no_image(folder: Path, _catalog: Catalog) -> None:
     write(folder / "notes.txt", b"text")

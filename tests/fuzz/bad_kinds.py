@@ -101,5 +101,6 @@ def reader_kind(
 
 
 SKIP = "mend or remove it, or skip such images with --on-bad-image skip"
+EMPTY = "add some, remove it, or name the classes to use with --only-classes"
 NO_TABLE = "write or download it again"
 DIGEST = "0" * 64

@@ -71,7 +71,8 @@ reader_kind(
 )
 kind(
     "a chosen class that the source does not have",
-    "--only-classes names class 'owl', which the source does not have: it has 10, the first is '0'",
+    "--only-classes names class 'owl', which the source does not have: it has 10, '0', '1', '2' "
+    "and 7 more",
 )(lambda _folder, _: counts_of_source(SourceConfig(kind="digits", only_classes=("owl",))))
 reader_kind(
     "measured costs that are no list",

@@ -12,10 +12,13 @@ from bad_files import (
     write,
 )
 from bad_kinds import (
+    EMPTY,
     NO_TABLE,
     SKIP,
     parquet_kind,
 )
+
+NO_CLASS = "a class is a whole number or a text; choose another column with --label-column"
 
 
 def _table(path_name: str = "train.parquet", **columns: Any) -> Callable[[Path], object]:
@@ -90,12 +93,12 @@ parquet_kind(
 )
 parquet_kind(
     "labels that are not whole numbers",
-    "label column (--label-column) is not clear in DIR: give one of (none fits)",
+    f"DIR/train.parquet row 0 has label 0.5: {NO_CLASS}",
     _table(label=[0.5, 1.5] * 3),
 )
 parquet_kind(
     "labels of another type in another file",
-    "DIR/train-1.parquet has double in column 'label': it must be whole numbers or text",
+    f"DIR/train-1.parquet row 0 has label 0.5: {NO_CLASS}",
     lambda folder: (
         image_table(folder / "train-0.parquet")
         and image_table(folder / "train-1.parquet", label=[0.5, 1.5] * 3)
@@ -116,7 +119,8 @@ parquet_kind(
 )
 parquet_kind(
     "no image column",
-    "image column (--image-column) is not clear in DIR: give one of (none fits)",
+    "image column (--image-column) is not clear in DIR/train.parquet: none holds images or names "
+    "image files beside it, of image, label",
     _table(image=[1.5] * 6),
 )
 parquet_kind(
@@ -132,12 +136,12 @@ parquet_kind(
 )
 parquet_kind(
     "a named class without an image",
-    "class 'wasp' of DIR has no training image: add some or remove the class",
+    f"class 'wasp' of DIR has no training image: {EMPTY}",
     _table(names=["ant", "bee", "wasp"]),
 )
 parquet_kind(
-    "an empty class name",
-    "DIR/train.parquet row 0 has a class without a name (''): name it",
+    "a label that is an empty text",
+    "DIR/train.parquet row 0 has no label: give it one or remove the row",
     _table(label=["", "a"] * 3),
 )
 parquet_kind(
@@ -147,7 +151,7 @@ parquet_kind(
 )
 parquet_kind(
     "labels as long as documents",
-    "DIR/train.parquet has a label of 5,000 bytes in column 'label': "
+    "DIR/train.parquet has a label of 5,000 characters in column 'label': "
     "a class's name is short; choose the column with --label-column",
     _table(label=["x" * 5000, "a"] * 3),
 )
@@ -158,4 +162,26 @@ parquet_kind(
     lambda folder: image_table(
         folder / "train.parquet", image=[None] * 3_000_000, label=[0] * 3_000_000
     ),
+)
+parquet_kind(
+    "files of splits, and one of none",
+    "DIR/more.parquet lies beside files of splits, but its name tells none: "
+    "rename it, or leave it out: --exclude 'more.parquet'",
+    lambda folder: image_table(folder / "train.parquet") and image_table(folder / "more.parquet"),
+)
+parquet_kind(
+    "several configurations in one folder",
+    "DIR can be read in two ways: 2 configurations (en, fr), of which --config names one, or one "
+    "set in several folders: --config all",
+    lambda folder: [
+        (folder / name / "train").mkdir(parents=True)
+        or image_table(folder / name / "train" / "0.parquet")
+        for name in ("en", "fr")
+    ],
+)
+parquet_kind(
+    "a path to an image that is not there",
+    "DIR/train.parquet row 0 names image 'images/1.png', which is no file, or no single one, "
+    "beside it below DIR: put the images there, or embed them in the table",
+    _table(image=[{"bytes": None, "path": "images/1.png"}] * 6),
 )

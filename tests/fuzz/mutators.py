@@ -1,8 +1,10 @@
 """Changes that keep an input's form: bytes turned at random rarely stay JSON."""
 
+import gzip
 import io
 import json
 import random
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -108,7 +110,34 @@ def _column(num_rows: int, rng: random.Random) -> Any:
     return array
 
 
+_BLOCK = 512
+_FIELDS = (0, 99, 100, 124, 125, 130, 135, 156, 156, 257, 345, 482, 483)
+"""Where a tar header has name, mode, size, type, magic, prefix and what is said of sparse files."""
+
+
+def mutate_tar(data: bytes, max_size: int, random_bytes: Mutate, seed: int) -> bytes:
+    """Return an archive with fields of its headers changed and their checksums right again."""
+    rng = random.Random(seed)
+    is_packed = data[:2] == b"\x1f\x8b"
+    if rng.random() < 0.25 or (len(data) < _BLOCK and not is_packed):
+        return random_bytes(data, max_size)
+    try:
+        blocks = bytearray(gzip.decompress(data) if is_packed else data)
+    except (OSError, EOFError, zlib.error):
+        return random_bytes(data, max_size)
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(0, len(blocks) - _BLOCK + 1, _BLOCK) + rng.choice(_FIELDS)
+        blocks[at] = rng.choice(b"\0\x80\xff0157xgLKSV" + bytes((rng.randrange(256),)))
+    for at in range(0, len(blocks) - _BLOCK + 1, _BLOCK):
+        if blocks[at + 257 : at + 262] == b"ustar":
+            blocks[at + 148 : at + 156] = b" " * 8
+            blocks[at + 148 : at + 156] = b"%06o\0 " % sum(blocks[at : at + _BLOCK])
+    changed = gzip.compress(blocks) if is_packed else bytes(blocks)
+    return changed if len(changed) <= max_size else random_bytes(data, max_size)
+
+
 MUTATORS = {
+    "tar": mutate_tar,
     "parquet": mutate_parquet,
     **dict.fromkeys(("dataset", "stage", "record"), mutate_json),
     "tensors": mutate_safetensors,

@@ -3,9 +3,12 @@
 Everything is made by the code that makes it in a run, as small as it can be.
 """
 
+import gzip
 import io
 import json
+import struct
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -178,6 +181,39 @@ def parquet_files() -> Iterator[bytes]:
         yield buffer.getvalue()
 
 
+def tars() -> Iterator[bytes]:
+    """Yield WebDataset's shards with long names, with metadata, packed, and with labels in JSON."""
+    numbers = {"cls": lambda number: b"%d" % number}
+    objects = {"json": lambda number: json.dumps({"label": NAMES[number]}).encode()}
+    cases = (
+        ("w", tarfile.USTAR_FORMAT, "", numbers),
+        ("w", tarfile.GNU_FORMAT, "x" * 120, numbers),
+        ("w", tarfile.PAX_FORMAT, "é" * 60, objects),
+        ("w:gz", tarfile.USTAR_FORMAT, "a/", objects),
+    )
+    for mode, form, prefix, label in cases:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode=mode, format=form) as tar:  # type: ignore[call-overload]
+            for number in range(6):
+                ((extension, make),) = label.items()
+                for suffix, data in (("png", _picture("PNG")), (extension, make(number % 3))):
+                    member = tarfile.TarInfo(f"{prefix}{number}.{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+        yield buffer.getvalue()
+
+
+def idx_files() -> Iterator[bytes]:
+    """Yield labels and images in MNIST's format, grey and with channels, packed too."""
+    labels = struct.pack(">4BI6B", 0, 0, 8, 1, 6, 0, 1, 2, 0, 1, 2)
+    grey = struct.pack(">4B3I", 0, 0, 8, 3, 6, 3, 2) + bytes(range(36))
+    colours = struct.pack(">4B4I", 0, 0, 8, 4, 6, 1, 2, 3) + bytes(range(36))
+    for first, second in ((labels, grey), (labels, colours), (labels, gzip.compress(grey))):
+        yield len(first).to_bytes(2, "big") + first + second
+    packed = gzip.compress(labels)
+    yield len(packed).to_bytes(2, "big") + packed + grey
+
+
 def tensors(folder: Path) -> Iterator[bytes]:
     """Yield a checkpoint and a snapshot."""
     path = folder / "tensors"
@@ -239,6 +275,8 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
         "shard": list(shards(folder)),
         "tensors": [*tensors(folder), *foreign_weights(folder)],
         "parquet": list(parquet_files()),
+        "tar": list(tars()),
+        "idx": list(idx_files()),
         "image": list(images()),
         "journal": list(journals(folder)),
     }

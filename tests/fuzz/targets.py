@@ -151,6 +151,30 @@ def parquet(data: bytes) -> None:
                 decode_image(loaded, item.place)
 
 
+def tar(data: bytes) -> None:
+    """Count and load the samples of a WebDataset's shard."""
+    with tempfile.TemporaryDirectory(prefix="tar-") as folder:
+        (Path(folder) / "x.tar").write_bytes(data)
+        _read_source(SourceConfig(kind="webdataset", location=folder))
+
+
+def idx(data: bytes) -> None:
+    """Count and load images in MNIST's format; two bytes say how long their labels are."""
+    labels_end = 2 + int.from_bytes(data[:2], "big")
+    with tempfile.TemporaryDirectory(prefix="idx-") as folder:
+        (Path(folder) / "train-labels-idx1-ubyte").write_bytes(data[2:labels_end])
+        (Path(folder) / "train-images-idx3-ubyte").write_bytes(data[labels_end:])
+        _read_source(SourceConfig(kind="idx", location=folder))
+
+
+def _read_source(config: SourceConfig) -> None:
+    source = open_source(config)
+    training_counts(source.counts(), config)
+    for item in source.items():
+        item.load()
+    _ = (source.reading(), source.fingerprint())
+
+
 def image(data: bytes) -> None:
     """Decode an image and scale it."""
     resize_crop(decode_image(data, "x.png"), 8, 8)
@@ -192,6 +216,8 @@ TARGETS: dict[str, Target] = {
     "shard": shard,
     "tensors": tensors,
     "parquet": parquet,
+    "tar": tar,
+    "idx": idx,
     "image": image,
     "journal": journal,
 }

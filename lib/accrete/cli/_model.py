@@ -51,6 +51,8 @@ def predict(
       accrete predict digits-4-stages a.png b.png --stage 2 --top 1 --json
     """
     from accrete.cli._prediction_text import PredictionTable, json_line
+    from accrete.core.units import format_counted
+    from accrete.data.sources.base import reasons
     from accrete.models.image_files import find_images
 
     images = find_images(paths)
@@ -60,8 +62,9 @@ def predict(
 
     predictor = Predictor(trained, compute_device(), top=top, batch_size=batch_size)
     table = PredictionTable(images.files, predictor.class_names, predictor.top)
-    if images.num_skipped:
-        _note(f"files skipped, since their suffix is no image's: {images.num_skipped:,}")
+    if images.left_out:
+        files = format_counted(len(images.left_out), "file")
+        _note(f"{files} left out: {reasons(images.left_out)}")
     if not as_json:
         click.echo(table.header())
     skip_bad = on_bad_image == "skip"

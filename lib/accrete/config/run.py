@@ -6,9 +6,10 @@ does not change a result, so it is no part of any identity.
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from accrete.config.image_format import ImageFormat, Normalization
+from accrete.config.known_networks import TORCHVISION, known_as
 from accrete.config.plan import Plan
 from accrete.config.recipe import Recipe
 from accrete.core.hashing import sha256_of_json
@@ -17,7 +18,15 @@ from accrete.core.serialization import to_json
 from accrete.core.validation import check_choice, check_range
 from accrete.errors import ConfigError
 
-SOURCE_KINDS = ("digits", "parquet", "imagefolder", "cifar10", "cifar100", "fashion-mnist")
+SOURCE_KINDS = (
+    *("digits", "imagefolder", "csv", "parquet", "arrow", "webdataset", "idx"),
+    *("cifar10", "cifar100", "fashion-mnist"),
+)
+
+_FILES = ("imagefolder", "csv", "parquet", "arrow", "webdataset")
+"""Kinds whose images are encoded files, which may be damaged."""
+
+_COLUMNS = (("source", _FILES), ("data", ()))
 
 _RUN_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -29,7 +38,7 @@ class SourceConfig:
     kind: Annotated[
         str,
         Option(
-            "Kind of source; digits needs no download.",
+            "Kind of source; where --data alone is given, what lies there tells it.",
             flag="source",
             choices=SOURCE_KINDS,
             default="digits",
@@ -38,19 +47,26 @@ class SourceConfig:
     location: Annotated[
         str | None,
         Option(
-            "Folder or s3://bucket/prefix of the images; root folder of torchvision's sets.",
+            "Folder, file or s3://bucket/prefix of the images; root folder of torchvision's sets.",
             flag="data",
             metavar="PATH",
-            needs=(("source", SOURCE_KINDS[1:]),),
         ),
     ] = None
     image_column: Annotated[
         str | None,
-        Option("Parquet: the image column.", default="found", needs=(("source", ("parquet",)),)),
+        Option(
+            "Tables: the column of images, or of their paths; tar shards: a member.",
+            default="found",
+            needs=_COLUMNS,
+        ),
     ] = None
     label_column: Annotated[
         str | None,
-        Option("Parquet: the label column.", default="found", needs=(("source", ("parquet",)),)),
+        Option(
+            "Tables: the column of labels; tar shards: a member or a key of JSON.",
+            default="found",
+            needs=_COLUMNS,
+        ),
     ] = None
     test_fraction: Annotated[
         float,
@@ -58,7 +74,7 @@ class SourceConfig:
             "Share of each class's images set aside for testing, where the source has no test "
             "split.",
             metavar="SHARE",
-            needs=(("source", ("digits", "parquet", "imagefolder")),),
+            needs=(("source", ("digits", *_FILES, "idx")), ("data", ())),
         ),
     ] = 0.2
     validation_fraction: Annotated[
@@ -79,7 +95,7 @@ class SourceConfig:
         Option(
             "Stop at an image that cannot be decoded, or leave it out and count it.",
             choices=("fail", "skip"),
-            needs=(("source", ("parquet", "imagefolder")),),
+            needs=_COLUMNS,
         ),
     ] = "fail"
     only_classes: Annotated[
@@ -90,6 +106,48 @@ class SourceConfig:
             default="all",
         ),
     ] = None
+    exclude: Annotated[
+        str | None,
+        Option(
+            "Leave these files and folders out: patterns such as test/* or *.gif, with commas "
+            "between them.",
+            metavar="PATTERNS",
+            needs=_COLUMNS,
+        ),
+    ] = None
+    class_level: Annotated[
+        int | None,
+        Option(
+            "Image folders: which folder of an image's path names its class; 1 is the first below "
+            "--data.",
+            default="found",
+            needs=(("source", ("imagefolder",)), ("data", ())),
+            excludes=("label-pattern",),
+        ),
+    ] = None
+    label_pattern: Annotated[
+        str | None,
+        Option(
+            "Image folders: a regular expression that finds the class in a file's name, as its "
+            "group, such as '([a-z]+)[.]'.",
+            metavar="REGEX",
+            needs=(("source", ("imagefolder",)), ("data", ())),
+        ),
+    ] = None
+    subset: Annotated[
+        str | None,
+        Option(
+            "Tables: which configuration of a data set that has several; all: every file.",
+            flag="config",
+            metavar="NAME",
+            default="the only one, or default",
+            needs=(("source", ("csv", "parquet", "arrow", "webdataset")), ("data", ())),
+        ),
+    ] = None
+
+    ADDED_FIELDS: ClassVar[frozenset[str]] = frozenset(
+        ("exclude", "class_level", "label_pattern", "subset")
+    )
 
     def __post_init__(self) -> None:
         check_choice("source", self.kind, SOURCE_KINDS)
@@ -106,6 +164,10 @@ class SourceConfig:
         check_choice("on-bad-image", self.on_bad_image, ("fail", "skip"))
         if self.only_classes == ():
             raise ConfigError("only-classes is an empty list: name at least one class")
+        if self.class_level is not None:
+            check_range("class level", self.class_level, 1, 100)
+        if self.label_pattern is not None:
+            _check_pattern(self.label_pattern)
         check_seed(self.split_seed, "split seed")
 
 
@@ -129,8 +191,12 @@ class ModelConfig:
     ] = False
 
     def __post_init__(self) -> None:
-        if self.name not in ("small", "vgg19") and not self.name.startswith("torchvision:"):
-            raise ConfigError(f"model is {self.name!r}: choose small, vgg19 or torchvision:<name>")
+        if self.name not in ("small", "vgg19") and not self.name.startswith(TORCHVISION):
+            known = known_as(self.name)
+            such = f", such as {known}" if known else ""
+            raise ConfigError(
+                f"model is {self.name!r}: choose small, vgg19 or torchvision:<name>{such}"
+            )
         check_range("model width", self.width, 0.05, 8)
 
 
@@ -187,6 +253,20 @@ class RunConfig:
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, 64 hex digits."""
         return sha256_of_json(to_json(self))
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        num_groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ConfigError(
+            f"label pattern is {pattern!r}: it is no regular expression ({error})"
+        ) from error
+    if num_groups != 1:
+        raise ConfigError(
+            f"label pattern is {pattern!r}, with {num_groups} groups: put the class, and nothing "
+            "else, into a group, such as '([a-z]+)[.]'"
+        )
 
 
 def check_seed(seed: int, what: str) -> None:

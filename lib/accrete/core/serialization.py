@@ -13,9 +13,18 @@ T = TypeVar("T")
 
 
 def to_json(value: Any) -> Any:
-    """Return dataclasses as dicts and tuples as lists, all the way down."""
+    """Return dataclasses as dicts and tuples as lists, all the way down.
+
+    Fields that a dataclass lists in ADDED_FIELDS are left out where they have their default: what
+    was stored before there were such fields keeps its digest.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        added = getattr(type(value), "ADDED_FIELDS", ())
+        return {
+            f.name: to_json(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.name not in added or getattr(value, f.name) != f.default
+        }
     if isinstance(value, (tuple, list)):
         return [to_json(item) for item in value]
     if isinstance(value, Mapping):

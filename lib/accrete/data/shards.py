@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from accrete.catalog.manifests import FORMAT
 from accrete.config.image_format import ImageFormat
-from accrete.data._arrow_layout import image_columns
+from accrete.data.arrow_layout import image_columns
 from accrete.data.images import Pixels, decode_image, resize_crop, with_channels
 from accrete.errors import IntegrityError
 

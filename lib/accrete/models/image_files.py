@@ -9,16 +9,19 @@ import numpy as np
 from PIL import Image
 
 from accrete.config.image_format import ImageFormat
+from accrete.core.units import format_counted
 from accrete.data.images import (
     Pixels,
     check_file_size,
     decode_image,
     ignore,
+    image_suffixes,
     resize_crop,
     with_channels,
 )
-from accrete.data.sources.imagefolder import EXTENSIONS
-from accrete.data.sources.tree import scan
+from accrete.data.sources.base import LeftOut, reasons
+from accrete.data.sources.files import open_files
+from accrete.data.sources.folders.imagefolder import images_among
 from accrete.errors import BadImageError, SourceError
 
 
@@ -28,8 +31,8 @@ class FoundImages:
 
     files: tuple[Path, ...]
     """Image files, in the order of the paths, each folder's sorted."""
-    num_skipped: int
-    """Files in folders that were left out, since their suffix is no image's."""
+    left_out: tuple[LeftOut, ...]
+    """Files in folders that are no images, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,20 +56,23 @@ def find_images(paths: Sequence[Path]) -> FoundImages:
         SourceError: a path does not exist, or there is no image.
     """
     files: list[Path] = []
-    num_skipped = 0
+    left_out: list[LeftOut] = []
     for path in paths:
         if not _is_folder(path):
             files.append(path)
             continue
-        inside = scan(path, EXTENSIONS)
+        inside = images_among(open_files(str(path), image_suffixes()))
         files += sorted(path / name for name in inside.names)
-        num_skipped += inside.num_others
+        left_out += inside.left_out
     if not files:
         where = ", ".join(str(path) for path in paths)
         raise SourceError(
-            f"no image in {where}: {num_skipped:,} files, none with an image's suffix"
+            f"no image in {where}: {format_counted(len(left_out), 'file')}, left out "
+            f"({reasons(left_out)})"
+            if left_out
+            else f"no image in {where}, nor any other file"
         )
-    return FoundImages(files=tuple(files), num_skipped=num_skipped)
+    return FoundImages(files=tuple(files), left_out=tuple(left_out))
 
 
 def _is_folder(path: Path) -> bool:

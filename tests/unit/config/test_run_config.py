@@ -35,6 +35,10 @@ SOURCE_CHANGES: dict[str, Any] = {
     "image_size": 32,
     "on_bad_image": "skip",
     "only_classes": ("a", "b", "c"),
+    "exclude": "test/*",
+    "class_level": 2,
+    "label_pattern": "([a-z]+)",
+    "subset": "en",
 }
 PLAN_CHANGES: dict[str, Any] = {
     "rule": "another list",
@@ -167,7 +171,7 @@ def test_canonical_json_refuses_what_json_does_not_have() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "tar"}, "source is 'tar': choose one of digits, parquet"),
+        ({"kind": "tar"}, "source is 'tar': choose one of digits, imagefolder"),
         ({"kind": "parquet"}, "source parquet needs --data"),
         ({"kind": "imagefolder", "location": ""}, "source imagefolder needs --data"),
         ({"kind": "cifar100"}, "source cifar100 needs --data"),
@@ -180,6 +184,10 @@ def test_canonical_json_refuses_what_json_does_not_have() -> None:
         ({"image_size": 3}, "image size is 3:"),
         ({"image_size": 4097}, "image size is 4097:"),
         ({"on_bad_image": "ignore"}, "on-bad-image is 'ignore': choose one of fail, skip"),
+        ({"class_level": 0}, "class level is 0"),
+        ({"label_pattern": "("}, "label pattern is '(': it is no regular expression"),
+        ({"label_pattern": "x"}, "label pattern is 'x', with 0 groups"),
+        ({"label_pattern": "(a)(b)"}, "label pattern is '(a)(b)', with 2 groups"),
         ({"split_seed": -1}, "split seed is -1:"),
         ({"split_seed": 2**31}, "split seed is 2147483648:"),
     ],
@@ -192,7 +200,10 @@ def test_source_value_that_cannot_be_is_refused(fields: dict[str, Any], message:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": "resnet18"}, "model is 'resnet18': choose small, vgg19 or torchvision:<name>"),
+        (
+            {"name": "resnet18"},
+            "choose small, vgg19 or torchvision:<name>, such as torchvision:resnet18",
+        ),
         ({"name": "VGG19"}, "model is 'VGG19'"),
         ({"width": 0.0}, "model width is 0.0:"),
         ({"width": 8.5}, "model width is 8.5:"),

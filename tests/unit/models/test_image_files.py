@@ -23,11 +23,11 @@ def image_format(channels: int, height: int = 8, width: int = 8) -> ImageFormat:
 
 
 def make_files(folder: Path, *names: str) -> None:
-    """Make empty files of these names below a folder."""
+    """Make files of these names below a folder."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        path.write_bytes(b"x")
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:
@@ -41,7 +41,7 @@ def test_folders_are_searched_to_any_depth_and_sorted(tmp_path: Path) -> None:
     found = find_images([tmp_path])
     names = [path.relative_to(tmp_path).as_posix() for path in found.files]
     assert names == ["a/b/c.webp", "a/z.JPEG", "a.bmp", "b.png", "c.tif"]
-    assert found.num_skipped == 0
+    assert found.left_out == ()
 
 
 def test_paths_keep_their_order_and_files_may_come_twice(tmp_path: Path) -> None:
@@ -50,11 +50,22 @@ def test_paths_keep_their_order_and_files_may_come_twice(tmp_path: Path) -> None
     assert [path.name for path in find_images(paths).files] == ["b.png", "a.png", "a.png"]
 
 
-def test_other_files_in_folders_are_skipped_and_counted(tmp_path: Path) -> None:
-    make_files(tmp_path, "a.png", "notes.txt", "sub/no_suffix", "sub/b.png.part")
+def test_other_files_in_folders_are_left_out_by_reason(tmp_path: Path) -> None:
+    make_files(tmp_path, "a.png", "notes.txt", "sub/no_suffix", "sub/b.png.part", "__MACOSX/a.png")
+    make_files(tmp_path, "._a.png", "sub/.ipynb_checkpoints/a-checkpoint.png", "Thumbs.db")
+    (tmp_path / "empty.png").touch()
     found = find_images([tmp_path])
     assert [path.name for path in found.files] == ["a.png"]
-    assert found.num_skipped == 3
+    assert {file.place: file.reason for file in found.left_out} == {
+        "notes.txt": ".txt",
+        "sub/no_suffix": "no ending",
+        "sub/b.png.part": ".part",
+        "__MACOSX/a.png": "__MACOSX",
+        "._a.png": "hidden",
+        "sub/.ipynb_checkpoints/a-checkpoint.png": "hidden",
+        "Thumbs.db": "Thumbs.db",
+        "empty.png": "empty",
+    }
 
 
 def test_a_file_that_is_named_needs_no_image_s_suffix(tmp_path: Path) -> None:

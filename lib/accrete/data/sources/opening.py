@@ -1,7 +1,7 @@
 """Where images come from. `open_source` is the only way in."""
 
 from accrete.config.run import SourceConfig
-from accrete.data.sources.base import Counts, Item, Source
+from accrete.data.sources.base import Counts, Item, Reading, Source
 
 
 def open_source(config: SourceConfig) -> Source:
@@ -10,30 +10,31 @@ def open_source(config: SourceConfig) -> Source:
     Raises:
         SourceError: the folder, prefix, columns or a class that was chosen are not there.
     """
-    source = _whole_source(config)
-    if config.only_classes is None:
-        return source
     from accrete.data.sources.selection import SelectedClasses
 
-    return SelectedClasses(source, config.only_classes)
+    return SelectedClasses(_whole_source(config), config.only_classes, config.location)
 
 
 def _whole_source(config: SourceConfig) -> Source:
     if config.kind == "digits":
-        from accrete.data.sources.digits import DigitsSource
+        from accrete.data.sources.published.digits import DigitsSource
 
         return DigitsSource()
-    if config.kind == "parquet":
-        from accrete.data.sources.parquet import ParquetSource
+    if config.kind in ("imagefolder", "csv", "parquet", "arrow"):
+        from accrete.data.sources.formats import open_folder, open_tables
 
-        return ParquetSource(config)
-    if config.kind == "imagefolder":
-        from accrete.data.sources.imagefolder import ImageFolderSource
+        return open_folder(config) if config.kind == "imagefolder" else open_tables(config)
+    if config.kind == "webdataset":
+        from accrete.data.sources.archives.webdataset import WebDatasetSource
 
-        return ImageFolderSource(config)
-    from accrete.data.sources.torchvision_sets import TorchvisionSource
+        return WebDatasetSource(config)
+    if config.kind == "idx":
+        from accrete.data.sources.archives.idx import IdxSource
+
+        return IdxSource(config)
+    from accrete.data.sources.published.torchvision_sets import TorchvisionSource
 
     return TorchvisionSource(config)
 
 
-__all__ = ["Counts", "Item", "Source", "open_source"]
+__all__ = ["Counts", "Item", "Reading", "Source", "open_source"]

@@ -59,10 +59,16 @@ def test_parquet_prefers_the_usual_columns(tmp_path: Path) -> None:
     assert entries_of(open_parquet(tmp_path)) == [("train", "0", 1)]
 
 
-def test_parquet_prefers_a_class_label_of_any_name(tmp_path: Path) -> None:
-    columns = {"image": structs([1]), "label": [5], "species": [0]}
+def test_parquet_takes_a_class_label_of_any_name_but_not_beside_a_usual_one(
+    tmp_path: Path,
+) -> None:
+    columns = {"image": structs([1]), "level": [5], "species": [0]}
     write_parquet(tmp_path / "x.parquet", columns, names=["owl"], label="species")
     assert entries_of(open_parquet(tmp_path)) == [("train", "owl", 1)]
+    columns["label"] = columns.pop("level")
+    write_parquet(tmp_path / "x.parquet", columns, names=["owl"], label="species")
+    with pytest.raises(SourceError, match="give one of species, label"):
+        open_parquet(tmp_path)
 
 
 def test_parquet_takes_the_columns_that_are_given(tmp_path: Path) -> None:
@@ -91,13 +97,13 @@ def test_parquet_refuses_a_given_column_that_is_not_there(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("columns", "what"),
-    [({"label": [0]}, "image column"), ({"image": [b"x"], "weight": [0.5]}, "label column")],
+    [({"label": [0]}, "image column"), ({"image": [b"x"], "when": [None]}, "label column")],
 )
 def test_parquet_refuses_a_table_without_a_fitting_column(
     tmp_path: Path, columns: dict[str, Any], what: str
 ) -> None:
     write_parquet(tmp_path / "x.parquet", columns)
-    with pytest.raises(SourceError, match=rf"{what} .*\(none fits\)"):
+    with pytest.raises(SourceError, match=rf"{what} .*(none fits|none holds images)"):
         open_parquet(tmp_path)
 
 
@@ -161,7 +167,9 @@ def test_parquet_takes_a_lone_validation_split_for_the_test_split(tmp_path: Path
 @pytest.mark.parametrize("name", ["data.parquet", "0000.parquet", "test.parquet"])
 def test_parquet_without_a_training_file_is_of_no_split(tmp_path: Path, name: str) -> None:
     write_parquet(tmp_path / name, {"image": structs([1]), "label": [0]})
-    assert open_parquet(tmp_path).counts() == {"train": {"0": 1}}
+    assert open_parquet(tmp_path / name).counts() == {"train": {"0": 1}}
+    if "test" not in name:
+        assert open_parquet(tmp_path).counts() == {"train": {"0": 1}}
 
 
 def test_parquet_refuses_an_empty_class_of_its_class_label(tmp_path: Path) -> None:
@@ -174,7 +182,9 @@ def test_parquet_refuses_an_empty_class_of_its_class_label(tmp_path: Path) -> No
 def test_parquet_refuses_a_class_that_only_its_test_files_have(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", {"image": structs([0]), "label": [0]})
     write_parquet(tmp_path / "test.parquet", {"image": structs([0]), "label": [1]})
-    with pytest.raises(EmptyClassError, match=r"class '1' of .* has no training image"):
+    with pytest.raises(
+        EmptyClassError, match=r"class '1' of .* has images to test on but no training image"
+    ):
         open_parquet(tmp_path).counts()
 
 

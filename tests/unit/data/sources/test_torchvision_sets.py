@@ -1,6 +1,9 @@
 """Sets whose counts are known, and the real CIFAR-100."""
 
+import gzip
 import hashlib
+import pickle
+import tarfile
 import urllib.request
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from archive_sample import named_store, put_files
 from numpy.typing import NDArray
 
 from accrete.config.run import SourceConfig
+from accrete.core.hashing import sha256_of_json
 from accrete.data.images import decode_image
 from accrete.data.sources.opening import Item, open_source
-from accrete.data.sources.torchvision_classes import CLASSES, TEST_IMAGES, TRAIN_IMAGES
+from accrete.data.sources.published.torchvision_classes import CLASSES, TEST_IMAGES, TRAIN_IMAGES
 from accrete.errors import SourceError
+from accrete.store.object_store import ObjectStore
 
 
 @pytest.mark.parametrize(
@@ -126,3 +132,180 @@ def test_damaged_files_of_a_published_set_are_refused_by_name(tmp_path: Path) ->
     source = open_source(SourceConfig(kind="fashion-mnist", location=str(tmp_path)))
     with pytest.raises(SourceError, match=rf"fashion-mnist below {tmp_path} cannot be read"):
         next(iter(source.items()))
+
+
+def small_cifar100(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write CIFAR-100 in its own format, of two images a split, as if it were the published one."""
+    from torchvision.datasets import CIFAR100
+
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    contents: dict[str, dict[str, Any]] = {
+        name: {"data": rng.integers(0, 256, (2, 3072), np.uint8), "fine_labels": labels}
+        for name, labels in (("train", [0, 99]), ("test", [1, 0]))
+    }
+    contents["meta"] = {"fine_label_names": list(CLASSES["cifar100"])}
+    md5s = {}
+    for name, content in contents.items():
+        data = pickle.dumps(content)
+        (folder / name).write_bytes(data)
+        md5s[name] = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    archive = root.parent / "published" / "cifar-100-python.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, "cifar-100-python")
+    packed = hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", md5s["train"]]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", md5s["test"]]])
+    monkeypatch.setattr(CIFAR100, "meta", CIFAR100.meta | {"md5": md5s["meta"]})
+    monkeypatch.setattr(CIFAR100, "tgz_md5", packed)
+    return folder
+
+
+def pixels_of(location: Path | str, kind: str = "cifar100") -> list[tuple[str, str, bytes]]:
+    """Return (split, class, pixels) of each image."""
+    items = open_source(SourceConfig(kind=kind, location=str(location))).items()
+    return [(i.split, i.class_name, np.asarray(i.load()).tobytes()) for i in items]
+
+
+@pytest.fixture
+def stored(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A store that the environment names."""
+    return named_store(store, monkeypatch)
+
+
+def test_a_set_is_read_alike_from_its_root_its_own_folder_and_an_object_store(
+    tmp_path: Path, stored: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small_cifar100(tmp_path / "root", monkeypatch)
+    expected = pixels_of(tmp_path / "root")
+    assert [entry[:2] for entry in expected] == [
+        ("train", "apple"),
+        ("train", "worm"),
+        ("test", "aquarium_fish"),
+        ("test", "apple"),
+    ]
+    locations = [
+        put_files(stored, tmp_path / "root", "root"),
+        put_files(stored, folder, "own"),
+        put_files(stored, tmp_path / "published", "packed"),
+    ]
+    (tmp_path / "kept").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "kept"))
+    for location in (*locations, str(folder)):
+        assert pixels_of(location) == expected
+    assert list((tmp_path / "kept").iterdir()) == []
+    folder.rename(tmp_path / "cifar")
+    assert pixels_of(tmp_path / "cifar") == expected
+
+
+def test_fingerprints_of_a_stored_set_follow_its_files(
+    tmp_path: Path, stored: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small_cifar100(tmp_path / "root", monkeypatch)
+    config = SourceConfig(kind="cifar100", location=put_files(stored, folder, "own"))
+    before = open_source(config).fingerprint()
+    assert open_source(config).fingerprint() == before
+    stored.write_note("own/test", b"other")
+    assert open_source(config).fingerprint() != before
+
+
+def test_a_local_root_keeps_the_fingerprint_that_stored_data_sets_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small_cifar100(tmp_path, monkeypatch)
+    files = sorted(folder.iterdir())
+    digests = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    source = open_source(SourceConfig(kind="cifar100", location=str(tmp_path)))
+    assert source.fingerprint() == sha256_of_json(["cifar100", digests])
+
+
+def test_stored_pickles_that_are_not_the_published_ones_are_never_loaded(
+    tmp_path: Path, stored: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small_cifar100(tmp_path / "root", monkeypatch)
+    location = put_files(stored, folder, "own")
+    packed = put_files(stored, tmp_path / "published", "packed")
+    bomb = pickle.dumps(_Bomb(tmp_path / "loaded"))
+    stored.write_note("own/train", bomb)
+    stored.write_note("packed/cifar-100-python.tar.gz", bomb)
+    with pytest.raises(SourceError, match=r"own/train is not the file that is published"):
+        pixels_of(location)
+    with pytest.raises(SourceError, match=r"packed/cifar-100-python\.tar\.gz is not the file"):
+        pixels_of(packed)
+    (folder / "test").write_bytes(bomb)
+    with pytest.raises(SourceError, match=r"cifar-100-python/test is not the file"):
+        pixels_of(folder)
+    assert not (tmp_path / "loaded").exists()
+
+
+class _Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_a_stored_set_that_lacks_a_file_names_it(
+    tmp_path: Path, stored: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small_cifar100(tmp_path / "root", monkeypatch)
+    (folder / "test").unlink()
+    message = r"root/cifar-100-python/test is missing: .* or cifar-100-python\.tar\.gz"
+    with pytest.raises(SourceError, match=message):
+        pixels_of(put_files(stored, tmp_path / "root", "root"))
+    with pytest.raises(SourceError, match=r"cifar-100-python/test is missing"):
+        pixels_of(folder)
+
+
+def small_fashion_mnist(raw: Path, *, packed: bool, label: int = 0, more_labels: int = 0) -> None:
+    """Write its files with few images, one of which has a label of one's own."""
+    raw.mkdir(parents=True)
+    for split, count in (("train", 20), ("t10k", 10)):
+        write_idx(raw / f"{split}-images-idx3-ubyte", 0x803, np.zeros((count, 28, 28), np.uint8))
+        labels = (np.arange(count + more_labels) % 10).astype(np.uint8)
+        labels[0] = label
+        write_idx(raw / f"{split}-labels-idx1-ubyte", 0x801, labels)
+    for path in raw.iterdir() if packed else ():
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+
+
+def test_fashion_mnist_is_read_packed_as_it_is_published(
+    tmp_path: Path, stored: ObjectStore
+) -> None:
+    raw = tmp_path / "raw"
+    small_fashion_mnist(raw, packed=True)
+    found = pixels_of(raw, "fashion-mnist")
+    assert Counter(split for split, _, _ in found) == {"train": 20, "test": 10}
+    assert found == pixels_of(tmp_path, "fashion-mnist")
+    assert found == pixels_of(put_files(stored, raw, "a"), "fashion-mnist")
+    assert found == pixels_of(put_files(stored, tmp_path, "b"), "fashion-mnist")
+    assert sorted(path.suffix for path in raw.iterdir()) == [".gz"] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label": 200}, r"train row 0 has label 200: it must be 0\.\.9"),
+        ({"more_labels": 2}, "22 labels for 20 images of train"),
+    ],
+)
+def test_labels_that_do_not_fit_fashion_mnist_are_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    small_fashion_mnist(tmp_path / "FashionMNIST" / "raw", packed=False, **options)
+    with pytest.raises(SourceError, match=message):
+        pixels_of(tmp_path, "fashion-mnist")
+
+
+def test_packed_files_of_a_set_that_are_damaged_are_refused(tmp_path: Path) -> None:
+    small_fashion_mnist(tmp_path / "raw", packed=True)
+    path = tmp_path / "raw" / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(SourceError, match=r"t10k-labels-idx1-ubyte\.gz cannot be read"):
+        pixels_of(tmp_path, "fashion-mnist")

@@ -2,7 +2,7 @@
 
 import gzip
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from accrete.core.hashing import sha256_of_bytes
 from accrete.data.images import Pixels
-from accrete.data.sources.base import Counts, Item
+from accrete.data.sources.base import Counts, Item, Reading, evenly
 
 
 class DigitsSource:
@@ -31,6 +31,10 @@ class DigitsSource:
         counted = Counter(self._labels)
         return {"train": {str(digit): counted[digit] for digit in range(10)}}
 
+    def reading(self) -> Reading:
+        """Return what they are."""
+        return Reading(layout="handwritten digits that come with scikit-learn")
+
     def fingerprint(self) -> str:
         """Return a digest of pixels and labels."""
         return sha256_of_bytes(self._images.tobytes() + bytes(self._labels))
@@ -44,6 +48,10 @@ class DigitsSource:
                 split="train",
                 load=partial(self._images.__getitem__, row),
             )
+
+    def sample(self, most: int) -> Sequence[Item]:
+        """Return some images from all over."""
+        return evenly(list(self.items()), most)
 
 
 def _table() -> NDArray[np.float64]:

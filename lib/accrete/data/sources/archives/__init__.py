@@ -1,0 +1,1 @@
+"""Images in few large files: WebDataset's tar shards, MNIST's idx files."""

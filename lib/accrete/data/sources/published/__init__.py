@@ -1,0 +1,1 @@
+"""Sets that everybody has: scikit-learn's digits, torchvision's CIFAR and Fashion-MNIST."""
