@@ -105,7 +105,7 @@ def test_another_alpha_reuses_the_prepared_images(cli: Cli, first: Finished) -> 
     shards = first.store.list_keys("datasets/")
     done = cli("run", *SHORT, "--alpha", "2", ACCRETE_STORE=str(first.store.address))
     assert done.returncode == 0, done.stderr
-    assert "of 10 classes, reused" in done.stderr
+    assert "of 10 classes, grey, 8x8 px, reused" in done.stderr
     assert first.store.list_keys("datasets/") == shards
 
 
@@ -192,27 +192,34 @@ def test_an_ended_run_says_how_to_go_on_and_leaves_no_process(
     wait_until_alone(str(tmp_path / "home"))
 
 
-def test_a_failing_step_is_one_line_and_nothing_is_published(
+def pictures(folder: Path) -> None:
+    """Make an image folder of two classes."""
+    for number in range(6):
+        path = folder / ("cat" if number % 2 else "dog") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12, 12), (40 * number, 0, 0)).save(path)
+
+
+def test_a_failing_first_step_is_one_line_and_nothing_is_published(
     cli: Cli, store: ObjectStore, tmp_path: Path
 ) -> None:
-    done = cli("run", "--model", "torchvision:no_such_net", "--name", "bad")
+    pictures(tmp_path / "images")
+    options = ("--source", "imagefolder", "--data", "images", "--gpus", "0", "--model", "vgg19")
+    done = cli("run", *options, "--name", "bad")
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "error" in line]
-    assert "'torchvision:no_such_net', which torchvision does not have" in line
+    assert "vgg19 takes at least 16x16 px: give --image-size 16 or more, since the images" in line
     assert "Traceback" not in done.stderr
-    assert store.list_keys("stages/") == []
+    assert [store.list_keys(prefix) for prefix in ("datasets/", "objects/", "stages/")] == [[]] * 3
     status = cli("status", "bad")
     assert status.stdout.startswith("bad: failed")
-    assert "no_such_net" in status.stdout
+    assert "vgg19 takes at least" in status.stdout
 
 
 def test_a_corrupt_image_ends_a_run_in_one_line(
     cli: Cli, store: ObjectStore, tmp_path: Path
 ) -> None:
-    for number in range(6):
-        folder = tmp_path / "images" / ("cat" if number % 2 else "dog")
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (12, 12), (40 * number, 0, 0)).save(folder / f"{number}.png")
+    pictures(tmp_path / "images")
     (tmp_path / "images" / "cat" / "3.png").write_bytes(b"\x89PNG but no more")
     done = cli("run", "--source", "imagefolder", "--data", "images", "--gpus", "0")
     assert done.returncode == 2

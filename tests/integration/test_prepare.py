@@ -1,5 +1,6 @@
 """Preparing data sets on a real store: what is published, and what is not."""
 
+import dataclasses
 import io
 import zlib
 from collections.abc import Callable
@@ -13,17 +14,22 @@ import pytest
 from PIL import Image
 
 from accrete.catalog.catalog import Catalog, dataset_objects
+from accrete.catalog.manifests import SplitPolicy
+from accrete.config.image_format import ImageFormat, Normalization
 from accrete.config.plan import Plan
-from accrete.config.run import SourceConfig
+from accrete.config.run import BaseModel, SourceConfig
+from accrete.data._intake import Decoded, Intake
+from accrete.data.inspection import Looked
 from accrete.data.prepare import Prepared, prepare_dataset
 from accrete.data.shards import ShardReader
-from accrete.data.sources.opening import open_source
+from accrete.data.sources.opening import Item, open_source
 from accrete.data.splits import training_counts
 from accrete.errors import (
     AccreteError,
     BadImageError,
     CountsMismatchError,
     EmptyClassError,
+    InputError,
     LabelError,
 )
 from accrete.store.cache import NodeCache
@@ -33,8 +39,12 @@ Prepare = Callable[..., Prepared]
 
 def png(seed: int, side: int = 12) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8)
+    return encoded(Image.fromarray(pixels), "PNG")
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    image.save(buffer, kind)
     return buffer.getvalue()
 
 
@@ -66,10 +76,10 @@ def plan_of(counts: dict[str, int]) -> Plan:
 
 @pytest.fixture
 def run_prepare(catalog: Catalog, tmp_path: Path) -> Prepare:
-    def run(config: SourceConfig, counts: dict[str, int] | None = None) -> Prepared:
+    def run(config: SourceConfig, counts: dict[str, int] | None = None, **options: Any) -> Prepared:
         found = counts or training_counts(open_source(config).counts(), config)
         return prepare_dataset(
-            config, plan_of(found), catalog, tmp_path / "work", lambda _: lambda _: None
+            config, plan_of(found), catalog, tmp_path / "work", lambda _: lambda _: None, **options
         )
 
     return run
@@ -151,12 +161,12 @@ def test_images_of_several_sizes_are_stored_as_they_are_and_decoded_when_read(
     config = image_folder(tmp_path / "images", {"a": 5, "b": 5}, lambda number: 12 + number)
     manifest = run_prepare(config).manifest
     assert manifest.image.encoding == "encoded"
-    assert (manifest.image.height, manifest.image.width) == (12, 12)
+    assert (manifest.image.height, manifest.image.width) == (14, 14)
     refs = manifest.by_name["a"].train
     paths = cache.fetch(refs).paths
     reader = ShardReader([paths[r.sha256] for r in refs], manifest.image, num_images=4)
     images = reader.read(np.arange(4))
-    assert images.shape == (4, 12, 12, 3)
+    assert images.shape == (4, 14, 14, 3)
     assert images.std() > 10
 
 
@@ -196,6 +206,82 @@ def test_skipped_images_are_counted_in_the_manifest(
     assert manifest.skipped.count == 1
     assert manifest.skipped.places[0].endswith("train-0.parquet row 13")
     assert manifest.num_images("train") + manifest.num_images("test") == 19
+
+
+def test_bad_images_that_are_skipped_are_told_by_reason_and_some_by_place(
+    run_prepare: Prepare, tmp_path: Path
+) -> None:
+    config = image_folder(tmp_path / "in", {"a": 9, "b": 9}, lambda _: 12)
+    folder = tmp_path / "in"
+    for number in range(3):
+        bmp = bytearray(encoded(Image.new("RGB", (4, 4)), "BMP"))
+        bmp[30] = 7 + number  # of which no compression has the number
+        (folder / "a" / f"{number}.png").write_bytes(bmp)
+    for number in range(2):
+        (folder / "b" / f"{number}.png").write_bytes(b"404: not here")
+    (folder / "b" / "\x1b[2J.png").write_bytes(b"GIF89a")
+    (folder / "b" / "x.png").write_bytes(b"%PDF-1.7")
+    prepared = run_prepare(dataclasses.replace(config, on_bad_image="skip"))
+    (note,) = prepared.notes
+    assert note.startswith(
+        "7 of 20 images are bad and left out: "
+        "3 cannot be decoded (Unsupported BMP compression (…)); "
+        "2 cannot be decoded (it is text); 1 "
+    )
+    named = ", ".join(prepared.manifest.skipped.places[:3])
+    assert note.endswith(f"; 1 for other reasons ({named}, …)")
+    assert prepared.manifest.skipped.count == 7
+    assert any(place.endswith(r"\x1b[2J.png") for place in prepared.manifest.skipped.places)
+
+
+class TooSmallError(InputError):
+    """What a network says of a size."""
+
+
+class AskedSizes:
+    """Refuses images below a side."""
+
+    def __init__(self, least: int) -> None:
+        self.least, self.asked = least, []  # type: ignore[var-annotated]
+
+    def __call__(self, height: int, width: int) -> None:
+        self.asked.append((height, width))
+        if min(height, width) < self.least:
+            raise TooSmallError(f"{width}x{height}")
+
+
+def test_images_that_are_too_small_are_refused_before_any_is_decoded(
+    run_prepare: Prepare, catalog: Catalog, tmp_path: Path
+) -> None:
+    config = image_folder(tmp_path / "in", {"a": 4, "b": 4}, lambda _: 12)
+    (tmp_path / "in" / "a" / "bad.png").write_bytes(png(1)[:80])
+    with pytest.raises(TooSmallError, match="12x12"):
+        run_prepare(config, check_size=AskedSizes(16))
+    assert_nothing_published(catalog)
+    assert catalog.store.list_keys("") == []
+
+
+def test_a_size_is_asked_about_by_heads_then_as_it_is_and_again_where_it_is_stored(
+    run_prepare: Prepare, catalog: Catalog, tmp_path: Path
+) -> None:
+    check = AskedSizes(16)
+    run_prepare(image_folder(tmp_path / "in", {"a": 4, "b": 4}, lambda _: 20), check_size=check)
+    assert check.asked == [(20, 20), (20, 20)]
+    config = SourceConfig(kind="imagefolder", location=str(tmp_path / "in"))
+    with pytest.raises(TooSmallError, match="20x20"):
+        run_prepare(config, check_size=AskedSizes(32))
+    larger = dataclasses.replace(config, image_size=32)
+    assert run_prepare(larger, check_size=AskedSizes(32)).manifest.image.height == 32
+
+
+def test_a_true_size_that_no_head_told_is_refused_before_anything_is_published(
+    run_prepare: Prepare, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Looked, "size", lambda *_: None)
+    config = image_folder(tmp_path / "in", {"a": 4, "b": 4}, lambda _: 12)
+    with pytest.raises(TooSmallError, match="12x12"):
+        run_prepare(config, check_size=AskedSizes(16))
+    assert catalog.store.list_keys("") == []
 
 
 def test_other_counts_than_the_plan_s_are_refused(
@@ -263,3 +349,113 @@ def test_an_empty_s3_prefix_is_told(catalog: Catalog, monkeypatch: pytest.Monkey
     location = catalog.store.uri("nothing")
     with pytest.raises(AccreteError, match="holds no object"):
         open_source(SourceConfig(kind="imagefolder", location=location))
+
+
+def picture(path: Path, size: tuple[int, int], mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.effect_noise(size, 60).convert(mode).save(path)
+
+
+def two_classes(root: Path, sizes: list[tuple[int, int]]) -> SourceConfig:
+    """Return a folder: in each class training images of some sizes, a test image of the first."""
+    for name in ("cats", "dogs"):
+        for number, size in enumerate(sizes):
+            picture(root / "train" / name / f"{number}.png", size)
+        picture(root / "test" / name / "0.png", sizes[0])
+    return SourceConfig(kind="imagefolder", location=str(root))
+
+
+@pytest.mark.parametrize("odd", [(728, 9), (1, 1), (9, 728), (3000, 2000)])
+def test_one_odd_image_changes_no_other_one_s_size_and_is_named(
+    run_prepare: Prepare, cache: NodeCache, tmp_path: Path, odd: tuple[int, int]
+) -> None:
+    config = two_classes(tmp_path / "images", [(64, 48)] * 4)
+    picture(tmp_path / "images" / "train" / "dogs" / "odd.png", odd)
+    prepared = run_prepare(config)
+    image = prepared.manifest.image
+    assert (image.encoding, image.width, image.height) == ("encoded", 64, 48)
+    assert "are scaled to cover 64x48 px" in prepared.notes[0]
+    far = [note for note in prepared.notes if "dogs/odd.png" in note]
+    assert len(far) == (odd != (3000, 2000))
+    assert all(note.startswith("1 of 9 training images is far") for note in far)
+    refs = prepared.manifest.by_name["dogs"].train
+    paths = cache.fetch(refs).paths
+    reader = ShardReader([paths[r.sha256] for r in refs], image, num_images=5)
+    images = reader.read(np.arange(5))
+    assert images.shape == (5, 48, 64, 3)
+    original = np.asarray(Image.open(tmp_path / "images" / "train" / "dogs" / "0.png"))
+    np.testing.assert_array_equal(images[0], original)
+
+
+def test_sizes_of_no_majority_become_a_square_of_the_median_shorter_side(
+    run_prepare: Prepare, tmp_path: Path
+) -> None:
+    config = two_classes(tmp_path / "images", [(30, 20), (20, 40), (90, 60), (70, 80)])
+    prepared = run_prepare(config)
+    image = prepared.manifest.image
+    assert (image.height, image.width) == (20, 20)
+    assert len(prepared.notes) == 1
+    assert "30x20 to 70x80 px" in prepared.notes[0]
+    assert "(50.00 % of them down, 0.00 % up)" in prepared.notes[0]
+
+
+def test_images_of_one_size_and_data_sets_that_are_reused_have_no_notes(
+    run_prepare: Prepare, tmp_path: Path
+) -> None:
+    assert run_prepare(two_classes(tmp_path / "one", [(8, 8)] * 3)).notes == ()
+    several = two_classes(tmp_path / "several", [(8, 8), (9, 9), (40, 40)])
+    assert run_prepare(several).notes
+    again = run_prepare(several)
+    assert (again.reused, again.notes) == (True, ())
+
+
+@pytest.mark.parametrize("sizes", [[(8, 8)] * 4, [(8, 8), (30, 20), (9, 9)]])
+def test_a_base_without_shards_that_crops_has_all_brought_to_its_size(
+    catalog: Catalog, tmp_path: Path, sizes: list[tuple[int, int]]
+) -> None:
+    crops = ImageFormat(
+        encoding="encoded",
+        height=12,
+        width=16,
+        channels=3,
+        preprocessing="short-side-center-crop",
+    )
+    scaling = Normalization(mean=(0.5,) * 3, std=(0.5,) * 3)
+    base = BaseModel(
+        origin="weights",
+        identity="0" * 64,
+        checkpoint_sha256="0" * 64,
+        checkpoint_bytes=1,
+        image=crops,
+        normalization=scaling,
+    )
+    config = SourceConfig(kind="imagefolder", location=str(tmp_path))
+    intake = Intake(tmp_path / "spools", ["a"], config, base)
+    for number, (width, height) in enumerate(sizes):
+        item = Item(place=f"{number}.png", class_name="a", split="train", load=bytes)
+        pixels = np.zeros((height, width, 3), np.uint8)
+        intake.add(Decoded(item, pixels, png(number)), "train")
+    policy = SplitPolicy(test="source", test_fraction=0.0, validation_fraction=0.0, seed=0)
+    manifest = intake.publish(intake.image_format(), policy, catalog)
+    assert manifest.image == crops
+    assert "scaled to cover 16x12 px" in intake.notes(manifest.image)[0]
+
+
+def test_test_images_have_no_say_in_the_size(run_prepare: Prepare, tmp_path: Path) -> None:
+    config = two_classes(tmp_path, [(16, 12)] * 3)
+    for number in range(9):
+        picture(tmp_path / "test" / "cats" / f"{number}.png", (8, 8))
+    prepared = run_prepare(config)
+    image = prepared.manifest.image
+    assert (image.encoding, image.width, image.height) == ("encoded", 16, 12)
+    assert prepared.notes == ()
+
+
+def test_grey_with_alpha_and_grey_palettes_leave_a_grey_data_set_grey(
+    run_prepare: Prepare, tmp_path: Path
+) -> None:
+    for mode in ("L", "LA", "P", "1"):
+        for number in range(2):
+            picture(tmp_path / "images" / mode / f"{number}.png", (8, 8), mode)
+    config = SourceConfig(kind="imagefolder", location=str(tmp_path / "images"))
+    assert run_prepare(config).manifest.image.channels == 1

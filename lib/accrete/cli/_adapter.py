@@ -57,13 +57,15 @@ class _Placed:
         return self.field.flag.replace("-", "_")
 
 
-def takes(kind: type) -> Callable[[F], F]:
+def takes(kind: type, place: str | None = None) -> Callable[[F], F]:
     """Return a decorator that gives a command a dataclass's options, and the function their value.
 
     Args:
         kind: a dataclass whose fields are dataclasses of options, or `Given` ones of such, each
             annotated with its `Group`; the function gets it as `options`, and what else the
             command has by name.
+        place: an argument of the command that stands for an option, of which it has the name with
+            `_place` behind it; None: there is none.
     """
     placed = list(_placed(kind))
     own = {each.param for each in placed}
@@ -72,6 +74,11 @@ def takes(kind: type) -> Callable[[F], F]:
         @click.pass_context
         @functools.wraps(function)
         def command(context: click.Context, /, **params: Any) -> Any:
+            if place is not None and params.get(f"{place}_place") is not None:
+                if context.params.get(place) is not None:
+                    raise ConfigError(f"{_flag(place)} is given twice: give it once")
+                context.params[place] = params[f"{place}_place"]
+                context.set_parameter_source(place, ParameterSource.COMMANDLINE)
             others = {name: value for name, value in params.items() if name not in own}
             return function(options=read(kind, context), **others)
 

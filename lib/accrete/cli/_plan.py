@@ -1,15 +1,14 @@
 """`accrete plan`: the stages of a plan, and what they cost, before anything is trained."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
 import click
 
 from accrete.cli._adapter import ENV_PREFIX, Group, takes
-from accrete.cli._options import Classes, ClassOptions, Costs, Planning, Source
+from accrete.cli._inspect import store_to_read
+from accrete.cli._options import Classes, Costs, Planning, Source
 from accrete.cli._placement import Planned
 from accrete.cli._plan_text import plan_json, plan_text
 from accrete.cli._request import class_counts, cost_model, make_plan, source_of, warn_about
@@ -31,7 +30,8 @@ class EqualClasses:
             excludes=(
                 *("counts", "dataset", "source", "data", "image-column", "label-column"),
                 *("test-fraction", "validation-fraction", "split-seed", "image-size"),
-                *("on-bad-image", "only-classes"),
+                *("on-bad-image", "only-classes", "exclude", "class-level", "label-pattern"),
+                "config",
             ),
         ),
     ] = None
@@ -68,8 +68,9 @@ def plan(options: PlanCommandOptions, as_json: bool) -> None:
         counts = counts_of_number(options.equal.classes, options.equal.images_per_class)
     else:
         _check_source_counts(options)
-        source = source_of(options.source)
-        with _store_to_read(options.classes, source):
+        location = options.source.values.get("location")
+        with store_to_read("s3://" if options.classes.dataset else location):
+            source = source_of(options.source)
             counts = class_counts(options.classes, source, default_store_uri())
     costs = options.costs.alone()
     made = make_plan(options.plan, options.classes, costs, counts)
@@ -88,15 +89,3 @@ def _check_source_counts(options: PlanCommandOptions) -> None:
     for each in option_fields(SourceConfig):
         if other and each.name in options.source.typed:
             raise ConfigError(f"--{each.flag} has no effect beside --{other}: leave it out")
-
-
-@contextmanager
-def _store_to_read(classes: ClassOptions, source: SourceConfig) -> Iterator[None]:
-    """Have a store at hand where the options name something in one."""
-    if classes.dataset is None and not str(source.location).startswith("s3://"):
-        yield
-        return
-    from accrete.store.local import local_store
-
-    with local_store():
-        yield

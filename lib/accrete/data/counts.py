@@ -1,5 +1,6 @@
 """Class counts for planning: from a number, a JSON file, a stored data set, or the source."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from accrete.config.classes import check_class_names
@@ -49,16 +50,27 @@ def counts_of_file(path: Path) -> dict[str, int]:
     return data
 
 
-def counts_of_source(config: SourceConfig) -> dict[str, int]:
+def counts_of_source(
+    config: SourceConfig, say: Callable[[str], None] | None = None
+) -> dict[str, int]:
     """Return the training images of each class of a source, after its splits.
+
+    Args:
+        config: the source.
+        say: told what the source is understood to be, line by line.
 
     Raises:
         SourceError: of any kind.
     """
+    from accrete.data.inspection import understand
     from accrete.data.sources.opening import open_source
     from accrete.data.splits import training_counts
 
-    return training_counts(open_source(config).counts(), config)
+    source = open_source(config)
+    if say is not None:
+        for line in understand(source, config).lines():
+            say(line)
+    return training_counts(source.counts(), config)
 
 
 def counts_of_dataset(digest: str, store_uri: str) -> dict[str, int]:

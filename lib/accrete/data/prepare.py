@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import FORMAT, DatasetManifest
@@ -18,9 +19,10 @@ from accrete.config.plan import Plan, check_counts_match
 from accrete.config.run import BaseModel, SourceConfig
 from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
-from accrete.data._intake import Decoded, Intake
+from accrete.data._intake import Decoded, Intake, why_bad
 from accrete.data.extension import Extension
 from accrete.data.images import DecodingBudget, Pixels, decode_image, resize_crop
+from accrete.data.inspection import look, understand
 from accrete.data.sources.opening import Item, Source, open_source
 from accrete.data.splits import Allotment, split_policy, training_counts
 from accrete.errors import BadImageError
@@ -35,6 +37,10 @@ MakeMeter = Callable[[int], Callable[[int], None]]
 """Given the images in all, returns what is called with the images done."""
 
 
+CheckSize = Callable[[int, int], None]
+"""Given the height and width that images are brought to, raises where they are of no use."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """What preparing came to."""
@@ -43,6 +49,8 @@ class Prepared:
     """The data set."""
     reused: bool
     """Whether it was stored already."""
+    notes: tuple[str, ...] = ()
+    """What became of the images, in lines that somebody should read; none where it was reused."""
 
 
 def prepare_dataset(
@@ -53,6 +61,8 @@ def prepare_dataset(
     meter: MakeMeter,
     *,
     extension: Extension | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    check_size: CheckSize | None = None,
 ) -> Prepared:
     """Store a source's images as class shards, unless the same ones are stored already.
 
@@ -63,6 +73,9 @@ def prepare_dataset(
         work_path: folder for temporary files, about twice the size of the images.
         meter: told how far it is.
         extension: what the source's classes are added to; its shards are not touched.
+        say: told, before anything is decoded, what the source is understood to be.
+        check_size: asked before anything is decoded, about the size that the heads of some images
+            tell, and before anything is published, about the true one; None: any size is of use.
 
     Raises:
         SourceError: of any kind; nothing is published then.
@@ -70,13 +83,19 @@ def prepare_dataset(
         ConfigError: the source has classes that the model to extend knows.
     """
     source = open_source(config)
+    for line in understand(source, config).lines():
+        say(line)
     fingerprint = _fingerprint(config, source, extension)
     known = catalog.prepared_dataset(fingerprint)
     if known is not None:
+        if check_size:
+            check_size(known.image.height, known.image.width)
         return Prepared(manifest=known, reused=True)
     counts = source.counts()
     planned = training_counts(counts, config)
     check_counts_match(plan, extension.planned_counts(planned) if extension else planned)
+    if check_size and not extension:  # whose size is its base's
+        _check_likely_size(source, config, check_size)
     policy = split_policy(counts, config)
     total = sum(sum(of_split.values()) for of_split in counts.values())
     work_path.mkdir(parents=True, exist_ok=True)
@@ -90,25 +109,47 @@ def prepare_dataset(
         ):
             intake.add(decoded, allotment.split_of(decoded.item))
             report(done)
-        manifest = intake.publish(policy, catalog)
+        image = intake.image_format()
+        if check_size:
+            check_size(image.height, image.width)
+        manifest = intake.publish(image, policy, catalog)
+        notes = intake.notes(image)
     if extension:
         manifest = extension.merged(manifest)
     catalog.create_dataset(manifest, fingerprint)
-    return Prepared(manifest=manifest, reused=False)
+    return Prepared(manifest=manifest, reused=False, notes=notes)
+
+
+def _check_likely_size(source: Source, config: SourceConfig, check_size: CheckSize) -> None:
+    size = look(source).size(config.image_size)
+    if size is not None:
+        check_size(*size)
+
+
+RULES = 2
+"""Version of the rules by which a source's files become pixels, sizes and classes.
+
+Where it is raised, every user's data sets are decoded once more; one that comes out as before has
+the same digest and is the same data set.
+"""
+
+_WITHOUT_RULES = ("digits", "cifar10", "cifar100", "fashion-mnist")
+"""Kinds of sources that give pixels and classes as they were published: no rule is for them."""
 
 
 def _fingerprint(config: SourceConfig, source: Source, extension: Extension | None) -> str:
     """Return a digest of the source's content and of every option that changes the shards."""
     options = to_json(config)
     del options["location"]  # the same images elsewhere are the same images
-    return sha256_of_json(
-        {
-            "format": FORMAT,
-            "options": options,
-            "content": source.fingerprint(),
-            "extends": extension and extension.fingerprint,
-        }
-    )
+    parts: dict[str, Any] = {
+        "format": FORMAT,
+        "options": options,
+        "content": source.fingerprint(),
+        "extends": extension and extension.fingerprint,
+    }
+    if config.kind not in _WITHOUT_RULES:
+        parts["rules"] = RULES
+    return sha256_of_json(parts)
 
 
 def decoded_items(
@@ -152,9 +193,9 @@ def _decode(
         if not isinstance(loaded, bytes):
             return Decoded(item, _sized(loaded, config), None)
         pixels = decode_image(loaded, item.place, admit)
-    except BadImageError:
+    except BadImageError as error:
         if config.on_bad_image == "skip":
-            return Decoded(item, None, None)
+            return Decoded(item, None, None, why_bad(error, item.place))
         raise
     if base is not None and base.image.encoding == "raw":
         return Decoded(item, _sized(pixels, config), None)

@@ -1,5 +1,6 @@
 """The first step of a pipeline: prepare the data set, claim the run's name."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from accrete.catalog.records import (
     make_record,
     make_sweep_record,
 )
+from accrete.config.known_networks import check_size_of_images, fits
 from accrete.config.run import RunConfig
 from accrete.config.sweep import Sweep
 from accrete.core.serialization import from_json
@@ -69,7 +71,11 @@ def prepare_step(
                 context.cache.work_path,
                 lambda total: context.journal.meter("prepare", total, "images"),
                 extension=extension_of(run, context.catalog),
+                say=lambda line: context.journal.result(f"prepare: {line}"),
+                check_size=_size_check(runs or [run]),
             )
+            for note in prepared.notes:
+                context.journal.result(f"prepare: {note}")
             manifest = prepared.manifest
             record = _claim(sweep or run, run_name, manifest, context.catalog.store)
             if not watch.was_disturbed():
@@ -83,6 +89,17 @@ def prepare_step(
     with one_line_errors():
         step = keys.prepare_step_name()
         return run_attempt(Attempt(run_name=run_name, step=step, store_uri=store_uri), work)
+
+
+def _size_check(runs: Sequence[RunConfig]) -> Callable[[int, int], None] | None:
+    """Return what refuses a size that a network of these runs cannot take; None: they take any."""
+    names = sorted({run.model.name for run in runs if not fits(run.model.name, 1)})
+
+    def check(height: int, width: int) -> None:
+        for name in names:
+            check_size_of_images(name, height, width)
+
+    return check if names else None
 
 
 def _claim(
@@ -114,9 +131,11 @@ def _dataset_facts(manifest: DatasetManifest, catalog: Catalog) -> dict[str, Any
 
 
 def _prepared_text(manifest: DatasetManifest, *, reused: bool) -> str:
+    image = manifest.image
     skipped = f", {manifest.skipped.count} bad images skipped" if manifest.skipped.count else ""
     return (
         f"prepare: {manifest.num_images('train'):,} training and "
-        f"{manifest.num_images('test'):,} test images of {len(manifest.classes)} classes"
+        f"{manifest.num_images('test'):,} test images of {len(manifest.classes)} classes, "
+        f"{'grey' if image.channels == 1 else 'colour'}, {image.width}x{image.height} px"
         f"{skipped}{', reused' if reused else ''}"
     )
