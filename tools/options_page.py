@@ -14,8 +14,8 @@ from accrete.cli._adapter import ENV_PREFIX
 from accrete.cli.main import accrete
 from accrete.core.environment import VARIABLES
 
-_FROM_TYPED = ("gc", "forget", "ls", "show", "verify", "doctor")
-"""Commands whose options come from no variable: one that deletes must be typed."""
+_FROM_TYPED = ("gc", "forget", "ls", "show", "verify", "doctor", "data push")
+"""Commands whose options come from no variable: one that deletes or replaces must be typed."""
 
 _HEAD = """# Options and variables
 
@@ -41,15 +41,24 @@ class Row:
 def rows() -> dict[Row, list[str]]:
     """Return each distinct option with the commands that have it."""
     found: dict[Row, list[str]] = {}
-    context = click.Context(accrete)
-    for name in accrete.list_commands(context):
-        command = accrete.get_command(context, name)
-        assert command is not None
+    for name, command in commands_of(accrete):
         for option in command.params:
             # A group's heading is an option without names to click.
             if isinstance(option, click.Option) and option.help and option.opts:
                 found.setdefault(_row(option, name), []).append(name)
     return found
+
+
+def commands_of(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """Yield each command with its name, those of groups as `data push`."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", each) for inner, each in commands_of(command))
+        else:
+            yield name, command
 
 
 def _row(option: click.Option, command: str) -> Row:

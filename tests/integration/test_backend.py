@@ -135,7 +135,7 @@ def test_classes_that_arrive_later_join_a_model_stage_by_stage(
     short = ("--budget-epochs", "1", *ON_CPU)
     seven = ("--only-classes", str(old), "--stages", "7", "--model", "small", *short)
     run(incremental, make_request, "--name", "seven", *seven)
-    three = ("--only-classes", str(new), "--stages", "1,2", *short)
+    three = ("--source", "digits", "--only-classes", str(new), "--stages", "1,2", *short)
     done = run(extend, make_extension, "seven", "--name", "ten", *three)
     assert [task.metadata["metrics"]["num_classes"] for task in training(done)] == [8, 10]
     assert len(assert_reported(store, "ten")["stages"]) == 2

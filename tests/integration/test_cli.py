@@ -113,7 +113,7 @@ def test_a_folder_without_classes_is_told(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = cli("plan", "--source", "imagefolder", "--data", "empty")
     assert done.returncode == 2
-    assert "holds no image in class folders" in done.stderr
+    assert "holds no image: it is empty" in done.stderr
 
 
 def test_the_paper_s_plan_as_json(cli: Cli) -> None:
@@ -295,7 +295,8 @@ def test_the_options_of_run_are_frozen() -> None:
         alpha initial step stages class-order order-seed counts dataset
         costs stage-seconds images-per-second max-stages min-classes
         source data image-column label-column image-size test-fraction validation-fraction
-        only-classes split-seed on-bad-image model width bn-after-relu
+        only-classes split-seed on-bad-image exclude class-level label-pattern config
+        model width bn-after-relu
         recipe epochs budget-epochs batch-size lr weight-decay label-smoothing flip crop-padding
         carry-momentum image-sides precision compile deterministic stop-gradient stop-patience
         seed name store endpoint runner experiment watch

@@ -48,8 +48,20 @@ def extend(cli: Cli, trained: tuple[Catalog, StageManifest], tmp_path: Path) -> 
     """Runs `accrete extend …` on that store."""
     store = str(trained[0].store.address)
     return lambda *arguments: cli(
-        "extend", *arguments, "--gpus", "0", "--budget-epochs", "3", ACCRETE_STORE=store
+        "extend",
+        *arguments,
+        *digits(arguments),
+        "--gpus",
+        "0",
+        "--budget-epochs",
+        "3",
+        ACCRETE_STORE=store,
     )
+
+
+def digits(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what names the digits where nothing else is named."""
+    return () if "--source" in arguments else ("--source", "digits")
 
 
 def names_file(path: Path, *names: str) -> str:
@@ -227,5 +239,5 @@ def test_a_missing_old_shard_is_named(
         catalog.store.address.bucket, catalog.store.address.prefix + key
     )
     new = names_file(tmp_path / "new.txt", "2")
-    done = cli("extend", "two", "--only-classes", new, "--gpus", "0")
+    done = cli("extend", "two", "--source", "digits", "--only-classes", new, "--gpus", "0")
     assert_refused(done, "class '1' of stage 1 of run two has lost a shard", key)

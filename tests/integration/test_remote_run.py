@@ -83,7 +83,9 @@ def test_a_run_is_submitted_with_its_pipeline_and_arguments(cli: Cli, kfp_api: S
     options = ("--name", "far", "--alpha", "2", "--endpoint", kfp_api.address)
     done = cli("run", file, *options, script="kfp")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == f"submitted far: {kfp_api.address}/#/runs/details/run-1"
+    lines = done.stdout.splitlines()
+    assert lines[1] == "10 classes: 0 … 9, with 139 to 146 training images each"
+    assert lines[3:] == [f"submitted far: {kfp_api.address}/#/runs/details/run-1"]
     (body,) = [body for path, body in kfp_api.posted if path.endswith("/runs")]
     assert body["display_name"] == "far"
     assert body["runtime_config"]["parameters"]["run_name"] == "far"
@@ -99,7 +101,7 @@ def test_a_run_is_submitted_with_its_pipeline_and_arguments(cli: Cli, kfp_api: S
 def test_the_endpoint_can_come_from_the_environment(cli: Cli, kfp_api: StandIn) -> None:
     done = cli("run", KFP_ENDPOINT=kfp_api.address)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("submitted digits-")
+    assert "\nsubmitted digits-" in done.stdout
 
 
 def test_watch_follows_to_success(cli: Cli, kfp_api: StandIn) -> None:

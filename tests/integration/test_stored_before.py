@@ -93,6 +93,6 @@ def test_a_stage_that_was_ended_goes_on_from_its_snapshot(
 def test_a_model_is_extended(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "new.txt").write_text("4\n5\n")
     new = ("--only-classes", str(tmp_path / "new.txt"), "--budget-epochs", "1")
-    done = cli("extend", "before", "--name", "six", *new)
+    done = cli("extend", "before", "--source", "digits", "--name", "six", *new)
     assert done.returncode == 0, done.stderr
     assert "1        6" in done.stdout  # one stage, of six classes

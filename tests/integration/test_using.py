@@ -163,7 +163,7 @@ def test_the_table_names_files_and_classes_and_what_was_skipped(
     (tmp_path / "pictures" / "notes.txt").write_text("not a picture")
     done = command("predict", "whole", "pictures", "--top", "2")
     assert done.returncode == 0
-    assert done.stderr == "note: files skipped, since their suffix is no image's: 1\n"
+    assert done.stderr == "note: 1 file left out: .txt ×1\n"
     header, *rows = done.stdout.splitlines()
     assert header.split() == ["file", "#1", "#2"]
     assert len(rows) == NUM_PICTURES

@@ -37,7 +37,7 @@ ENVIRONMENT_READERS = {
 }
 # Calls that make a constant and do nothing else.
 MAKES_AT_IMPORT = {
-    *("TypeVar", "ParamSpec", "frozenset", "field", "re.compile"),
+    *("TypeVar", "ParamSpec", "frozenset", "field", "re.compile", "dict.fromkeys"),
     *("Peers", "torch.device", "Instrument", "StageObserver"),
     *(
         "Recipe",

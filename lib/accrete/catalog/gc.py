@@ -102,7 +102,7 @@ def _useless_snapshots(
     by_stage: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for item in listed:
         parsed = keys.parse_snapshot_key(item.key)
-        if parsed is not None:
+        if parsed is not None and item.key.startswith(keys.snapshot_prefix()):
             by_stage[item.key.split("/")[1]].append((parsed[0], item.key))
     useless = []
     for stage, found in by_stage.items():

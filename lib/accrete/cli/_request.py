@@ -1,14 +1,17 @@
 """From command-line options to what a run is: source, plan, model, recipe, placement, name."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from accrete.cli._adapter import names_in
+from accrete.cli._location import normalized_location, refuse_local_data
 from accrete.cli._options import ClassOptions, CompileOptions, CostOptions, PlanOptions
 from accrete.cli._placement import make_placement
 from accrete.config.classes import check_order, seeded_order
+from accrete.config.known_networks import check_image_sides, check_image_size, check_network
 from accrete.config.placement import Placement
 from accrete.config.plan import (
     Plan,
@@ -23,20 +26,40 @@ from accrete.config.plan import (
 from accrete.config.recipe import Recipe, recipe_named
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_run_name
 from accrete.config.schedule import resolve
-from accrete.core.options import Given
+from accrete.core.options import Given, option_fields
 from accrete.core.units import parse_bytes
 from accrete.core.validation import check_range
 from accrete.data.counts import counts_of_dataset, counts_of_file, counts_of_source
-from accrete.errors import ConfigError
+from accrete.data.sources.detection import detect_kind
+from accrete.errors import ConfigError, printable
 from accrete.runners.pipeline_file import PipelineRequest
 from accrete.store.settings import default_store_uri, parse_store_uri
 
 if TYPE_CHECKING:
     from accrete.config.cost import CostModel
 
+_SIDES = {"digits": 8, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}
+"""Pixels of the sources whose images are known."""
 
-def class_counts(options: ClassOptions, source: SourceConfig, store_uri: str) -> dict[str, int]:
+
+def tell(line: str) -> None:
+    """Say what a source is understood to be, before it goes to a cluster."""
+    click.echo(printable(line))
+
+
+def class_counts(
+    options: ClassOptions,
+    source: SourceConfig,
+    store_uri: str,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, int]:
     """Return the counts to plan from.
+
+    Args:
+        options: where they are.
+        source: of the images.
+        store_uri: of the runs.
+        say: told what the source is understood to be, if it is looked at.
 
     Raises:
         SourceError, StoreError: they cannot be had.
@@ -45,16 +68,33 @@ def class_counts(options: ClassOptions, source: SourceConfig, store_uri: str) ->
         return counts_of_file(options.counts)
     if options.dataset is not None:
         return counts_of_dataset(options.dataset, store_uri)
-    return counts_of_source(source)
+    return counts_of_source(source, say)
 
 
 def source_of(given: Given[SourceConfig]) -> SourceConfig:
     """Return the source that the options name, the digits where they name none.
 
     Raises:
-        ConfigError: a value is outside its range.
+        ConfigError: a value is outside its range, or has no effect on such a source.
+        SourceError: what lies there could be of two kinds, or of none.
     """
-    return given.over(SourceConfig(kind="digits"))
+    values = dict(given.values)
+    if "location" in values:
+        values["location"] = normalized_location(values["location"])
+        if "kind" not in values:
+            values["kind"] = detect_kind(values["location"], values.get("exclude"))
+        if values["kind"] == "digits":
+            if "location" in given.typed:
+                raise ConfigError("--data has no effect on --source digits: leave it out")
+            del values["location"]  # a variable holds for all runs
+    kind = values.get("kind", "digits")
+    for each in option_fields(SourceConfig):
+        kinds = dict(each.option.needs).get("source", ())
+        if each.name in values and kinds and kind not in kinds:
+            if each.name in given.typed:
+                raise ConfigError(f"--{each.flag} has no effect on --source {kind}: leave it out")
+            del values[each.name]
+    return dataclasses.replace(SourceConfig(kind="digits"), **values)
 
 
 def make_plan(
@@ -142,8 +182,10 @@ def cost_model(options: CostOptions) -> "CostModel":
     return dataclasses.replace(model, stage_images=fixed)
 
 
-def run_config(options: CompileOptions, placement: Placement, store_uri: str) -> RunConfig:
-    """Return the configuration of a run.
+def run_config(
+    options: CompileOptions, placement: Placement, store_uri: str, *, local: bool
+) -> RunConfig:
+    """Return the configuration of a run; on a cluster, say first what its source is.
 
     Raises:
         InputError: of any kind; nothing was started.
@@ -151,12 +193,20 @@ def run_config(options: CompileOptions, placement: Placement, store_uri: str) ->
     if "costs" in options.costs.typed and options.plan.alpha != "auto":
         raise ConfigError("--costs has no effect without --alpha auto: leave it out")
     source = source_of(options.source)
-    counts = class_counts(options.classes, source, store_uri)
+    model, recipe = model_of(options.model, source, placement), recipe_of(options.recipe, source)
+    check_image_sides(model.name, recipe.image_sides)
+    counts = class_counts(options.classes, source, store_uri, None if local else tell)
+    if len(counts) == 1:
+        raise ConfigError(
+            f"{source.location or source.kind} has one class, {next(iter(counts))!r}: there is "
+            "nothing to tell apart; give the folder of all classes' folders, or say with "
+            "--class-level which folder of a path is the class"
+        )
     return RunConfig(
         source=source,
         plan=make_plan(options.plan, options.classes, options.costs.alone(), counts),
-        model=model_of(options.model, source, placement),
-        recipe=recipe_of(options.recipe, source),
+        model=model,
+        recipe=recipe,
         seed=options.seed.seed,
     )
 
@@ -165,10 +215,14 @@ def model_of(given: Given[ModelConfig], source: SourceConfig, placement: Placeme
     """Return the network: where none is named, one that the images and the machine are fit for.
 
     Raises:
-        ConfigError: a value is outside its range, or has no effect on this network.
+        ConfigError: a value is outside its range, or has no effect on this network; there is no
+            such network, or it does not take such images.
     """
     is_small = source.kind == "digits" or not placement.wants_gpus
     model = given.over(ModelConfig(name="small" if is_small else "vgg19"))
+    check_network(model.name)
+    side = _SIDES.get(source.kind)
+    check_image_size(model.name, source.image_size, None if side is None else (source.kind, side))
     if "width" in given.typed and model.name not in ("small", "vgg19"):
         raise ConfigError(f"--width has no effect on {model.name}: leave it out")
     if "bn_after_relu" in given.typed and model.name != "vgg19":
@@ -207,9 +261,11 @@ def make_request(options: CompileOptions, local: bool) -> PipelineRequest:
     Raises:
         InputError: of any kind; nothing was started.
     """
+    if not local:
+        refuse_local_data(options.source)
     store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
-    config = run_config(options, placement, store_uri)
+    config = run_config(options, placement, store_uri, local=local)
     warn_about(config.plan)
     name = options.naming.values.get("run_name", default_run_name(config))
     return request_for(config, placement, name, store_uri)

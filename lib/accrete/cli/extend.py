@@ -12,11 +12,13 @@ import click
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.lookup import find_base
 from accrete.cli._adapter import ENV_PREFIX, Group, names_in, takes
+from accrete.cli._location import refuse_local_data
 from accrete.cli._options import RECIPE_TITLE, Cluster, Naming, Seed, Source, Spot, Where
 from accrete.cli._placement import make_placement
-from accrete.cli._request import recipe_of, request_for, source_of
+from accrete.cli._request import recipe_of, request_for, source_of, tell
 from accrete.cli.run import execute
 from accrete.config.image_format import Normalization
+from accrete.config.known_networks import check_image_sides, check_image_size, check_network
 from accrete.config.plan import Plan
 from accrete.config.recipe import EXTENSION_LR, PAPER, RECIPES, Recipe, extension_epochs
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _WITH_RUN = "a run's name"
 _WITH_WEIGHTS = "--weights"
+_ONE_MODEL = "extend needs one model: a run's name, or --weights FILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +150,9 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
         InputError: of any kind; no step was started.
         StoreError: the store, which has the model, cannot be used.
     """
+    _check_named(options, run)
+    if not local:
+        refuse_local_data(options.source)
     store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
     catalog = Catalog(ObjectStore.open(store_uri))
@@ -154,18 +160,45 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
     base, model, given, source = _base(options, run, catalog)
     more_images = options.added.more_images
     extension = open_extension(base, given, catalog, more_images=more_images)
-    plan = plan_extension(options.added.stages, extension, counts_of_source(source))
+    counts = counts_of_source(source, None if local else tell)
+    plan = plan_extension(options.added.stages, extension, counts)
+    recipe = _recipe(options.recipe, source, plan)
+    check_image_sides(model.name, recipe.image_sides)
     config = RunConfig(
         source=source,
         plan=plan,
         model=model,
-        recipe=_recipe(options.recipe, source, plan),
+        recipe=recipe,
         seed=options.seed.seed,
         base=base,
         more_images=more_images,
     )
     name = f"{source.kind}-extend-{plan.num_classes}-{config.digest[:8]}"
     return request_for(config, placement, options.naming.values.get("run_name", name), store_uri)
+
+
+def _check_named(options: ExtendOptions, run: str | None) -> None:
+    """Refuse what shows before the store is asked.
+
+    Raises:
+        ConfigError: no model or no images are named, or a network that cannot be used.
+    """
+    if run is None and "weights" not in options.base:
+        raise ConfigError(_ONE_MODEL)
+    if not {"kind", "location"} & options.source.values.keys():
+        raise ConfigError(
+            "extend needs the images of the new classes: give --data, or --source digits"
+        )
+    network = options.base.values.get("model")
+    if run is None and network is not None:
+        check_network(network)
+        check_image_size(network, _weights_side(options.source), None)
+
+
+def _weights_side(source: Given[SourceConfig]) -> int:
+    """Return the side of the images that a state file's network takes."""
+    side: int = source.values.get("image_size") or 224
+    return side
 
 
 def _base(
@@ -178,14 +211,16 @@ def _base(
         base, model, names = find_base(catalog, run, given.alone().stage)
         return base, model, names, source
     if run is not None or "weights" not in given:
-        raise ConfigError("extend needs one model: a run's name, or --weights FILE")
+        raise ConfigError(_ONE_MODEL)
     base_options = _of(given, _WITH_RUN, given.values.keys() - {"stage"}).alone()
-    weights = _weights(base_options, options.source.values.get("image_size") or 224)
+    weights = _weights(base_options, _weights_side(options.source))
     from accrete.models.pretrained import store_weights
 
     base = store_weights(weights, catalog, base_options.old_dataset)
+    # Of another shape than a square, the images are brought to the model's own size anyway.
     is_cropped = weights.image.preprocessing != "none"
-    if base.dataset is None and source.image_size is None and is_cropped:
+    is_square = weights.image.height == weights.image.width
+    if base.dataset is None and source.image_size is None and is_cropped and is_square:
         source = dataclasses.replace(source, image_size=weights.image.height)
     return base, weights.model, weights.class_names, source
 

@@ -10,6 +10,7 @@ import click
 
 from accrete import __version__
 from accrete.cli._adapter import ENV_PREFIX
+from accrete.cli._data import data
 from accrete.cli._environment import check_environment
 from accrete.cli._model import export, predict
 from accrete.cli._plan import plan
@@ -47,7 +48,7 @@ class _PipelineGroup(click.Group):
 
 @click.group(
     cls=_PipelineGroup,
-    commands=[plan, predict, export, ls, show, verify, gc, forget],
+    commands=[plan, data, predict, export, ls, show, verify, gc, forget],
     context_settings={"max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="accrete")

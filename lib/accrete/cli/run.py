@@ -108,7 +108,7 @@ def compile_command(build: Build) -> click.Command:
 
         \b
         Example:
-          accrete compile --source parquet --data cifar100/ --alpha 0.5 -o incremental.yaml
+          accrete compile --source parquet --data s3://bucket/cifar100 --alpha 0.5 -o out.yaml
         """
         request = make_request(options, False)
         compile_to(build(request), output)

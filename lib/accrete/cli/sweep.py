@@ -8,6 +8,7 @@ from typing import Annotated
 import click
 
 from accrete.cli._adapter import ENV_PREFIX, Group, takes
+from accrete.cli._location import refuse_local_data
 from accrete.cli._options import (
     RECIPE_TITLE,
     Classes,
@@ -186,9 +187,11 @@ def make_comparison(options: CompareOptions, local: bool) -> PipelineRequest:
     """
     if "epochs" in options.recipe:
         raise ConfigError("compare sets budgets side by side: give --budget-epochs, not --epochs")
+    if not local:
+        refuse_local_data(options.source)
     store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
-    config = run_config(options, placement, store_uri)
+    config = run_config(options, placement, store_uri, local=local)
     plan, seeds = config.plan, _seeds(options.seed.seed, options.scratch.seeds)
     if len(plan.stage_sizes) == 1:
         raise ConfigError("the plan has one stage: give one of several, or there is no comparison")
@@ -251,10 +254,12 @@ def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequ
     Raises:
         InputError: of any kind; nothing was started.
     """
+    if not local:
+        refuse_local_data(options.source)
     store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
     # Of the source only classes and counts are asked.
-    config = run_config(options.of_a_run(), placement, store_uri)
+    config = run_config(options.of_a_run(), placement, store_uri, local=local)
     plan, grid = config.plan, options.grid.alone()
     seeds = _seeds(options.seed.seed, grid.seeds)
     total = len(plan.class_order) if grid.total is None else grid.total

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from accrete.catalog.identity import StageSpec
 from accrete.catalog.manifests import DatasetManifest
+from accrete.config.known_networks import fits, fitting_size
 from accrete.core.hashing import derive_seed
 from accrete.core.serialization import from_json, to_json
 from accrete.errors import AccreteError
@@ -107,14 +108,17 @@ def _broadcast_learner(learner: Learner, peers: Peers) -> None:
 
 
 def _check_image_size(model: Classifier, dataset: DatasetManifest, spec: StageSpec) -> None:
-    """Refuse images that the network's pools would shrink to nothing, before any work."""
+    """Refuse images that the network cannot take, before any work."""
     image = dataset.image
     height, width = scaled_size(image.height, image.width, spec.schedule.image_side)
     with torch.no_grad():
         try:
             model.eval()(torch.zeros(1, image.channels, height, width))
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError, ValueError) as error:
+            name = spec.model.name
+            is_known = not all(fits(name, side) for side in (height, width))
+            detail = f"it {fitting_size(name)}" if is_known else str(error).partition("\n")[0]
             raise AccreteError(
-                f"model {spec.model.name} cannot take images of {width}x{height} px "
-                f"({str(error).splitlines()[0]}): choose --model small or a larger --image-size"
+                f"model {name} cannot take images of {width}x{height} px: {detail}, or choose "
+                "another --model"
             ) from error

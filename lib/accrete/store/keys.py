@@ -99,6 +99,19 @@ def parse_snapshot_key(key: str) -> tuple[int, int, str] | None:
     return (int(match[1]), int(match[2]), match[3]) if match else None
 
 
+def pushed_prefix(name: str) -> str:
+    """Where images go that users send to the store of runs."""
+    return f"data/{name}"
+
+
+def own_prefixes() -> tuple[str, ...]:
+    """Prefixes of all that accrete itself stores."""
+    return (
+        *(object_prefix(), dataset_prefix(), prepared_prefix(), stage_prefix()),
+        *(snapshot_prefix(), run_prefix()),
+    )
+
+
 def run_prefix() -> str:
     """Prefix of everything that belongs to runs and not to their content."""
     return "runs/"

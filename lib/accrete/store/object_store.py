@@ -251,10 +251,19 @@ class ObjectStore:
         self.traffic.add_pushed(ref.num_bytes, time.monotonic() - started)
         return True
 
-    def upload(self, key: str, path: Path) -> None:
-        """Upload a file to a key, replacing what is there."""
+    def upload(self, key: str, path: Path, heard: Callable[[int], None] | None = None) -> None:
+        """Upload a file to a key, replacing what is there.
+
+        Args:
+            key: where it goes.
+            path: the file.
+            heard: told of bytes as they are read to be sent; what it raises ends the upload.
+        """
+        progress: Any = None if heard is None else _Progress(heard)
         with self._explained(key, _PUT):
-            self._client.fput_object(self.address.bucket, self._full(key), str(path))
+            self._client.fput_object(
+                self.address.bucket, self._full(key), str(path), progress=progress
+            )
 
     def delete(self, key: str) -> None:
         """Delete an object; nothing happens where there is none."""
@@ -366,6 +375,16 @@ class ObjectStore:
         except StoreError:
             self.traffic.add_error()
             raise
+
+
+class _Progress:
+    """What minio-py tells of an upload."""
+
+    def __init__(self, heard: Callable[[int], None]) -> None:
+        self.update = heard
+
+    def set_meta(self, object_name: str, total_length: int) -> None:
+        """Do nothing: both are known."""
 
 
 @contextmanager

@@ -38,8 +38,8 @@ def never(_request: object) -> object:
     ("arguments", "message"),
     [
         (["--epochs", "1,2", "--budget-epochs", "3"], "--epochs and --budget-epochs exclude"),
-        (["--data", "images/"], "--data has no effect without --source parquet or imagefolder"),
-        (["--image-column", "x"], "--image-column has no effect without --source parquet"),
+        (["--source", "digits", "--data", "x"], "--data has no effect on --source digits"),
+        (["--image-column", "x"], "--image-column has no effect without --source imagefolder"),
         (["--order-seed", "1", "--class-order", "x"], "--order-seed and --class-order exclude"),
         (["--max-stages", "3"], "--max-stages has no effect without --alpha auto"),
         (["--stage-seconds", "3"], "--stage-seconds has no effect without --alpha auto or --costs"),
@@ -47,7 +47,10 @@ def never(_request: object) -> object:
         (["--node-wait", "100"], "--node-wait has no effect without --nodes"),
         (["--initial", "2", "--stages", "2,8"], "--initial and --stages exclude each other"),
         (["--source", "cifar10", "--data", "x", "--test-fraction", "0.1"], "--test-fraction has"),
-        (["--on-bad-image", "skip"], "--on-bad-image has no effect without --source parquet or"),
+        (["--on-bad-image", "skip"], "--on-bad-image has no effect without --source imagefolder"),
+        (["--exclude", "x"], "--exclude has no effect without --source imagefolder or"),
+        (["--class-level", "2"], "--class-level has no effect without --source imagefolder or"),
+        (["--source", "digits", "--config", "x"], "--config has no effect without --source csv"),
         (["--gpu-label", "x", "--endpoint", "http://h"], "--gpu-label has no effect without --gpu"),
         (["--watch"], "--watch has no effect on a run on this machine: leave it out, or submit"),
         (["--store-ca", "x"], "--store-ca has no effect on a run on this machine"),
@@ -113,6 +116,20 @@ def test_study_refuses_what_its_purpose_does_not_use(purpose: str) -> None:
     [
         (["--model", "small", "--bn-after-relu"], "--bn-after-relu has no effect on small"),
         (["--model", "torchvision:resnet18", "--width", "2"], "--width has no effect on torchv"),
+        (
+            ["--model", "torchvision:resnet19"],
+            "model is 'torchvision:resnet19', which torchvision d",
+        ),
+        (
+            ["--model", "torchvision:squeezenet1_1"],
+            "model torchvision:squeezenet1_1 ends in a conv",
+        ),
+        (["--model", "vgg19"], "model vgg19 takes at least 16x16 px: give --image-size 16 or more"),
+        (["--model", "torchvision:vit_b_16"], "model torchvision:vit_b_16 takes 224x224 px: give"),
+        (
+            ["--model", "vgg19", "--image-size", "32", "--image-sides", "8,8,32,32"],
+            "--image-sides has 8, but model vgg19 takes no smaller images than 16x16 px",
+        ),
         (["--costs", "x.json"], "--costs has no effect without --alpha auto"),
     ],
 )
@@ -145,7 +162,14 @@ def test_variables_hold_for_runs_that_they_have_no_effect_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in {
-        **{"DATA": "/x", "GPUS": "4", "NODES": "2", "NODE_WAIT": "100", "GPU_LABEL": "x/y"},
+        **{
+            "SOURCE": "digits",
+            "DATA": "/x",
+            "GPUS": "4",
+            "NODES": "2",
+            "NODE_WAIT": "100",
+            "GPU_LABEL": "x/y",
+        },
         **{"MAX_STAGES": "4", "COSTS": "x", "STORE_CA": "ca", "BN_AFTER_RELU": "1", "WATCH": "1"},
     }.items():
         monkeypatch.setenv(f"ACCRETE_{name}", value)
