@@ -52,7 +52,8 @@ def _decoder_s_words(data: bytes) -> tuple[str, str | None]:
     """Return the name of what a file begins like, and what its decoder says of it."""
     for kind in decoded_kinds():
         factory, accept = Image.OPEN[kind]
-        if accept is None or accept(data[:16]) is not True:
+        # Some look at more bytes than a file that is cut short has.
+        if accept is None or accept(data[:16].ljust(16, b"\0")) is not True:
             continue
         words = None
         try:

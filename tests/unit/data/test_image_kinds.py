@@ -81,6 +81,15 @@ def test_any_bytes_are_told_or_not(data: bytes) -> None:
     assert looks_like_image(data) in (True, False)
 
 
+@pytest.mark.parametrize("kind", ["BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
+def test_the_begin_of_an_image_is_told_whatever_its_length(kind: str) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(SMOOTH).save(stream, kind)
+    for length in range(min(80, len(stream.getvalue()))):
+        with pytest.raises(BadImageError, match="row 7 cannot be decoded"):
+            decode_image(stream.getvalue()[:length], "row 7")
+
+
 def test_suffixes_are_those_of_all_that_is_decoded() -> None:
     always = ".bmp .dib .gif .jpg .jpeg .jpe .jfif .png .apng .ppm .pgm .pbm .pnm .tif .tiff .webp"
     assert set(always.split()) <= image_suffixes()
