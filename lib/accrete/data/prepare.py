@@ -23,7 +23,7 @@ from accrete.data._intake import Decoded, Intake, why_bad
 from accrete.data.extension import Extension
 from accrete.data.images import DecodingBudget, Pixels, decode_image, resize_crop
 from accrete.data.inspection import look, understand
-from accrete.data.sources.opening import Item, Source, open_source
+from accrete.data.sources.opening import Counts, Item, Source, open_source
 from accrete.data.splits import Allotment, split_policy, training_counts
 from accrete.errors import BadImageError
 
@@ -91,9 +91,7 @@ def prepare_dataset(
         if check_size:
             check_size(known.image.height, known.image.width)
         return Prepared(manifest=known, reused=True)
-    counts = source.counts()
-    planned = training_counts(counts, config)
-    check_counts_match(plan, extension.planned_counts(planned) if extension else planned)
+    counts = _checked_counts(source, config, plan, extension)
     if check_size and not extension:  # whose size is its base's
         _check_likely_size(source, config, check_size)
     policy = split_policy(counts, config)
@@ -104,9 +102,8 @@ def prepare_dataset(
         intake = Intake(Path(folder), list(counts["train"]), config, base)
         allotment = Allotment(counts, policy)
         report = meter(total)
-        for done, decoded in enumerate(
-            decoded_items(source, config, base, DecodingBudget()), start=1
-        ):
+        images = decoded_items(source, config, base, DecodingBudget())
+        for done, decoded in enumerate(images, start=1):
             intake.add(decoded, allotment.split_of(decoded.item))
             report(done)
         image = intake.image_format()
@@ -118,6 +115,16 @@ def prepare_dataset(
         manifest = extension.merged(manifest)
     catalog.create_dataset(manifest, fingerprint)
     return Prepared(manifest=manifest, reused=False, notes=notes)
+
+
+def _checked_counts(
+    source: Source, config: SourceConfig, plan: Plan, extension: Extension | None
+) -> Counts:
+    """Return a source's counts, which are those that the plan was made from."""
+    counts = source.counts()
+    planned = training_counts(counts, config)
+    check_counts_match(plan, extension.planned_counts(planned) if extension else planned)
+    return counts
 
 
 def _check_likely_size(source: Source, config: SourceConfig, check_size: CheckSize) -> None:

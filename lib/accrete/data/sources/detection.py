@@ -6,7 +6,13 @@ from pathlib import PurePosixPath
 from accrete.data.images import image_suffixes
 from accrete.data.sources.archives.idx_names import is_idx_name
 from accrete.data.sources.files import Files, open_files
-from accrete.data.sources.formats import SUFFIXES, has_class_folders, rival_table
+from accrete.data.sources.folders.imagefolder import ImageFiles, images_among
+from accrete.data.sources.formats import (
+    SUFFIXES,
+    deciding_tables,
+    has_class_folders,
+    is_list,
+)
 from accrete.errors import SourceError
 
 _ENDINGS = {
@@ -54,21 +60,28 @@ def detect_kind(location: str, exclude: str | None = None) -> str:
     found = {kind: _READINGS[kind] for kind, count in counts.items() if count}
     num_images = _count(names, tuple(image_suffixes()))
     others = sum(counts.values())
-    if not found or (num_images > _FEW * others and has_class_folders(files)):
-        return _of_images(files, location)
-    if num_images > others and has_class_folders(files):
-        found["imagefolder"] = _READINGS["imagefolder"]
+    if not found:
+        return _of_images(files, images_among(files), location)
+    if num_images > others:
+        images = images_among(files)
+        if has_class_folders(files, images):
+            if num_images > _FEW * others:
+                return _of_images(files, images, location)
+            found["imagefolder"] = _READINGS["imagefolder"]
     return _only(found, location)
 
 
-def _of_images(files: Files, location: str) -> str:
+def _of_images(files: Files, images: ImageFiles, location: str) -> str:
     if list(files.names()) == [_last(location)]:
         return "csv" if _count(files.names(), SUFFIXES["csv"]) else "imagefolder"
-    table = rival_table(files)
-    if table is None:
+    tables = deciding_tables(files, images)
+    if tables is None:
         return "imagefolder"  # which says what is wrong with it, if anything is
-    if not has_class_folders(files):
+    table = tables.names[0]
+    if not has_class_folders(files, images):
         return "csv"
+    if is_list(table):
+        return "imagefolder"
     found = {"imagefolder": _READINGS["imagefolder"], "csv": f"the table {table}"}
     return _only(found, location)
 

@@ -10,10 +10,12 @@ from accrete.data.images import image_suffixes
 from accrete.data.sources.base import LeftOut, Source, why_unread
 from accrete.data.sources.files import Files, open_files
 from accrete.data.sources.folders.imagefolder import (
+    ImageFiles,
     ImageFolderSource,
     images_among,
-    is_flat,
+    layout_of,
 )
+from accrete.data.sources.folders.layout import FlatLayout, Layout
 from accrete.data.sources.split_names import words
 from accrete.data.sources.tables.beside import ImagesBeside
 from accrete.data.sources.tables.rows import Rows
@@ -43,12 +45,12 @@ def open_folder(config: SourceConfig) -> Source:
     """
     files = open_files(config.location or "", image_suffixes(), config.exclude)
     found = images_among(files)
-    is_by_table = config.label_pattern is None and is_flat(files, found, config.class_level)
-    if is_by_table and rival_table(files) is not None:
-        tables = _text_tables(files)
-        assert tables is not None
-        return TableSource(config, tables)
-    return ImageFolderSource(config, files, found)
+    layout = layout_of(files, found, config.class_level)
+    if isinstance(layout, FlatLayout) and config.label_pattern is None:
+        tables = deciding_tables(files, found)
+        if tables is not None:
+            return TableSource(config, tables)
+    return ImageFolderSource(config, files, found, layout)
 
 
 def open_tables(config: SourceConfig) -> Source:
@@ -62,7 +64,7 @@ def open_tables(config: SourceConfig) -> Source:
     around = partial(open_files, files.root, (), config.exclude) if is_alone else lambda: files
     beside = ImagesBeside(files.root, around)
     if config.kind == "csv":
-        tables = _alone(files, beside) if is_alone else _text_tables(files)
+        tables = _alone(files, beside) if is_alone else _text_tables(files, images_among(files))
         if tables is None:
             raise SourceError(
                 f"--data {config.location} holds no table of text with a column that names images "
@@ -87,31 +89,32 @@ def open_tables(config: SourceConfig) -> Source:
     )
 
 
-def has_class_folders(files: Files) -> bool:
+def has_class_folders(files: Files, found: ImageFiles) -> bool:
     """Return whether there are images that lie in class folders, or may do so."""
-    found = images_among(files)
     try:
-        return bool(found.names) and not is_flat(files, found, None)
+        return bool(found.names) and isinstance(layout_of(files, found, None), Layout)
     except SourceError:
         return True  # of which it is not clear which
 
 
-def rival_table(files: Files) -> str | None:
-    """Return the table by whose rows images could be read too: one that names half of them or more.
-
-    A list in plain text beside class folders is rather of splits, boxes or row numbers.
-    """
+def deciding_tables(files: Files, found: ImageFiles) -> TableSet | None:
+    """Return tables of text by whose rows images could be read: that name half of them or more."""
     try:
-        tables = _text_tables(files)
+        tables = _text_tables(files, found)
     except SourceError:
         return None  # whatever it is, it names no images
-    if tables is None or (_ends(tables.names[0], _LISTS) and has_class_folders(files)):
+    if tables is None:
         return None
     num_rows = 0
     for name in tables.names:
         with tables.open(name) as rows:
             num_rows += rows.num_rows
-    return tables.names[0] if 2 * num_rows >= len(tables.images) else None
+    return tables if 2 * num_rows >= len(found.names) else None
+
+
+def is_list(name: str) -> bool:
+    """Return whether a table is plain text: beside class folders rather of splits or boxes."""
+    return _ends(name, _LISTS)
 
 
 def _is_alone(location: str, files: Files) -> bool:
@@ -165,7 +168,7 @@ def _alone(files: Files, beside: ImagesBeside) -> TableSet:
     )
 
 
-def _text_tables(files: Files) -> TableSet | None:
+def _text_tables(files: Files, found: ImageFiles) -> TableSet | None:
     """Return the tables of text that name images, None where there are none."""
     beside = ImagesBeside(files.root, lambda: files)
     opener = _TextOpener(files, beside)
@@ -175,7 +178,6 @@ def _text_tables(files: Files) -> TableSet | None:
     used = [name for name in names if _names_images(opener, name, beside)]
     if not used:
         return None
-    found = images_among(files)
     return TableSet(
         files=files,
         names=used,

@@ -64,21 +64,28 @@ def _has_image_head(files: Files, name: str) -> bool:
 class ImageFolderSource:
     """Image files whose class and split their folders tell, or a pattern of their names."""
 
-    def __init__(self, config: SourceConfig, files: Files, found: ImageFiles) -> None:
-        """Understand a tree of images.
+    def __init__(
+        self,
+        config: SourceConfig,
+        files: Files,
+        found: ImageFiles,
+        layout: Layout | FlatLayout,
+    ) -> None:
+        """Take the classes from a tree of images.
 
         Args:
             config: the source.
             files: what lies there.
             found: the images among it.
+            layout: how they lie.
 
         Raises:
-            SourceError: they lie in no class folders, or in a way that can be read in two.
+            SourceError: they lie in no class folders, and no pattern tells their classes.
         """
         self._files = files
         self._names = ClassNames(files.root)
         self._left_out = list(found.left_out)
-        self._layout = self._read_layout(config, found.names)
+        self._layout = _with_classes(layout, config.label_pattern, files.root)
         self._left_out += [
             LeftOut(place=name, reason="no label") for name in self._layout.unlabelled
         ]
@@ -87,22 +94,6 @@ class ImageFolderSource:
             (splits[split], self._names.clean(class_name), name)
             for split, class_name, name in self._layout.entries
         ]
-
-    def _read_layout(self, config: SourceConfig, names: Sequence[str]) -> Layout:
-        root = self._files.root
-        if not names:
-            raise SourceError(f"--data {root} holds no image{_what_else(self._left_out)}")
-        layout = read_layout(names, self._files.folders(), root, class_level=config.class_level)
-        if isinstance(layout, Layout):
-            if config.label_pattern is not None:
-                raise SourceError(
-                    f"--label-pattern has no effect on {root}, whose images lie in class folders "
-                    f"({layout.text}): leave it out"
-                )
-            return layout
-        if config.label_pattern is None:
-            raise SourceError(_flat_text(layout, root))
-        return _by_pattern(layout, config.label_pattern, root)
 
     def counts(self) -> Counts:
         """Return the files of each class, and zero of classes whose folder has no image."""
@@ -152,11 +143,33 @@ class ImageFolderSource:
         return evenly(list(self.items()), most)
 
 
-def is_flat(files: Files, found: ImageFiles, class_level: int | None) -> bool:
-    """Return whether images lie in no class folders."""
-    if not found.names or class_level is not None:
-        return False
-    return isinstance(read_layout(found.names, files.folders(), files.root), FlatLayout)
+def layout_of(files: Files, found: ImageFiles, class_level: int | None) -> Layout | FlatLayout:
+    """Return how the images of a location lie.
+
+    Raises:
+        SourceError: there are none, or they lie in a way that can be read in two.
+    """
+    if not found.names:
+        raise SourceError(f"--data {files.root} holds no image{_what_else(found.left_out)}")
+    return read_layout(found.names, files.folders(), files.root, class_level=class_level)
+
+
+def _with_classes(layout: Layout | FlatLayout, pattern: str | None, root: str) -> Layout:
+    """Return a layout with classes: of folders, or those that a pattern finds.
+
+    Raises:
+        SourceError: there are neither, or both.
+    """
+    if isinstance(layout, Layout):
+        if pattern is not None:
+            raise SourceError(
+                f"--label-pattern has no effect on {root}, whose images lie in class folders "
+                f"({layout.text}): leave it out"
+            )
+        return layout
+    if pattern is None:
+        raise SourceError(_flat_text(layout, root))
+    return _by_pattern(layout, pattern, root)
 
 
 def _what_else(left_out: Sequence[LeftOut]) -> str:
