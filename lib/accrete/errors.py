@@ -1,6 +1,7 @@
 """What can go wrong, as types: the command line turns each into one line and an exit code."""
 
 import unicodedata
+from typing import Literal
 
 
 class AccreteError(Exception):
@@ -113,6 +114,22 @@ class PreemptedError(AccreteError):
 
 class PipelineError(AccreteError):
     """The pipeline service or the local runner failed."""
+
+    outcome: Literal["refused", "unknown", "late"] = "unknown"
+    """What became of a request that was to make something: `refused`: it was not done; `late`: it
+    may still be worked on."""
+
+
+class PipelineUnavailableError(PipelineError):
+    """The pipeline service does not answer, or not now: another try may help."""
+
+
+class PipelineAccessError(PipelineError):
+    """The pipeline service, or what guards it, does not take the credentials, or asks for some."""
+
+
+class PipelineRunGoneError(PipelineError):
+    """The pipeline service knows no run of this id."""
 
 
 class ClusterError(AccreteError):

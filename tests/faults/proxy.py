@@ -35,6 +35,13 @@ class Request:
     """Of the address, with the query."""
     num_bytes: int
     """Of its body."""
+    head: bytes = b""
+    """As it came, with its empty line."""
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value, None where the request has none."""
+        found = re.search(rb"\r\n" + name.encode() + rb": *([^\r]*)", self.head, re.IGNORECASE)
+        return found[1].decode("latin-1") if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,10 @@ class Fault:
     """Of body and answer."""
     status: int | None = None
     """Answer this instead of handing the request on."""
+    answer: bytes | None = None
+    """The same, with these very bytes: see `reply`."""
+    rewrite: Callable[[bytes], bytes] = lambda head: head
+    """Makes the head that is handed on of the one that came."""
     body_bytes: int | None = None
     """`then` happens once so many bytes of the request's body are handed on (all, if fewer)."""
     answer_bytes: int | None = None
@@ -67,20 +78,24 @@ class _CutError(Exception):
 class Proxy:
     """Listens on a free port of loopback while its block runs."""
 
-    def __init__(self, upstream: str, plan: Plan = lambda _request: None) -> None:
+    def __init__(
+        self, upstream: str, plan: Plan = lambda _request: None, host: str = "127.0.0.1"
+    ) -> None:
         """Stand before `http://host:port`; plan and upstream may be changed at any time."""
         self.upstream, self.plan = upstream, plan
         self.requests: list[Request] = []
         self.num_faults = 0
         self._lock = Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family)
         self._open: set[socket.socket] = set()
         self._closed = False
 
     @property
     def endpoint(self) -> str:
         """`http://host:port` of the proxy."""
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        host, port = self._listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def __enter__(self) -> Self:
         Thread(target=self._accept, daemon=True).start()
@@ -119,10 +134,11 @@ class Proxy:
             while head := reader.head():
                 request, fault = self._planned(head)
                 time.sleep(fault.delay_s)
-                if fault.status is not None:
+                if fault.status is not None or fault.answer is not None:
                     reader.discard(request.num_bytes)
-                    client.sendall(_refusal(fault.status, request.method))
+                    client.sendall(fault.answer or _refusal(fault.status or 500, request.method))
                     continue
+                head = fault.rewrite(head)
                 if server is None:
                     host, port = self.upstream.removeprefix("http://").split(":")
                     server = socket.create_connection((host, int(port)), timeout=_TIMEOUT_S)
@@ -159,6 +175,7 @@ class Proxy:
                 method=method,
                 path=path,
                 num_bytes=int(length[1]) if length else 0,
+                head=head,
             )
             self.requests.append(request)
             fault = self.plan(request)
@@ -307,6 +324,41 @@ class _Reader:
                 raise _CutError
         data, self._rest = self._rest[:most], self._rest[most:]
         return data
+
+
+def reply(status: int, body: str | bytes = b"", **headers: str) -> bytes:
+    """Return an answer's bytes.
+
+    Args:
+        status: of HTTP.
+        body: what follows the head.
+        headers: `content_type` becomes `content-type`; a `length` is not that of the body but of
+            what a HEAD is about.
+    """
+    data = body.encode() if isinstance(body, str) else body
+    length = headers.pop("length", str(len(data)))
+    lines = [f"HTTP/1.1 {status} by plan", f"Content-Length: {length}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + data
+
+
+def without(name: str) -> Callable[[bytes], bytes]:
+    """Return what takes a header out of a head, as a store does that does not know it."""
+    line = rb"\r\n" + name.encode() + rb":[^\r]*"
+    return lambda head: re.sub(line, b"", head, flags=re.IGNORECASE)
+
+
+def s3_error(status: int, code: str, more: str = "", **headers: str) -> bytes:
+    """Return an answer that is an error of S3.
+
+    Args:
+        status: of HTTP.
+        code: of S3.
+        more: elements that follow code and message.
+        headers: as of `reply`.
+    """
+    body = f"<Error><Code>{code}</Code><Message>by plan</Message>{more}</Error>"
+    return reply(status, body, content_type="application/xml", **headers)
 
 
 def _refusal(status: int, method: str) -> bytes:

@@ -47,7 +47,8 @@ def unheard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def remains(catalog: Catalog) -> set[str]:
-    return {key for key in catalog.store.list_keys("") if key != keys.collection_key()}
+    aside = {keys.collection_key(), keys.create_only_key()}
+    return set(catalog.store.list_keys("")) - aside
 
 
 def collect_soon(catalog: Catalog) -> None:

@@ -280,7 +280,7 @@ def test_the_steps_key_may_do_what_steps_need_and_no_more(store_pod: StorePod) -
         assert store.list_keys("") == ["note", "once"]
         store.delete("note")
         other = ObjectStore(store.settings, parse_store_uri("s3://others"))
-        for refused in (other.create_bucket, other.check, lambda: other.write_note("n", b"")):
+        for refused in (other.bucket.create, other.check, lambda: other.write_note("n", b"")):
             with pytest.raises(StoreAccessError, match="have the right s3:"):
                 refused()
         for refused in (

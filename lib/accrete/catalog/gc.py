@@ -141,7 +141,7 @@ def find_collection(catalog: Catalog, keep: timedelta) -> Collection:
             f"nothing was removed, since {store.uri(key)}{others} cannot be read and what it names "
             f"is not known: {reason}"
         )
-    older_than = min([store.clock() - keep, *_begun_at(store, inventory, listed)])
+    older_than = min([store.bucket.clock() - keep, *_begun_at(store, inventory, listed)])
     return collection_of(listed, inventory, catalog.prepared_datasets(), older_than)
 
 
@@ -153,7 +153,7 @@ def check_keep(store: ObjectStore, keep: timedelta) -> None:
     """
     if keep >= MIN_KEEP:
         return
-    heard_since = store.clock() - _LIVING_WITHIN
+    heard_since = store.bucket.clock() - _LIVING_WITHIN
     for item in store.list_objects(keys.run_prefix()):
         if item.modified_at < heard_since or not keys.is_step_key(item.key):
             continue
@@ -215,7 +215,7 @@ def _remove(
 
 def _begun_at(store: ObjectStore, inventory: Inventory, listed: list[Listed]) -> list[datetime]:
     """Return since when living preparations have been storing shards that nothing names yet."""
-    now = store.clock()
+    now = store.bucket.clock()
     heard = {item.key: item.modified_at for item in listed}
     begun = []
     for name in inventory.unprepared:
@@ -263,7 +263,7 @@ def forget_run(store: ObjectStore, name: str, found: list[str]) -> None:
 
 
 def _check_silent(store: ObjectStore, name: str, listed: list[Listed]) -> None:
-    silent_since = store.clock() - timedelta(seconds=SILENT_AFTER_S)
+    silent_since = store.bucket.clock() - timedelta(seconds=SILENT_AFTER_S)
     notes = [item for item in listed if item.key.startswith(keys.step_prefix(name))]
     heard = {item.key for item in notes if item.modified_at > silent_since}
     if heard and any(each.state == "running" for each in step_documents(store, name)):

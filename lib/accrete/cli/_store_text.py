@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from accrete.catalog.gc import Collection
 from accrete.catalog.lineage import Facts
 from accrete.catalog.verification import Verification
+from accrete.config.rules import shown_rule
 from accrete.core.units import MISSING, format_bytes, format_percent
+from accrete.store.bucket import Keeping
 
 _DIGITS = 12
 
@@ -30,7 +32,7 @@ def runs_text(runs: Sequence[Facts], unprepared: Sequence[str]) -> str:
             format_percent(run["top1"]),
             run["data_set_digest"][:_DIGITS],
             format_bytes(run["num_bytes"]),
-            run["rule"],
+            shown_rule(run["rule"]),
         )
         for run in runs
     ]
@@ -178,8 +180,14 @@ def verification_text(found: Verification, *, sizes_only: bool) -> str:
     return "\n".join(lines)
 
 
-def collection_text(found: Collection, *, removed: bool) -> str:
-    """Return what a collection came to."""
+def collection_text(found: Collection, keeping: Keeping | None, *, removed: bool) -> str:
+    """Return what a collection came to.
+
+    Args:
+        found: what no run names.
+        keeping: what the bucket keeps of what is deleted; None: that is not known.
+        removed: whether it was removed.
+    """
     if not found.all:
         return "nothing to remove: runs name everything that is old enough"
     kinds = {
@@ -191,9 +199,17 @@ def collection_text(found: Collection, *, removed: bool) -> str:
     }
     parts = [f"{len(items):,} {kind}" for kind, items in kinds.items() if items]
     what = f"{', '.join(parts)}; {format_bytes(found.num_bytes)} in all"
+    remark = ""
+    if keeping is not None and keeping.is_versioned:
+        remark = (
+            "\nthe bucket keeps what is deleted as old versions: nothing is freed before those "
+            "expire (docs/store.md)"
+        )
+    elif keeping is not None and keeping.was_versioned:
+        remark = "\nversions from before the bucket's versioning was suspended stay (docs/store.md)"
     if removed:
-        return f"removed {what}"
-    return f"would remove {what}\nnothing was removed: --delete does it"
+        return f"removed {what}{remark}"
+    return f"would remove {what}\nnothing was removed: --delete does it{remark}"
 
 
 def _listed(names: Sequence[str]) -> str:

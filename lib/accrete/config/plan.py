@@ -176,9 +176,10 @@ def check_sizes(stage_sizes: Sequence[int], num_classes: int) -> None:
     """
     check_stage_sizes(stage_sizes)
     if sum(stage_sizes) != num_classes:
+        listed = ",".join(map(str, stage_sizes[:40])) + (",…" if len(stage_sizes) > 40 else "")
         raise PlanError(
             f"the stages add {sum(stage_sizes)} classes but there are {num_classes}: "
-            f"change the list {','.join(map(str, stage_sizes))} so that it adds up"
+            f"change the list {listed} so that it adds up"
         )
 
 

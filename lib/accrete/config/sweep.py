@@ -196,20 +196,22 @@ def sweep_tasks(sweep: Sweep) -> list[SweepTask]:
 
 
 def _by_stage(sweep: Sweep) -> list[SweepTask]:
-    """Return a task for each stage, one for those that cells have in common."""
+    """Return a task for each stage, one for what cells have in common; at most one too many."""
     tasks: list[SweepTask] = []
     known: dict[bytes, int] = {}
     for cell in sweep.cells:
         config = sweep.run_config(cell)
-        schedules = to_json(resolve(cell.recipe, config.plan, image_side=32))
+        schedules = resolve(cell.recipe, config.plan, image_side=32)
         parent: int | None = None
-        for index in range(1, len(cell.stage_sizes) + 1):
-            begun = [list(cell.stage_sizes[:index]), schedules[:index], cell.seed]
-            key = canonical_json(begun)
+        for index, size in enumerate(cell.stage_sizes, start=1):
+            # What came before is the parent, which stands for all that it was made of.
+            key = canonical_json([parent, size, to_json(schedules[index - 1]), cell.seed])
             if key not in known:
                 known[key] = len(tasks)
                 tasks.append(
                     SweepTask(cell=cell.name, stages=range(index, index + 1), parent=parent)
                 )
             parent = known[key]
+            if len(tasks) > MAX_PIPELINE_STEPS:
+                return tasks
     return tasks

@@ -16,8 +16,16 @@ ENV_ACCESS_KEY = "ACCRETE_S3_ACCESS_KEY"
 ENV_SECRET_KEY = "ACCRETE_S3_SECRET_KEY"  # noqa: S105  the variable's name, not a secret
 ENV_ACCESS_KEY_FILE = "ACCRETE_S3_ACCESS_KEY_FILE"
 ENV_SECRET_KEY_FILE = "ACCRETE_S3_SECRET_KEY_FILE"  # noqa: S105
+ENV_SESSION_TOKEN = "ACCRETE_S3_SESSION_TOKEN"  # noqa: S105
+ENV_SESSION_TOKEN_FILE = "ACCRETE_S3_SESSION_TOKEN_FILE"  # noqa: S105
+ENV_CREDENTIALS = "ACCRETE_S3_CREDENTIALS"
 ENV_REGION = "ACCRETE_S3_REGION"
 ENV_CA_BUNDLE = "ACCRETE_S3_CA_BUNDLE"
+ENV_ADDRESSING = "ACCRETE_S3_ADDRESSING"
+ENV_HTTP_PROXY = "HTTP_PROXY"
+ENV_HTTPS_PROXY = "HTTPS_PROXY"
+ENV_ALL_PROXY = "ALL_PROXY"
+ENV_NO_PROXY = "NO_PROXY"
 ENV_STORE = "ACCRETE_STORE"
 ENV_CACHE = "ACCRETE_CACHE"
 ENV_HOME = "ACCRETE_HOME"
@@ -29,8 +37,41 @@ ENV_PROCESSES = "ACCRETE_PROCESSES"
 ENV_METRICS_PORT = "ACCRETE_METRICS_PORT"
 ENV_PUSHGATEWAY = "ACCRETE_PUSHGATEWAY"
 ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
+ENV_KFP_TOKEN = "KFP_TOKEN"  # noqa: S105
+ENV_KFP_COOKIE = "KFP_COOKIE"
+ENV_KFP_SA_TOKEN = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105
+ENV_KFP_IAP_CLIENT = "KF_PIPELINES_IAP_OAUTH2_CLIENT_ID"
+ENV_KFP_APP_CLIENT = "KF_PIPELINES_APP_OAUTH2_CLIENT_ID"
+ENV_KFP_APP_SECRET = "KF_PIPELINES_APP_OAUTH2_CLIENT_SECRET"  # noqa: S105
+ENV_KFP_UI = "KF_PIPELINES_UI_ENDPOINT"
+ENV_KFP_EXPERIMENT = "KF_PIPELINES_OVERRIDE_EXPERIMENT_NAME"
+ENV_KFP_CLIENT_ENDPOINT = "KF_PIPELINES_ENDPOINT"
+ENV_REQUESTS_CA = "REQUESTS_CA_BUNDLE"
+ENV_SYSTEM_CA = "SSL_CERT_FILE"
+ENV_KUBECONFIG = "KUBECONFIG"
 ENV_POD_NAME = "ACCRETE_POD_NAME"
 ENV_POD_UID = "ACCRETE_POD_UID"
+AWS_ACCESS_KEY = "AWS_ACCESS_KEY_ID"
+AWS_SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105
+AWS_SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
+AWS_WEB_TOKEN_FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"  # noqa: S105
+AWS_ROLE = "AWS_ROLE_ARN"
+AWS_SESSION_NAME = "AWS_ROLE_SESSION_NAME"
+AWS_REGION = "AWS_REGION"
+AWS_DEFAULT_REGION = "AWS_DEFAULT_REGION"
+AWS_ENDPOINT = "AWS_ENDPOINT_URL"
+AWS_STS_ENDPOINT = "AWS_ENDPOINT_URL_STS"
+AWS_CA_BUNDLE = "AWS_CA_BUNDLE"
+AWS_PROFILE = "AWS_PROFILE"
+AWS_DEFAULT_PROFILE = "AWS_DEFAULT_PROFILE"
+AWS_CREDENTIALS_FILE = "AWS_SHARED_CREDENTIALS_FILE"
+AWS_CONFIG_FILE = "AWS_CONFIG_FILE"
+AWS_CONTAINER_URI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+AWS_CONTAINER_PATH = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+AWS_CONTAINER_TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"  # noqa: S105
+AWS_CONTAINER_TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"  # noqa: S105
+AWS_METADATA_ENDPOINT = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+AWS_METADATA_DISABLED = "AWS_EC2_METADATA_DISABLED"
 OF_TESTS = "ACCRETE_TEST_CIFAR100"
 ENV_IN_POD = "KUBERNETES_SERVICE_HOST"
 """Kubernetes sets this in every container."""
@@ -56,15 +97,42 @@ class Variable:
 VARIABLES = (
     Variable(
         ENV_ENDPOINT,
-        "Address of the S3 store, `http(s)://host[:port]`.",
+        "Address of the S3 store, `http(s)://host[:port][/path]`.",
         "commands on this machine start the embedded store",
     ),
     Variable(ENV_ACCESS_KEY, "Its access key."),
     Variable(ENV_SECRET_KEY, "Its secret key."),
     Variable(ENV_ACCESS_KEY_FILE, "File with the access key, as a mounted Secret has it."),
     Variable(ENV_SECRET_KEY_FILE, "File with the secret key."),
-    Variable(ENV_REGION, "Its region; most stores of one's own do not care.", DEFAULT_REGION),
+    Variable(ENV_SESSION_TOKEN, "The session token that belongs to temporary keys."),
+    Variable(ENV_SESSION_TOKEN_FILE, "File with the session token."),
+    Variable(
+        ENV_CREDENTIALS,
+        "Where the keys come from: `keys`, the variables above; `aws`, AWS's own variables, web "
+        "identity, profiles and container agents; `instance`, the role of an EC2 instance.",
+        "`keys` where one is set, else `aws` where that names some",
+    ),
+    Variable(
+        ENV_REGION,
+        "Its region; most stores of one's own do not care.",
+        f"AWS: what the endpoint says; else {DEFAULT_REGION}",
+    ),
+    Variable(
+        ENV_ADDRESSING,
+        "`path`: `endpoint/bucket/key`; `virtual`: the bucket is part of the host's name.",
+        "`auto`: virtual for AWS and Aliyun, else path",
+    ),
     Variable(ENV_CA_BUNDLE, "File of CA certificates for https.", "the system's"),
+    Variable(
+        ENV_HTTPS_PROXY,
+        "Proxy to a store or a Kubeflow with https, `http(s)://[user:password@]host[:port]`.",
+        "none",
+    ),
+    Variable(ENV_HTTP_PROXY, "The same for those with http.", "none"),
+    Variable(ENV_ALL_PROXY, "The same for both, where those are not set.", "none"),
+    Variable(
+        ENV_NO_PROXY, "What is reached without: names, domains, addresses, networks, `*`.", "none"
+    ),
     Variable(ENV_STORE, "`s3://bucket[/prefix]` of shards and checkpoints.", DEFAULT_STORE),
     Variable(
         ENV_HOME,
@@ -101,6 +169,48 @@ VARIABLES = (
         "none",
     ),
     Variable(ENV_KFP_ENDPOINT, "Kubeflow Pipelines API, as `--endpoint`.", "run on this machine"),
+    Variable(ENV_KFP_TOKEN, "Token for what guards it; better a file of it, `--token-file`."),
+    Variable(ENV_KFP_COOKIE, "Cookie of a login there, `name=value`; better `--cookie-file`."),
+    Variable(ENV_KFP_SA_TOKEN, "File of a service account's token for it, as kfp has it."),
+    Variable(ENV_KFP_IAP_CLIENT, "Client of Google's Identity-Aware Proxy, as kfp has it."),
+    Variable(ENV_KFP_APP_CLIENT, "OAuth client of a user's login there, with the next."),
+    Variable(ENV_KFP_APP_SECRET, "Its secret."),
+    Variable(ENV_KFP_UI, "Address of its UI, for the page of a run.", "the API's"),
+    Variable(ENV_KFP_EXPERIMENT, "KFP experiment, whatever `--experiment` says, as kfp has it."),
+    Variable(
+        ENV_KFP_CLIENT_ENDPOINT,
+        "Has no effect here, where it would send a run away; a remark says so.",
+    ),
+    Variable(ENV_REQUESTS_CA, "File of CA certificates for it, without `--endpoint-ca`."),
+    Variable(ENV_SYSTEM_CA, "The same, after that.", "the system's"),
+    Variable(
+        ENV_KUBECONFIG,
+        "The cluster where `--watch` and `status` look for why a run waits, as kubectl has it.",
+        "`~/.kube/config`",
+    ),
+    Variable(AWS_ACCESS_KEY, f"As AWS's tools have it: with {AWS_SECRET_KEY}, an access key."),
+    Variable(AWS_SECRET_KEY, "The secret key that belongs to it."),
+    Variable(AWS_SESSION_TOKEN, "The session token that belongs to both."),
+    Variable(AWS_WEB_TOKEN_FILE, "File of a web identity token, as EKS mounts it (IRSA)."),
+    Variable(AWS_ROLE, "The role that such a token is for."),
+    Variable(AWS_SESSION_NAME, "The session's name in AWS's logs.", "accrete"),
+    Variable(
+        AWS_STS_ENDPOINT,
+        f"Address of the token service; `{AWS_ENDPOINT}` is read too.",
+        f"AWS's, in `{AWS_REGION}` or `{AWS_DEFAULT_REGION}`",
+    ),
+    Variable(AWS_CA_BUNDLE, "File of CA certificates for the token service.", "the system's"),
+    Variable(AWS_PROFILE, f"Profile of the files below; `{AWS_DEFAULT_PROFILE}` too.", "default"),
+    Variable(AWS_CREDENTIALS_FILE, "File of profiles' keys.", "`~/.aws/credentials`"),
+    Variable(AWS_CONFIG_FILE, "File of profiles' settings.", "`~/.aws/config`"),
+    Variable(AWS_CONTAINER_URI, "Address of a container's credentials (EKS Pod Identity, ECS)."),
+    Variable(AWS_CONTAINER_PATH, "The same on ECS, as a path at 169.254.170.2."),
+    Variable(AWS_CONTAINER_TOKEN, "What such a request is authorized with."),
+    Variable(AWS_CONTAINER_TOKEN_FILE, "File with that, which is read again for each request."),
+    Variable(
+        AWS_METADATA_ENDPOINT, "Address of an instance's metadata.", "`http://169.254.169.254`"
+    ),
+    Variable(AWS_METADATA_DISABLED, "`true`: an instance's metadata is never asked."),
     Variable(ENV_PROGRESS, "Set by a local run for its steps: where they say how far they are."),
     Variable("ACCRETE_S3_BUCKET", "Set by `manifests/`, which make `ACCRETE_STORE` of it."),
     Variable(ENV_POD_NAME, "Set by the pipeline for a step that makes a TrainJob: its pod's name."),

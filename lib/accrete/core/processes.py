@@ -17,6 +17,13 @@ from typing import TypeVar
 _PR_SET_PDEATHSIG = 1
 
 
+class TerminatedError(BaseException):  # no library may take it for a failure of its own
+    """SIGTERM came: unwind like Ctrl-C, so that steps and store end with this process.
+
+    Like a KeyboardInterrupt it may carry what to tell the user in place of the usual words.
+    """
+
+
 def die_with_parent(parent_pid: int, signum: int = signal.SIGTERM) -> None:
     """Have the kernel signal this process when its parent ends, even by SIGKILL.
 

@@ -1,6 +1,7 @@
 """What the environment says; of the store, `store/settings.py` reads it."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -21,6 +22,7 @@ from accrete.core.environment import (
     ENV_PROGRESS,
     ENV_PUSHGATEWAY,
     ENV_SNAPSHOT_INTERVAL,
+    PREFIX,
 )
 from accrete.errors import ConfigError
 
@@ -67,6 +69,56 @@ def split_address(address: str) -> SplitResult | None:
 def without_user(address: str) -> str:
     """Return an address for messages, without the name and password that may be in it."""
     return address if "@" not in address else f"…@{address.rpartition('@')[2]}"
+
+
+def refuse_blanks(what: str, address: str) -> None:
+    """Refuse an address with a blank or control character, which some would leave out in silence.
+
+    Raises:
+        ConfigError: it has one.
+    """
+    refuse_control(what, address)
+    if any(each.isspace() for each in address):
+        raise ConfigError(f"{what} is {without_user(address)!r}: it has a blank, take that out")
+
+
+def refuse_control(what: str, address: str) -> None:
+    """Refuse an address with a line end or another control character.
+
+    Raises:
+        ConfigError: it has one.
+    """
+    if any(each < " " or each == "\x7f" for each in address):
+        raise ConfigError(
+            f"{what} is {without_user(address)!r}: it has a line end or another control character, "
+            "take that out"
+        )
+
+
+def shown_address(address: str) -> str:
+    """Return an address or path for messages: of an address neither name and password nor query."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    return f"{scheme}://{without_user(rest.partition('?')[0])}"
+
+
+def proxy_variables() -> Mapping[str, str]:
+    """Return the variables that may name a proxy: `proxies.py` knows which."""
+    return os.environ
+
+
+def server_environment() -> dict[str, str]:
+    """Return this process's variables for a server that it starts, without what is for clients.
+
+    SeaweedFS would take AWS's keys for those of an administrator of its own.
+    """
+    proxies = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", f"{PREFIX}S3_")) and name.lower() not in proxies
+    }
 
 
 def is_in_pod() -> bool:
@@ -226,7 +278,13 @@ def pushgateway_settings() -> PushgatewaySettings | None:
     if not text:
         return None
     url = split_address(text)
-    if url is None or url.scheme not in ("http", "https") or not url.hostname or url.query:
+    if (
+        url is None
+        or url.scheme not in ("http", "https")
+        or not url.hostname
+        or url.query
+        or "@" in f"{url.path}{url.fragment}"  # a password with "/" or "#" in it
+    ):
         raise ConfigError(
             f"{ENV_PUSHGATEWAY} is {without_user(text)!r}: give http://[user:password@]host:port"
         )
@@ -246,6 +304,15 @@ def progress_path() -> Path | None:
 def kfp_endpoint() -> str | None:
     """Return the Kubeflow Pipelines API address that the environment names."""
     return os.environ.get(ENV_KFP_ENDPOINT) or None
+
+
+def kfp_variable(name: str) -> str | None:
+    """Return what a variable says of Kubeflow Pipelines, None where it says nothing.
+
+    Args:
+        name: one of `core/environment.py`.
+    """
+    return os.environ.get(name) or None
 
 
 def environment_names() -> list[str]:

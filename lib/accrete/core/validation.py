@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
+from accrete.core.settings import without_user
 from accrete.errors import ConfigError
 
 MAX_COUNT = 2**53 - 1
@@ -59,3 +61,22 @@ def check_distinct(what: str, names: Sequence[str]) -> None:
         if name in seen:
             raise ConfigError(f"{what} have {name[:80]!r} twice: name each once")
         seen.add(name)
+
+
+def check_plain_address(what: str, address: str) -> None:
+    """Refuse what is no http address, and one with credentials or a query in it.
+
+    Raises:
+        ConfigError: so it is.
+    """
+    try:
+        url = urlsplit(address)
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        good, url = None, urlsplit("")
+    if not good or url.username or url.password or url.query or re.search(r"\s", address):
+        shown = without_user(address.partition("?")[0])
+        raise ConfigError(
+            f"{what} is {shown!r}: give http://host:port, without credentials (the compiled "
+            "pipeline shows it)"
+        )

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from accrete.core.environment import ENV_CACHE, ENV_PROGRESS
 from accrete.errors import InputError, PipelineError
+from accrete.store.credentials import KeysSource
 from accrete.store.settings import StoreSettings, require_store_settings
 
 USER = "65532:65532"
@@ -54,10 +55,11 @@ def container_host(
         gpus: whether the steps get this machine's GPUs.
 
     Raises:
-        InputError: the image is not here, the package `docker` is missing, or the store has TLS on
-            loopback.
+        InputError: the image is not here, the package `docker` is missing, the store has TLS on
+            loopback, or its credentials are renewed.
         PipelineError: the Docker engine cannot be used.
     """
+    settings = with_own_keys(settings)
     client = _client()
     label = uuid.uuid4().hex
     try:
@@ -160,6 +162,29 @@ def _ca_mount(ca_bundle: str) -> dict[str, Any]:
     """Return what shows the containers the file of CA certificates, by a path of their own."""
     source = str(Path(ca_bundle).absolute())
     return {"target": _CA_BUNDLE, "source": source, "type": "bind", "read_only": True}
+
+
+def with_own_keys(settings: StoreSettings) -> StoreSettings:
+    """Return a store whose keys are in its settings: no container has the files of this machine.
+
+    Raises:
+        InputError: they are temporary and would end in the containers.
+    """
+    source = settings.credentials
+    if not isinstance(source, KeysSource):
+        raise InputError(
+            f"--runner docker cannot hand on credentials that are renewed ({source}): give keys, "
+            "or leave out --runner docker"
+        )
+    values = [part.read() for part in source.parts]
+    access_key, secret_key, session_token = [*values, None][:3]
+    return replace(
+        settings,
+        access_key=access_key,
+        secret_key=secret_key,
+        session_token=session_token,
+        source=None,
+    )
 
 
 def _remove_containers(client: Any, label: str) -> None:

@@ -53,6 +53,7 @@ def prepare_step(
     from accrete.data.prepare import prepare_dataset
 
     def work(context: StepContext) -> dict[str, Any]:
+        context.catalog.store.prove_create_only()  # before any work: nothing is safe without it
         sweep = from_json(Sweep, config, "config") if "cells" in config else None
         runs = [sweep.run_config(cell) for cell in sweep.cells] if sweep else []
         run = runs[0] if runs else from_json(RunConfig, config, "config")

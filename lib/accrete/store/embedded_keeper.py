@@ -17,7 +17,7 @@ import urllib3
 
 from accrete.core.environment import DEFAULT_STORE
 from accrete.core.processes import die_with_parent
-from accrete.core.settings import store_linger_s
+from accrete.core.settings import server_environment, store_linger_s
 from accrete.errors import AccreteError, StoreError
 from accrete.store._ports import free_ports, remove_sockets
 from accrete.store.embedded import (
@@ -106,6 +106,7 @@ def _start(paths: EmbeddedPaths) -> tuple[subprocess.Popen[bytes], StoreSettings
         server = subprocess.Popen(
             _command(paths, ports),
             stdin=subprocess.DEVNULL,
+            env=server_environment(),
             umask=0o077,  # its data, and the sockets that it makes in a folder of everybody's
             preexec_fn=_end_with_keeper(os.getpid()),  # noqa: PLW1509  only a prctl call
         )
@@ -182,9 +183,9 @@ def _comes_up(server: subprocess.Popen[bytes], settings: StoreSettings) -> bool:
     if not _answers(server, lambda: probe.status_of(_PROBE_KEY) in (200, 404)):
         return False
     try:
-        probe.create_bucket()
+        probe.bucket.create()
         probe.write_note(_PROBE_KEY, b"ready")
-        ObjectStore(settings, parse_store_uri(DEFAULT_STORE)).create_bucket()
+        ObjectStore(settings, parse_store_uri(DEFAULT_STORE)).bucket.create()
     except StoreError:
         return False
     return True

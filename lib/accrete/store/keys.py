@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from accrete.core.validation import MAX_COUNT, check_range, check_sha256
 
 _OBJECT = re.compile(r"objects/[0-9a-f]{2}/([0-9a-f]{64})")
+_PLAN = re.compile(r"plans/([0-9a-f]{64})\.json")
 _SNAPSHOT = re.compile(r"([0-9]{10})-(0|[1-9][0-9]{0,14})-([0-9a-f]{64})\.safetensors")
 
 
@@ -99,16 +100,43 @@ def parse_snapshot_key(key: str) -> tuple[int, int, str] | None:
     return (int(match[1]), int(match[2]), match[3]) if match else None
 
 
+def plan_prefix() -> str:
+    """Prefix of the plans of compiled pipelines, those that are too large for an argument."""
+    return "plans/"
+
+
+def plan_key(sha256: str) -> str:
+    """Key of such a plan, by its content. Nothing removes it: a compiled pipeline names it."""
+    check_sha256("the plan's SHA-256", sha256)
+    return f"{plan_prefix()}{sha256}.json"
+
+
+def parse_plan_key(key: str) -> str | None:
+    """Return the SHA-256 that a plan's key names, None for another key."""
+    match = _PLAN.fullmatch(key)
+    return match[1] if match else None
+
+
 def pushed_prefix(name: str) -> str:
     """Where images go that users send to the store of runs."""
     return f"data/{name}"
+
+
+def doctor_prefix() -> str:
+    """Prefix of what checks of the store write, and delete but for one proof."""
+    return "doctor/"
+
+
+def create_only_key() -> str:
+    """Key of the object that proves that the store creates only what does not exist."""
+    return "doctor/create-only"
 
 
 def own_prefixes() -> tuple[str, ...]:
     """Prefixes of all that accrete itself stores."""
     return (
         *(object_prefix(), dataset_prefix(), prepared_prefix(), stage_prefix()),
-        *(snapshot_prefix(), run_prefix()),
+        *(snapshot_prefix(), run_prefix(), plan_prefix()),
     )
 
 

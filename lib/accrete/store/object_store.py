@@ -9,21 +9,25 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import urllib3
-from minio import Minio
+from minio.error import S3Error
 
-from accrete.errors import IntegrityError, ObjectMissingError, StoreError
+from accrete.core.hashing import sha256_of_file
+from accrete.errors import (
+    IntegrityError,
+    ObjectMissingError,
+    StoreError,
+    StoreUnreachableError,
+)
 from accrete.store import keys
-from accrete.store._errors import StoreErrors
-from accrete.store._http import http_pool, retries, signed_headers
+from accrete.store._renewing_client import UploadProgress, released
+from accrete.store._session import Session
+from accrete.store.bucket import Bucket
 from accrete.store.keys import ObjectRef
 from accrete.store.settings import (
     StoreAddress,
@@ -31,7 +35,6 @@ from accrete.store.settings import (
     parse_store_uri,
     require_store_settings,
 )
-from accrete.store.traffic import Traffic
 
 T = TypeVar("T")
 
@@ -40,6 +43,10 @@ MAX_NOTE_BYTES = 64 << 20
 
 _CHUNK_BYTES = 1 << 20
 _READ_TRIES = 5
+_CREATED, _EXISTS = (200, 201, 204), (412, 304)
+"""304 is MinIO's of 2023 (github.com/minio/minio/issues/19442)."""
+
+_PROOF = b"this store creates only what does not exist"
 _LIST, _GET, _PUT, _DELETE = "s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
 _READ = f"{_GET} and {_LIST}"  # without the latter a missing object looks like a forbidden one
 _BROKEN_TRANSFER = (
@@ -70,18 +77,17 @@ class ObjectStore:
         """Describe a store; nothing is contacted until the first call."""
         self.settings = settings
         self.address = address
-        self.traffic = Traffic()
-        self._errors = StoreErrors(settings, address)
-        url = urlsplit(settings.endpoint)
-        self._http = http_pool(settings)
-        self._client = Minio(
-            endpoint=url.netloc,
-            access_key=settings.access_key,
-            secret_key=settings.secret_key,
-            secure=url.scheme == "https",
-            region=settings.region,
-            http_client=self._http,
-        )
+        self._session = Session(settings, address)
+        self.traffic = self._session.traffic
+        self.credentials = self._session.credentials
+        self.bucket = Bucket(self._session)
+        self._client = self._session.client
+        self._explained = self._session.explained
+
+    @property
+    def proxy_address(self) -> str | None:
+        """Address of the proxy that leads there, None where none does."""
+        return self._session.proxy.address if self._session.proxy else None
 
     @classmethod
     def open(cls, uri: str) -> "ObjectStore":
@@ -101,18 +107,20 @@ class ObjectStore:
         Raises:
             StoreUnreachableError, StoreAccessError, BucketMissingError: it does not.
         """
-        with self._explained("", _LIST):
-            if not self._client.bucket_exists(self.address.bucket):
-                raise self._errors.bucket_missing()
-
-    def create_bucket(self) -> None:
-        """Create the bucket where it does not exist; for the stores that we start ourselves."""
-        with self._explained("", "s3:CreateBucket"):
-            if not self._client.bucket_exists(self.address.bucket):
-                self._client.make_bucket(self.address.bucket)
+        # A listing, since HEAD is answered without a word of what is wrong.
+        next(iter(self.list_objects(keys.doctor_prefix())), None)
 
     def size_of(self, key: str) -> int | None:
         """Return an object's size in bytes, None where there is no such object."""
+        try:
+            return self._size_of(key)
+        except StoreUnreachableError:
+            raise
+        except StoreError:
+            self.check()  # which says more: HEAD is answered without a body
+            return self._size_of(key)
+
+    def _size_of(self, key: str) -> int | None:
         try:
             with self._explained(key, _READ):
                 stat = self._client.stat_object(self.address.bucket, self._full(key))
@@ -133,7 +141,7 @@ class ObjectStore:
 
         def read() -> bytes:
             response = self._client.get_object(self.address.bucket, self._full(key))
-            with _released(response):
+            with released(response):
                 data: bytes = response.read(MAX_NOTE_BYTES + 1)
             return data
 
@@ -155,31 +163,30 @@ class ObjectStore:
     def create_note(self, key: str, data: bytes) -> bool:
         """Create a small object unless it exists; return whether this call created it.
 
-        The store decides the race (`If-None-Match: *`), a header that minio-py cannot send with
-        `put_object`: so this request is ours. It is signed in its headers, not in its address,
-        which errors and logs show.
+        The store decides the race (`If-None-Match: *`), a header that the client library cannot
+        send: so this request is ours.
 
         Raises:
             StoreError: the store answered neither "created" nor "exists".
         """
         with self._explained(key, _PUT):
-            url, headers = self._signed("PUT", key, data)
-            response = self._http.request(
-                "PUT",
-                url,
-                body=data,
-                headers=headers | {"If-None-Match": "*"},
-                retries=retries(allowed_methods=None),
-            )
-            if response.status == 403:
-                raise self._errors.no_access(key, _PUT)
-            if response.status == 400 and not self._errors.has_tls:
-                raise self._errors.wants_tls()
-            if response.status not in (200, 409, 412):
-                raise StoreError(
-                    f"{self.uri(key)} could not be created: the store answered {response.status}"
-                )
-        return bool(response.status == 200)
+            answer = self._session.requests.create(self._full(key), data)
+            if answer.status not in (*_CREATED, *_EXISTS):
+                raise self._session.errors.not_created(key, _PUT, answer)
+        return answer.status in _CREATED
+
+    def prove_create_only(self) -> None:
+        """Make sure that the store creates an object only where none is, when it is asked to.
+
+        One that overlooks that would let two runs overwrite each other's manifests. A small object
+        stays as the proof, so that the next one takes one request.
+
+        Raises:
+            StoreError: it does not, or refuses.
+        """
+        key = keys.create_only_key()
+        if self.create_note(key, _PROOF) and self.create_note(key, _PROOF):
+            raise self._session.errors.overlooks_create_only()
 
     def status_of(self, key: str) -> int:
         """Return the HTTP status of one try to read an object: tells when a store is ready.
@@ -187,9 +194,7 @@ class ObjectStore:
         Raises:
             urllib3.exceptions.HTTPError: nothing answered.
         """
-        url, headers = self._signed("GET", key)
-        response = self._http.request("GET", url, headers=headers, retries=False, timeout=5)
-        return int(response.status)
+        return self._session.requests.status_of(self._full(key))
 
     def pull_file(self, ref: ObjectRef, path: Path, key: str | None = None) -> None:
         """Download an object to a file, checked and flushed; on an error no file is left.
@@ -227,7 +232,7 @@ class ObjectStore:
         def read() -> tuple[str, int]:
             hasher, num_bytes = hashlib.sha256(), 0
             response = self._client.get_object(self.address.bucket, self._full(key))
-            with _released(response):
+            with released(response):
                 for chunk in response.stream(_CHUNK_BYTES):
                     hasher.update(chunk)
                     num_bytes += len(chunk)
@@ -259,11 +264,23 @@ class ObjectStore:
             path: the file.
             heard: told of bytes as they are read to be sent; what it raises ends the upload.
         """
-        progress: Any = None if heard is None else _Progress(heard)
+        progress: Any = None if heard is None else UploadProgress(heard)
         with self._explained(key, _PUT):
-            self._client.fput_object(
-                self.address.bucket, self._full(key), str(path), progress=progress
-            )
+            try:
+                self._client.fput_object(
+                    self.address.bucket, self._full(key), str(path), progress=progress
+                )
+            except S3Error as error:
+                # Its last request may have been asked again, and done the first time.
+                if error.code != "NoSuchUpload" or not self._holds(key, path):
+                    raise
+
+    def _holds(self, key: str, path: Path) -> bool:
+        """Return whether an object is a file's very bytes."""
+        num_bytes = path.stat().st_size
+        if self.size_of(key) != num_bytes:
+            return False
+        return self.hash_object(key) == (sha256_of_file(path), num_bytes)
 
     def delete(self, key: str) -> None:
         """Delete an object; nothing happens where there is none."""
@@ -271,14 +288,23 @@ class ObjectStore:
             self._client.remove_object(self.address.bucket, self._full(key))
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
-        """Return some bytes of an object; fewer where it ends before."""
+        """Return some bytes of an object; fewer where it ends before.
+
+        Raises:
+            StoreError: the store, or what is before it, knows no ranges and sends everything.
+        """
 
         def read() -> bytes:
             response = self._client.get_object(
                 self.address.bucket, self._full(key), offset=offset, length=length
             )
-            with _released(response):
-                data: bytes = response.read()
+            with released(response):
+                data: bytes = response.read(length + 1)
+            if len(data) > length:
+                raise StoreError(
+                    f"{self.uri(key)}: the store answered a request for {length:,} bytes with all "
+                    "of it: images are read by ranges (RFC 9110); look at what is before it"
+                )
             return data
 
         return b"" if length == 0 else self._retried(read, key)
@@ -300,41 +326,19 @@ class ObjectStore:
         """Return the keys below a prefix."""
         return [listed.key for listed in self.list_objects(prefix)]
 
-    def clock(self) -> datetime:
-        """Return the time by the store's clock, in whole seconds; ours may be off.
-
-        Raises:
-            StoreError: its answer does not tell.
-        """
-        with self._explained("", _LIST):
-            answer = self._http.request("HEAD", self.settings.endpoint)
-            try:
-                return parsedate_to_datetime(answer.headers["Date"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise StoreError(
-                    f"the object store at {self.settings.endpoint} does not tell the time: "
-                    "it sends no Date header"
-                ) from error
-
     def uri(self, key: str) -> str:
         """Return the s3:// address of a key, for messages."""
         return self.address.uri(key)
 
     def _full(self, key: str) -> str:
-        return self.address.prefix + key
-
-    def _signed(self, method: str, key: str, body: bytes = b"") -> tuple[str, dict[str, str]]:
-        """Return the address of an object and the headers that sign a request for it."""
-        presigned = self._client.get_presigned_url(method, self.address.bucket, self._full(key))
-        url = urlsplit(presigned)._replace(query="")
-        return urlunsplit(url), signed_headers(method, url, body, self.settings)
+        return self._session.full(key)
 
     def _stream_to(self, key: str, path: Path, num_bytes: int) -> str:
         """Write an object to a file; return the SHA-256 of what came."""
         hasher = hashlib.sha256()
         written = 0
         response = self._client.get_object(self.address.bucket, self._full(key))
-        with _released(response), path.open("wb") as file:
+        with released(response), path.open("wb") as file:
             for chunk in response.stream(_CHUNK_BYTES):
                 written += len(chunk)
                 if written > num_bytes:
@@ -354,44 +358,12 @@ class ObjectStore:
             except _BROKEN_TRANSFER as error:
                 if attempt == _READ_TRIES - 1:
                     self.traffic.add_error()
-                    raise StoreError(
+                    broken = StoreError(
                         f"{self.uri(key)} broke off {_READ_TRIES} times while it was read "
                         f"({type(error).__name__}): check the network to the store"
-                    ) from error
-                self.traffic.add_retry()
+                    )
+                    broken.__cause__ = error
+                    raise self._session.without_leaks(broken, key) from broken.__cause__
+                self.traffic.add_retries(1)
                 time.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable")
-
-    @contextmanager
-    def _explained(
-        self, key: str, right: str, passing: tuple[type[Exception], ...] = ()
-    ) -> Iterator[None]:
-        """Turn the client library's errors into ours, and count them."""
-        try:
-            with self._errors.translating(key, right, passing):
-                yield
-        except ObjectMissingError:
-            raise  # an answer: whether something exists is asked all the time
-        except StoreError:
-            self.traffic.add_error()
-            raise
-
-
-class _Progress:
-    """What minio-py tells of an upload."""
-
-    def __init__(self, heard: Callable[[int], None]) -> None:
-        self.update = heard
-
-    def set_meta(self, object_name: str, total_length: int) -> None:
-        """Do nothing: both are known."""
-
-
-@contextmanager
-def _released(response: Any) -> Iterator[None]:
-    """Give a response's connection back to the pool."""
-    try:
-        yield
-    finally:
-        response.close()
-        response.release_conn()

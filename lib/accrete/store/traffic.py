@@ -36,7 +36,7 @@ class Traffic:
         with self._lock:
             self.num_errors += 1
 
-    def add_retry(self) -> None:
-        """Count a read that broke off and is tried again."""
+    def add_retries(self, number: int) -> None:
+        """Count requests that are made again, since they broke off or the store could not then."""
         with self._lock:
-            self.num_retries += 1
+            self.num_retries += number

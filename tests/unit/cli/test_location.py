@@ -43,9 +43,9 @@ def test_a_folder_is_one_place_however_it_is_written(spelling: str) -> None:
     assert source_of(given(kind="imagefolder", location=spelling)).location == "photos"
 
 
-@pytest.mark.parametrize("spelling", ["s3://b/p", "s3://b/p/", "s3://b/p//"])
+@pytest.mark.parametrize("spelling", ["s3://bucket/p", "s3://bucket/p/", "s3://bucket/p//"])
 def test_a_prefix_is_one_place_however_it_is_written(spelling: str) -> None:
-    assert source_of(given(kind="parquet", location=spelling)).location == "s3://b/p"
+    assert source_of(given(kind="parquet", location=spelling)).location == "s3://bucket/p"
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_a_prefix_is_one_place_however_it_is_written(spelling: str) -> None:
         ("a/../photos", "a/../photos"),  # `a` may be a link
         ("/photos/", "/photos"),
         ("./", "."),
-        ("s3://b", "s3://b"),
-        ("s3://b/", "s3://b"),
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
     ],
 )
 def test_what_a_place_means_stays(spelling: str, location: str) -> None:
@@ -109,7 +109,7 @@ def test_a_local_place_is_refused_for_a_cluster_with_what_to_do(
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"location": "s3://b/p"}, {"kind": "digits"}, {"kind": "digits", "location": "/x"}],
+    [{}, {"location": "s3://bucket/p"}, {"kind": "digits"}, {"kind": "digits", "location": "/x"}],
 )
 def test_what_pods_can_read_is_no_place_on_this_machine(options: dict[str, str]) -> None:
     refuse_local_data(given(**options))

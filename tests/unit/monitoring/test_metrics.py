@@ -175,7 +175,7 @@ def test_traffic_is_read_when_it_is_asked_for_and_is_progress(
     traffic.add_pulled(20, 0.5)
     traffic.add_pushed(5, 0.25)
     traffic.add_error()
-    traffic.add_retry()
+    traffic.add_retries(1)
     monkeypatch.undo()
     found = figures(metrics)
     assert found["accrete_store_pulled_bytes_total", ()] == 30

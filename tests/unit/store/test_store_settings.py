@@ -7,6 +7,7 @@ import pytest
 
 from accrete.core.credentials import exposed_to
 from accrete.errors import ConfigError
+from accrete.store.credentials import KeysSource
 from accrete.store.settings import (
     StoreAddress,
     StoreSettings,
@@ -61,7 +62,7 @@ def test_endpoint_of_http_or_https_is_accepted(endpoint: str) -> None:
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["", "127.0.0.1:8333", "s3://x", "ftp://x", "http://", "http://host/path", "http://[::1"],
+    ["", "127.0.0.1:8333", "s3://x", "ftp://x", "http://", "http://[::1"],
 )
 def test_endpoint_of_another_form_is_refused(endpoint: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"store endpoint is {endpoint!r}: give")):
@@ -80,20 +81,49 @@ def test_repr_hides_both_keys() -> None:
 )
 def test_messages_show_at_most_the_first_letters_of_an_access_key(key: str, shown: str) -> None:
     settings = StoreSettings(endpoint="http://host", access_key=key, secret_key="b")
-    assert settings.shown_access_key == shown
+    assert str(settings.credentials) == f"access key {shown} of ACCRETE_S3_ACCESS_KEY"
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_endpoint_with_credentials_in_it_is_refused_without_them(scheme: str) -> None:
-    with pytest.raises(ConfigError, match=r"credentials in it \(…@host\): give") as caught:
+    with pytest.raises(ConfigError, match=r"credentials in it \(…@host:1\): give") as caught:
         make_settings(f"{scheme}://somebody:very-secret@host:1")
     assert "very-secret" not in str(caught.value)
     assert "somebody" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "user", ["AKIA1:/very-secret", "AKIA1/very-secret", "AKIA1:12#very-secret"]
+)
+def test_a_secret_with_a_slash_in_it_is_no_part_of_a_path(user: str) -> None:
+    with pytest.raises(ConfigError, match=r"has credentials in it \(…@host:9000\): give") as caught:
+        make_settings(f"http://{user}@host:9000")
+    assert "AKIA1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " "])
+def test_what_stands_around_an_endpoint_does_not_count(end: str) -> None:
+    settings = store_settings({**ENV, "ACCRETE_S3_ENDPOINT": f"{end}http://host:1/{end}"})
+    assert settings is not None
+    assert settings.endpoint == "http://host:1"
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://lo\ncal:1", "http://a b", "http://a\tb", "http://a\x7f"]
+)
+def test_a_blank_in_an_endpoint_is_refused(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match=r"^store endpoint is .*: it has a (blank|line end)"):
+        make_settings(endpoint)
+
+
+def test_a_line_end_in_a_store_s_address_is_refused() -> None:
+    with pytest.raises(ConfigError, match="it has a line end"):
+        parse_store_uri("s3://accrete/a\nb")
+
+
 @pytest.mark.parametrize("uri", ["s3://me:very-secret@bucket", "http://me:very-secret@host/bucket"])
 def test_store_uri_with_credentials_in_it_is_refused_without_them(uri: str) -> None:
-    with pytest.raises(ConfigError, match="store is '…@") as caught:
+    with pytest.raises(ConfigError, match=r"store is '[a-z0-9]+://…@") as caught:
         parse_store_uri(uri)
     assert "very-secret" not in str(caught.value)
 
@@ -108,7 +138,10 @@ def test_credentials_come_from_files_too(end: str, tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_text(ENV[name] + end)
         env[f"{name}_FILE"] = str(path)
-    assert store_settings(env) == store_settings(ENV)
+    settings = store_settings(env)
+    assert settings is not None
+    assert isinstance(settings.credentials, KeysSource)
+    assert [part.read() for part in settings.credentials.parts] == [ENV[name] for name in FILES]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -124,10 +157,13 @@ def test_credential_in_a_variable_and_in_a_file_is_refused(name: str, tmp_path: 
         (None, r"cannot be read \(No such file or directory\)"),
         (b"", "holds no credential: put the value in it, one line and nothing else"),
         (b" \n", "holds no credential"),
-        (b"very secret", "holds no credential"),
-        (b"very\nsecret", "holds no credential"),
+        (b"very secret", "has a blank as character 5 of 11: give the value without it"),
+        (b"very\nsecret", "has a line end as character 5 of 11"),
+        (b"\xef\xbb\xbfvery-secret", "has a byte order mark as character 1 of 12"),
+        ("very-s€cret".encode(), "has a character that is not ASCII as character 7 of 11"),
+        (b"very\0secret", "has a control character as character 5 of 11"),
         (b"\xff\xfe", "holds no credential"),
-        (b"x" * 5000, "holds no credential"),
+        (b"x" * 70_000, "has 65,537 characters, which is no credential"),
     ],
 )
 @pytest.mark.parametrize("name", FILES)

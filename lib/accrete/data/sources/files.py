@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from accrete.core.hashing import sha256_of_file
+from accrete.core.settings import shown_address
 from accrete.core.units import format_path
 from accrete.data.images import check_file_size
 from accrete.data.sources.base import LeftOut
@@ -233,11 +234,13 @@ def _looked_up(location: str) -> tuple[Path, int, int]:
         return path, found.st_mode, found.st_size
     except FileNotFoundError as error:
         raise SourceError(
-            f"--data {location} does not exist: give the folder of the images"
+            f"--data {shown_address(location)} does not exist: give the folder of the images"
         ) from error
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~nobody
         detail = getattr(error, "strerror", None) or error
-        raise SourceError(f"--data {location[:200]} cannot be read ({detail})") from error
+        raise SourceError(
+            f"--data {shown_address(location)[:200]} cannot be read ({detail})"
+        ) from error
 
 
 class S3Files:
