@@ -9,12 +9,20 @@ from accrete.config.pod import Object, PodRequest, step_pod, training_pod, waiti
 
 
 def pipeline_config(placement: Placement) -> dsl.PipelineConfig:
-    """Return what holds for a run as a whole."""
-    return dsl.PipelineConfig(ttl_seconds_after_finished=placement.ttl_s)
+    """Return what holds for a run as a whole.
+
+    A stock Kubeflow has a default for each of the three: what is said for success or failure goes
+    before what is said for both, so that one alone would have no effect.
+    """
+    return dsl.PipelineConfig(
+        ttl_seconds_after_finished=placement.ttl_s,
+        ttl_seconds_after_success=placement.ttl_s,
+        ttl_seconds_after_failure=placement.ttl_s,
+    )
 
 
 def place_task(task: dsl.PipelineTask, placement: Placement) -> dsl.PipelineTask:
-    """Set what every step needs: image, store access, retries."""
+    """Set what every step needs: image, store access, retries, CPU and memory where asked for."""
     return _place(task, placement, step_pod(placement))
 
 
@@ -63,25 +71,25 @@ def _place(task: dsl.PipelineTask, placement: Placement, pod: PodRequest) -> dsl
 
 
 def _set_env(task: dsl.PipelineTask, pod: PodRequest) -> None:
-    """Set the variables; KFP takes those of one ConfigMap or Secret together."""
-    config_maps: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    secrets: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    """Set the variables; KFP takes those of one source together, optional ones apart."""
+    config_maps: defaultdict[tuple[str, bool], dict[str, str]] = defaultdict(dict)
+    secrets: defaultdict[tuple[str, bool], dict[str, str]] = defaultdict(dict)
     for variable in pod.env:
         match variable:
             case {"name": name, "value": value}:
                 task.set_env_variable(name, value)
             case {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}:
                 kubernetes.use_field_path_as_env(task, name, path)
-            case {"name": name, "valueFrom": {"configMapKeyRef": {"name": source, "key": key}}}:
-                config_maps[source][key] = name
-            case {"name": name, "valueFrom": {"secretKeyRef": {"name": source, "key": key}}}:
-                secrets[source][key] = name
+            case {"name": name, "valueFrom": {"configMapKeyRef": ref}}:
+                config_maps[ref["name"], ref.get("optional", False)][ref["key"]] = name
+            case {"name": name, "valueFrom": {"secretKeyRef": ref}}:
+                secrets[ref["name"], ref.get("optional", False)][ref["key"]] = name
             case _:
                 raise AssertionError(f"KFP is not told of {variable}")
-    for source, keys in config_maps.items():
-        kubernetes.use_config_map_as_env(task, source, keys)
-    for source, keys in secrets.items():
-        kubernetes.use_secret_as_env(task, source, keys)
+    for (source, optional), keys in config_maps.items():
+        kubernetes.use_config_map_as_env(task, source, keys, optional)
+    for (source, optional), keys in secrets.items():
+        kubernetes.use_secret_as_env(task, source, keys, optional)
 
 
 def _mount(task: dsl.PipelineTask, path: str, volume: Object) -> None:

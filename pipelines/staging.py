@@ -1,5 +1,6 @@
 """The chain of tasks that staged pipelines share: prepare, one stage after another, report."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from accrete_components.prepare.component import prepare
@@ -16,9 +17,10 @@ from accrete_pipelines.placing import (
 )
 from kfp import dsl
 
-from accrete.config.plan import Plan, pack_steps
+from accrete.config.plan import PlanStage, pack_steps
+from accrete.config.planned import planned_argument, split_config
+from accrete.config.rules import shown_rule
 from accrete.config.run import RunConfig
-from accrete.core.serialization import to_json, without_nones
 from accrete.runners.pipeline_file import PipelineRequest, parameters_help
 from accrete.steps.train_job import train_job_spec
 
@@ -35,16 +37,21 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
     assert isinstance(config, RunConfig)
     plan = config.plan
     stages = config.plan.stages
-    default_config = without_nones(to_json(config))
+    editable, planned = split_config(config)
+    made_for = planned_argument(planned)
     steps = pack_steps([stage.num_images for stage in stages])
 
     def staged(
         run_name: str = request.run_name,
         store_uri: str = request.store_uri,
-        config: dict = default_config,
+        config: dict = editable,
     ) -> None:
         prepared = prepare(
-            config=config, num_stages=len(stages), run_name=run_name, store_uri=store_uri
+            config=config,
+            planned=made_for,
+            num_stages=len(stages),
+            run_name=run_name,
+            store_uri=store_uri,
         )
         place_task(prepared, placement).set_display_name("prepare")
         shared = {
@@ -55,7 +62,8 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
         parent: dict[str, Any] = {}
         for step in steps:
             arguments = {
-                "stages": list(step),
+                "first_stage": step[0],
+                "last_stage": step[-1],
                 "data_memory": placement.data_memory or "",
                 **shared,
                 **parent,
@@ -70,24 +78,25 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
                 train = train_stage if parent else first_stage
                 task = train(dataset=prepared.outputs["dataset"], **arguments)
                 place_training(task, placement, step)
-            task.set_display_name(_title(plan, step))
+            task.set_display_name(_title(stages, step))
             parent = {"parent": task.outputs["model"]}
         final = report(model=parent["parent"], **shared)
         place_task(final, placement).set_display_name("report")
 
     staged.__doc__ = parameters_help()
+    comes_to = f"{len(stages)} stages, {stages[-1].num_classes} classes"
     decorate = dsl.pipeline(
         name=name,
-        description=f"{config.plan.rule}: {len(stages)} stages, {stages[-1].num_classes} classes.",
+        description=f"{shown_rule(plan.rule)}: {comes_to}.",
         display_name=display_name,
         pipeline_config=pipeline_config(placement),
     )
     return decorate(staged)
 
 
-def _title(plan: Plan, step: range) -> str:
+def _title(stages: Sequence[PlanStage], step: range) -> str:
     """Return a training step's name for people: `stage 3: 20 more, 40 classes`."""
-    last = plan.stages[step[-1] - 1]
-    added = sum(plan.stages[index - 1].num_new_classes for index in step)
+    last = stages[step[-1] - 1]
+    added = sum(stages[index - 1].num_new_classes for index in step)
     which = f"stage {step[0]}" if len(step) == 1 else f"stages {step[0]}-{step[-1]}"
     return f"{which}: {added} more, {last.num_classes} classes"

@@ -9,8 +9,9 @@ from accrete_components.train_stage.component import train_stage
 from accrete_pipelines.placing import pipeline_config, place_task, place_training
 from kfp import dsl
 
+from accrete.config.planned import planned_argument, split_config
+from accrete.config.rules import shown_rule
 from accrete.config.sweep import Sweep, sweep_tasks
-from accrete.core.serialization import to_json, without_nones
 from accrete.runners.pipeline_file import PipelineRequest, parameters_help
 
 
@@ -24,17 +25,22 @@ def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) ->
     """
     sweep, placement = request.config, request.placement
     assert isinstance(sweep, Sweep)
-    default_config = without_nones(to_json(sweep))
-    planned = sweep_tasks(sweep)
+    editable, planned = split_config(sweep)
+    made_for = planned_argument(planned)
+    planned_tasks = sweep_tasks(sweep)
     num_stages = sum(len(cell.stage_sizes) for cell in sweep.cells)
 
     def swept(
         run_name: str = request.run_name,
         store_uri: str = request.store_uri,
-        config: dict = default_config,
+        config: dict = editable,
     ) -> None:
         prepared = prepare(
-            config=config, num_stages=num_stages, run_name=run_name, store_uri=store_uri
+            config=config,
+            planned=made_for,
+            num_stages=num_stages,
+            run_name=run_name,
+            store_uri=store_uri,
         )
         place_task(prepared, placement).set_display_name("prepare")
         shared = {
@@ -43,11 +49,12 @@ def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) ->
             "plan": prepared.outputs["plan"],
         }
         tasks: list[dsl.PipelineTask] = []
-        for each in planned:
+        for each in planned_tasks:
             parent = {} if each.parent is None else {"parent": tasks[each.parent].outputs["model"]}
             train = train_stage if parent else first_stage
             task = train(
-                stages=list(each.stages),
+                first_stage=each.stages[0],
+                last_stage=each.stages[-1],
                 cell=each.cell,
                 dataset=prepared.outputs["dataset"],
                 data_memory=placement.data_memory or "",
@@ -62,7 +69,7 @@ def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) ->
     swept.__doc__ = parameters_help()
     decorate = dsl.pipeline(
         name=name,
-        description=f"{sweep.rule}: {len(sweep.cells)} cells.",
+        description=f"{shown_rule(sweep.rule)}: {len(sweep.cells)} cells.",
         display_name=display_name,
         pipeline_config=pipeline_config(placement),
     )

@@ -47,7 +47,7 @@ COMMANDS_IMPORT = (
     *(
         "accrete.cli.main",
         "accrete.runners.local",
-        "accrete.runners.kubeflow",
+        "accrete.runners.kubeflow.following",
         "accrete.models.predictor",
     ),
     *("kfp.compiler", "kfp.kubernetes", "minio", "pyarrow.parquet", "sklearn.datasets", "torch"),
@@ -203,7 +203,8 @@ def desk_at(folder: Path, store: ObjectStore, warm: WarmProcesses) -> Desk:
     """Return a desk in a folder, with a state folder of its own there."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
     env["ACCRETE_STORE_LINGER_S"] = "3"  # until the test's next command
-    env.pop("KFP_ENDPOINT", None)
+    env = {key: value for key, value in env.items() if not key.startswith(("KFP_", "KF_PIPELINES"))}
+    env["KUBECONFIG"] = str(folder / "no-kubeconfig")  # not the cluster of who runs the tests
     env |= store.settings.as_environment()
     env |= {"ACCRETE_HOME": str(folder / "home"), "ACCRETE_STORE": str(store.address)}
     return Desk(folder, env, warm)

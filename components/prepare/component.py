@@ -9,6 +9,7 @@ from accrete.config.placement import DEFAULT_IMAGE
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
 def prepare(
     config: dict,
+    planned: dict,
     num_stages: int,
     run_name: str,
     store_uri: str,
@@ -18,7 +19,8 @@ def prepare(
     """Decode and check every image, store class shards, resolve the plan against them.
 
     Args:
-        config: The run's configuration (source, plan, model, recipe, seed).
+        config: What may be edited of the run's configuration (source, model, recipe, seed).
+        planned: What the pipeline was compiled for: plan and base, or their document's SHA-256.
         num_stages: Stages that the pipeline was compiled for.
         run_name: Name of the run in the object store.
         store_uri: s3://bucket[/prefix] of shards, checkpoints and manifests.
@@ -30,6 +32,7 @@ def prepare(
     dataset.metadata.update(
         prepare_step(
             config=config,
+            planned=planned,
             num_stages=num_stages,
             run_name=run_name,
             store_uri=store_uri,

@@ -11,7 +11,8 @@ from accrete.config.placement import DEFAULT_IMAGE
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
 def train_on_nodes(
-    stages: list,
+    first_stage: int,
+    last_stage: int,
     run_name: str,
     store_uri: str,
     job: dict,
@@ -24,7 +25,8 @@ def train_on_nodes(
     """Have several nodes train a run's first stage (or a few consecutive ones, one after another).
 
     Args:
-        stages: Indices of the stages, beginning with 1.
+        first_stage: Index of the first of these stages: 1.
+        last_stage: Index of the last.
         run_name: Name of the run in the object store.
         store_uri: s3://bucket[/prefix] of shards, checkpoints and manifests.
         job: Spec of the TrainJob; a Secret is named in it, and none of its values is.
@@ -38,7 +40,7 @@ def train_on_nodes(
     from accrete.steps.train_on_nodes import train_job_step
 
     facts = train_job_step(
-        stages=stages,
+        stages=range(first_stage, last_stage + 1),
         run_name=run_name,
         store_uri=store_uri,
         job=job,

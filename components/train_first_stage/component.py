@@ -11,7 +11,8 @@ from accrete.config.placement import DEFAULT_IMAGE
 
 @dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
 def train_stage(
-    stages: list,
+    first_stage: int,
+    last_stage: int,
     run_name: str,
     store_uri: str,
     dataset: Input[Dataset],
@@ -24,7 +25,8 @@ def train_stage(
     """Train a run's first stage (or a few small consecutive ones) and publish its checkpoint.
 
     Args:
-        stages: Indices of the stages, beginning with 1.
+        first_stage: Index of the first of these stages: 1.
+        last_stage: Index of the last.
         run_name: Name of the run in the object store.
         store_uri: s3://bucket[/prefix] of shards, checkpoints and manifests.
         dataset: The dataset manifest.
@@ -37,7 +39,7 @@ def train_stage(
     from accrete.steps.train import headline, train_step
 
     facts = train_step(
-        stages=stages,
+        stages=range(first_stage, last_stage + 1),
         run_name=run_name,
         store_uri=store_uri,
         dataset_path=dataset.path,

@@ -19,9 +19,11 @@ from typing import Any
 from uuid import uuid4
 
 import yaml
+from compiled_sample import Loader
 from conftest import HANGS_S
 
-from accrete.runners.pipeline_file import PipelineRequest, compile_to
+from accrete.runners.pipeline_file import PipelineRequest, compile_to, send_plan
+from accrete.store.object_store import ObjectStore
 
 Document = dict[str, Any]
 
@@ -103,15 +105,19 @@ class Done:
 class Backend:
     """Runs compiled pipelines; MLMD's ids go on from one to the next."""
 
-    def __init__(self, store: ArtifactStore, env: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, store: ArtifactStore, plans: ObjectStore, env: dict[str, str], folder: Path
+    ) -> None:
         """Run nothing yet.
 
         Args:
             store: of KFP's artifacts.
+            plans: where plans go that are too large for an argument.
             env: the pods' variables.
             folder: for the compiled pipelines and the pods' temporary files.
         """
-        self._store, self._env, self._folder = store, env, folder
+        self._store, self._plans = store, plans
+        self._env, self._folder = env, folder
         self._last_id = 0
 
     def run(self, build: Any, request: PipelineRequest) -> dict[str, Done]:
@@ -120,13 +126,38 @@ class Backend:
         Raises:
             TaskFailedError: a task failed.
         """
+        send_plan(request, self._plans)
         compiled = self._folder / f"{request.run_name}.yaml"
         compile_to(build(request), compiled)
-        spec = next(yaml.safe_load_all(compiled.read_text()))
+        return self.run_file(compiled, request)
+
+    def run_file(
+        self,
+        compiled: Path,
+        request: PipelineRequest,
+        *,
+        edited: Document | None = None,
+        only: str | None = None,
+    ) -> dict[str, Done]:
+        """Run a compiled pipeline's tasks.
+
+        Args:
+            compiled: its YAML.
+            request: that it is of, for the run's name.
+            edited: what a user made of other parameters.
+            only: the one task to run; it waits for none.
+
+        Raises:
+            TaskFailedError: a task failed.
+        """
+        spec = next(yaml.load_all(compiled.read_text(), Loader))
         arguments = {"run_name": request.run_name, "store_uri": request.store_uri}
+        arguments |= edited or {}
         run = f"{self._store.uri}/v2/artifacts/{spec['pipelineInfo']['name']}/{uuid4()}"
         tasks, done = spec["root"]["dag"]["tasks"], {}
         made: dict[tuple[str, str], Document] = {}
+        if only is not None:
+            tasks = {only: tasks[only]}
         while waiting := [name for name in tasks if name not in done]:
             name = next(
                 name for name in waiting if set(tasks[name].get("dependentTasks", ())) <= set(done)

@@ -5,8 +5,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from accrete.config.planned import split_config
 from accrete.config.run import RunConfig
-from accrete.core.serialization import to_json, without_nones
 from accrete.steps.prepare import prepare_step
 from accrete.steps.train import train_step
 from accrete.store.object_store import ObjectStore
@@ -23,8 +23,10 @@ def run_by_steps(store: ObjectStore, name: str, config: RunConfig, *, num_stages
     """Prepare a run's data set and train its first stages."""
     with TemporaryDirectory() as folder:
         dataset, plan = str(Path(folder) / "dataset"), str(Path(folder) / "plan")
+        editable, planned = split_config(config)
         prepare_step(
-            config=without_nones(to_json(config)),
+            config=editable,
+            planned=planned,
             num_stages=len(config.plan.stage_sizes),
             run_name=name,
             store_uri=str(store.address),

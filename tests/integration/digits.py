@@ -26,8 +26,9 @@ def digits_run(
     source = dataclasses.replace(SOURCE, only_classes=only_classes)
     counts = training_counts(open_source(source).counts(), source)
     images = tuple(counts.values())
+    listed = ",".join(map(str, stage_sizes))
     plan = Plan(
-        rule=f"the list {stage_sizes}" if stage_sizes else f"alpha = {alpha} from 2 classes",
+        rule=f"the list {listed}" if stage_sizes else f"alpha = {alpha} from 2 classes",
         class_order=tuple(counts),
         class_images=images,
         stage_sizes=stage_sizes or sizes_by_alpha(images, 2, parse_alpha(alpha)),

@@ -184,8 +184,8 @@ def test_kfp_compiles_the_file_with_options_from_the_environment(cli: Cli, tmp_p
     done = cli(*arguments, script="kfp", ACCRETE_ALPHA="2", ACCRETE_INITIAL="1")
     assert done.returncode == 0, done.stderr
     spec = next(yaml.safe_load_all((tmp_path / "out.yaml").read_text()))
-    sizes = spec["root"]["inputDefinitions"]["parameters"]["config"]["defaultValue"]["plan"]
-    assert sizes["stage_sizes"] == [1, 2, 6, 1]
+    planned = spec["root"]["dag"]["tasks"]["prepare"]["inputs"]["parameters"]["planned"]
+    assert planned["runtimeValue"]["constant"]["plan"]["stage_sizes"] == [1, 2, 6, 1]
 
 
 def test_kfp_s_other_commands_are_untouched(cli: Cli) -> None:
@@ -299,11 +299,14 @@ def test_the_options_of_run_are_frozen() -> None:
         model width bn-after-relu
         recipe epochs budget-epochs batch-size lr weight-decay label-smoothing flip crop-padding
         carry-momentum image-sides precision compile deterministic stop-gradient stop-patience
-        seed name store endpoint runner experiment watch
+        seed name store endpoint namespace token-file cookie-file endpoint-ca
+            runner experiment watch
         image pull-policy pull-secret gpus max-gpus-per-node gpu-resource gpu-kind gpu-label
             nodes node-wait
-        cpu memory shared-memory data-memory node-selector toleration spot cache-claim
-        pushgateway retries step-timeout run-ttl store-config store-ca"""
+        cpu memory prepare-cpu prepare-memory shared-memory data-memory node-selector toleration
+        spot cache-claim
+        pushgateway retries step-timeout run-ttl store-config store-ca
+        store-credentials"""
     options = [param for param in incremental.run.params if param.opts]
     names = {param.opts[0].removeprefix("--") for param in options if param.opts[0] != param.name}
     assert names - {"step"} == set(expected.split()) - {"step"}

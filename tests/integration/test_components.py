@@ -18,8 +18,8 @@ from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
 from kfp.dsl.base_component import BaseComponent
 from kfp.dsl.executor import Executor
 
+from accrete.config.planned import split_config
 from accrete.config.run import RunConfig
-from accrete.core.serialization import to_json, without_nones
 from accrete.store.object_store import ObjectStore
 
 
@@ -44,16 +44,20 @@ def test_the_functions_make_a_run_without_a_runner(
         return kind(name=name, uri=str(tmp_path / name), metadata={})
 
     dataset, plan = artifact(Dataset, "dataset"), artifact(Artifact, "plan")
-    config = without_nones(to_json(one_class_first()))
-    prepare.python_func(config=config, num_stages=3, dataset=dataset, plan=plan, **in_pod)
+    config, planned = split_config(one_class_first())
+    prepare.python_func(
+        config=config, planned=planned, num_stages=3, dataset=dataset, plan=plan, **in_pod
+    )
     assert dataset.metadata["num_classes"] == 10
     inputs = {"dataset": dataset, "plan": plan, **in_pod}
 
     first, metrics = artifact(Model, "first"), artifact(Metrics, "first metrics")
-    first_stage.python_func(stages=[1.0], model=first, metrics=metrics, **inputs)
+    first_stage.python_func(first_stage=1, last_stage=1, model=first, metrics=metrics, **inputs)
     assert metrics.metadata["top1"] == 1.0  # of one class
     last, metrics = artifact(Model, "last"), artifact(Metrics, "last metrics")
-    train_stage.python_func(stages=[2.0, 3.0], model=last, metrics=metrics, parent=first, **inputs)
+    train_stage.python_func(
+        first_stage=2, last_stage=3, model=last, metrics=metrics, parent=first, **inputs
+    )
     assert metrics.metadata["num_classes"] == 10
     assert metrics.metadata["top1"] > 0.5
     assert last.metadata["manifest_uri"].startswith("s3://")
@@ -71,9 +75,11 @@ def test_a_pipeline_compiled_for_another_plan_is_refused(
 ) -> None:
     dataset = Dataset(name="dataset", uri=str(tmp_path / "dataset"))
     plan = Artifact(name="plan", uri=str(tmp_path / "plan"))
-    config = without_nones(to_json(one_class_first()))
+    config, planned = split_config(one_class_first())
     with pytest.raises(SystemExit) as caught:
-        prepare.python_func(config=config, num_stages=4, dataset=dataset, plan=plan, **in_pod)
+        prepare.python_func(
+            config=config, planned=planned, num_stages=4, dataset=dataset, plan=plan, **in_pod
+        )
     assert caught.value.code == 2
     assert "compiled for 4 stages, its config has 3: compile it again" in capsys.readouterr().err
 

@@ -139,7 +139,8 @@ def run_step(
     metrics = artifact(Metrics, folder / "metrics")
     component = train_on_nodes if parent else first_on_nodes
     component.python_func(
-        stages=stages, run_name=RUN, store_uri=str(catalog.store.address), job=spec, wait_s=60,
+        first_stage=int(stages[0]), last_stage=int(stages[-1]),
+        run_name=RUN, store_uri=str(catalog.store.address), job=spec, wait_s=60,
         plan=artifact(Artifact, folder / "plan"), model=model, metrics=metrics, **more,
         **({"parent": parent} if parent else {}),
     )  # fmt: skip

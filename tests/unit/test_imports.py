@@ -30,6 +30,7 @@ ENVIRONMENT_READERS = {
     "accrete.runners.local",
     "accrete.runners.local_process",
     "accrete.runners.step_forks",
+    "accrete.runners.kubeflow._kubeconfig",
     "accrete.store.local",
     "accrete.steps._peer_launch",
     "accrete.store.embedded_keeper",

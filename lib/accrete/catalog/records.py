@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from accrete.catalog.identity import StageSpec, stage_chain
 from accrete.catalog.manifests import FORMAT, DatasetManifest, check_stored_format
+from accrete.config.rules import shown_rule
 from accrete.config.run import RunConfig, check_run_name, is_run_name
 from accrete.config.sweep import Sweep
 from accrete.core.hashing import canonical_json
 from accrete.core.serialization import from_json, to_json
+from accrete.core.settings import shown_address
 from accrete.core.untrusted import parse_json
 from accrete.core.validation import check_sha256
 from accrete.errors import (
@@ -113,8 +115,31 @@ def check_same_config(existing: RunRecord, config: RunConfig | Sweep) -> None:
     if existing.config.digest != config.digest:
         raise RunNameTakenError(
             f"run {existing.name!r} exists with another configuration "
-            f"({existing.config.plan.rule}): choose another --name"
+            f"({_difference(existing.config, config)}): choose another --name (in Kubeflow: "
+            "run_name)"
         )
+
+
+def _difference(there: RunConfig, here: RunConfig | Sweep) -> str:
+    """Return how two configurations differ, in words: the first field that does, or the rule."""
+    rule = shown_rule(there.plan.rule)
+    if isinstance(here, Sweep) or here.plan != there.plan:
+        return rule
+    found = _first_difference(to_json(there), to_json(here), "")
+    return rule if found is None else f"{rule}; {found}"
+
+
+def _first_difference(there: Any, here: Any, name: str) -> str | None:
+    if there == here:
+        return None
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*there, *(key for key in here if key not in there)]:
+            place = f"{name}.{key}" if name else str(key)
+            found = _first_difference(there.get(key), here.get(key), place)
+            if found is not None:
+                return found
+    values = (shown_address(str(each))[:60] for each in (there, here))
+    return "{} is {} there, and {} here".format(name, *values)
 
 
 def find_record(store: ObjectStore, name: str) -> RunRecord | None:
@@ -248,7 +273,7 @@ def check_name_is_free(store: ObjectStore, name: str, config: RunConfig | Sweep)
     if sweep is not None and sweep.sweep.digest != config.digest:
         raise RunNameTakenError(
             f"{name!r} is a {sweep.sweep.purpose} with another configuration "
-            f"({sweep.sweep.rule}): choose another --name"
+            f"({shown_rule(sweep.sweep.rule)}): choose another --name (in Kubeflow: run_name)"
         )
     return run is not None or sweep is not None
 

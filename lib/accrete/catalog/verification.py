@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.inventory import Inventory, References, stages_of_record
+from accrete.core.hashing import sha256_of_bytes
 from accrete.errors import ObjectMissingError
 from accrete.store import keys
 from accrete.store.object_store import Listed
@@ -71,6 +72,7 @@ def verify_store(
     check = _has_other_size if sizes_only else _has_other_bytes
     owners = _owners(inventory)
     damages = list(_damaged_notes(inventory, named))
+    damages += () if sizes_only else _damaged_plans(catalog)
     with ThreadPoolExecutor(_PARALLEL_READS) as pool:
         problems = pool.map(lambda item: check(catalog, item[0], *item[1]), wanted.items())
         for (key, (_, size)), problem in zip(wanted.items(), problems, strict=True):
@@ -183,6 +185,21 @@ def _damaged_notes(inventory: Inventory, named: References) -> Iterator[Damage]:
             ),
             delete=(key,) if is_manifest else (),
         )
+
+
+def _damaged_plans(catalog: Catalog) -> Iterator[Damage]:
+    """Yield the plans of compiled pipelines that are not what they are called by."""
+    for key in catalog.store.list_keys(keys.plan_prefix()):
+        sha256 = keys.parse_plan_key(key)
+        data = catalog.store.read_note(key) if sha256 else None
+        if data is not None and sha256_of_bytes(data) != sha256:
+            yield Damage(
+                key=key,
+                problem="is not the plan that pipelines were compiled for",
+                named_by=(),
+                remedy="delete it, then compile or submit those pipelines again",
+                delete=(key,),
+            )
 
 
 def _missing_datasets(inventory: Inventory, named: References) -> Iterator[Damage]:

@@ -9,6 +9,7 @@ from accrete.config.placement import Placement
 from accrete.config.recipe import RECIPES, Recipe
 from accrete.config.run import ModelConfig, SourceConfig
 from accrete.core.options import Given, Option
+from accrete.runners.kubeflow.access import Access
 from accrete.runners.pipeline_file import PipelineRequest
 
 
@@ -113,17 +114,65 @@ class SeedOption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WhereOptions:
-    """Here, or on a cluster."""
+class EndpointOptions:
+    """Kubeflow, and what lets us in."""
 
     endpoint: Annotated[
         str | None,
         Option(
-            "Submit to this Kubeflow Pipelines API.",
+            "Kubeflow Pipelines API, or the address of its UI, that runs are submitted to.",
             metavar="URL",
             default="$KFP_ENDPOINT, else run here",
         ),
     ] = None
+    namespace: Annotated[
+        str | None,
+        Option(
+            "Namespace (profile) of the run, where Kubeflow has several users.",
+            on_cluster=True,
+            default="kfp's context, or the pod's own",
+        ),
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        Option(
+            "Bearer token for what guards the API; read anew when it changes.",
+            on_cluster=True,
+            default="$KFP_TOKEN, or what kfp finds",
+        ),
+    ] = None
+    cookie_file: Annotated[
+        Path | None,
+        Option(
+            "Cookie of a login there: name=value, or a browser's cookies.txt.",
+            on_cluster=True,
+            default="$KFP_COOKIE, or kfp's context",
+        ),
+    ] = None
+    endpoint_ca: Annotated[
+        Path | None,
+        Option(
+            "CA certificates of the API, in PEM.",
+            on_cluster=True,
+            default="$REQUESTS_CA_BUNDLE, $SSL_CERT_FILE, or the system's",
+        ),
+    ] = None
+
+    @property
+    def access(self) -> Access:
+        """What lets us in."""
+        return Access(
+            namespace=self.namespace,
+            token_file=self.token_file,
+            cookie_file=self.cookie_file,
+            endpoint_ca=self.endpoint_ca,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhereOptions(EndpointOptions):
+    """Here, or on a cluster."""
+
     runner: Annotated[
         str,
         Option(
@@ -182,3 +231,10 @@ class RunOptions(CompileOptions):
     """The same, and where it runs."""
 
     where: Where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusOptions:
+    """Where a run may be that has not begun."""
+
+    where: Annotated[Given[EndpointOptions], Group("Where")]

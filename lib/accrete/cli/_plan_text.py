@@ -6,6 +6,7 @@ from typing import Any
 
 from accrete.config.cost import Alternative, CostModel, alternatives, stage_spans
 from accrete.config.plan import Plan, default_initial
+from accrete.config.rules import shown_rule
 from accrete.core.serialization import to_json
 from accrete.core.units import format_percent
 
@@ -58,7 +59,7 @@ def plan_text(
     head = f"{'stage':>5} {'new':>7} {'classes':>8} {'new images':>11} {'images':>11}"
     costs = _stage_costs(plan, model) if model else [None] * len(plan.stages)
     head += (f" {'expected':>13}" if model else "") + (f" {'GPUs':>5}" if gpus else "")
-    lines = [plan.rule, head]
+    lines = [shown_rule(plan.rule), head]
     lines += [
         f"{s.index:>5} {s.num_new_classes:>+7} {s.num_classes:>8} {s.num_new_images:>11,} "
         f"{s.num_images:>11,}"

@@ -1,6 +1,5 @@
 """The `accrete` command. Every expected failure is one line and an exit code."""
 
-import json
 import signal
 import sys
 from pathlib import Path
@@ -14,8 +13,9 @@ from accrete.cli._data import data
 from accrete.cli._environment import check_environment
 from accrete.cli._model import export, predict
 from accrete.cli._plan import plan
+from accrete.cli._status import status
 from accrete.cli._store import forget, gc, ls, show, verify
-from accrete.core.processes import ignore_language, leave_quickly
+from accrete.core.processes import TerminatedError, ignore_language, leave_quickly
 from accrete.errors import AccreteError, one_line
 from accrete.runners.pipeline_file import load_pipeline_file, shipped_pipeline
 from accrete.store import keys
@@ -48,7 +48,7 @@ class _PipelineGroup(click.Group):
 
 @click.group(
     cls=_PipelineGroup,
-    commands=[plan, data, predict, export, ls, show, verify, gc, forget],
+    commands=[plan, data, status, predict, export, ls, show, verify, gc, forget],
     context_settings={"max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="accrete")
@@ -57,23 +57,6 @@ def accrete() -> None:
 
     `accrete run` needs nothing else: it trains on scikit-learn's digits, on this machine.
     """
-
-
-@accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
-@click.argument("name", required=False)
-@click.option("--store", metavar="URI", help="s3://bucket[/prefix]. [default: s3://accrete]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def status(name: str | None, store: str | None, as_json: bool) -> None:
-    """Tell how a run stands, or list the runs: from the object store, wherever they run."""
-    from accrete.monitoring.status import list_text, run_states, status_text
-    from accrete.store.local import opened_store
-
-    with opened_store(store) as objects:
-        states = run_states(objects, name)
-    if as_json:
-        click.echo(json.dumps([state.as_json() for state in states], indent=1))
-    else:
-        click.echo(status_text(states[0]) if name else list_text(states))
 
 
 @accrete.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
@@ -133,22 +116,21 @@ def run_guarded(command: Any) -> None:
         click.echo(error.ctx.get_help() if error.ctx else error.message)
     except click.ClickException as error:
         _fail(f"{error.format_message().rstrip('.')} (see --help)", 2)
-    except _TerminatedError:
-        click.echo(_STOPPED, err=True)
+    except TerminatedError as stop:
+        click.echo(str(stop) or _STOPPED, err=True)
         sys.exit(143)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo(_STOPPED, err=True)
+    except KeyboardInterrupt as stop:
+        click.echo(str(stop) or _STOPPED, err=True)
+        sys.exit(130)
+    except click.Abort as abort:  # click's own for Ctrl-C
+        click.echo(str(abort.__cause__ or "") or _STOPPED, err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
 
 
-class _TerminatedError(BaseException):  # no library may take it for a failure of its own
-    """SIGTERM came: unwind like Ctrl-C, so that steps and store end with this process."""
-
-
 def _interrupt(_signum: int, _frame: object) -> None:
-    raise _TerminatedError
+    raise TerminatedError
 
 
 def _fail(message: str, exit_code: int) -> None:

@@ -10,16 +10,25 @@ import click
 
 from accrete.cli._adapter import ENV_PREFIX, read, takes
 from accrete.cli._environment import check_environment
+from accrete.cli._location import refuse_local_data
 from accrete.cli._options import CompileOptions, RunOptions, SpotOption, WhereOptions
 from accrete.cli._placement import make_placement, refuse_typed_here
 from accrete.cli._request import make_request
 from accrete.config.placement import Placement
-from accrete.config.run import RunConfig
+from accrete.config.rules import shown_rule
+from accrete.config.run import RunConfig, SourceConfig
+from accrete.core.environment import ENV_KFP_CLIENT_ENDPOINT, ENV_KFP_ENDPOINT
 from accrete.core.options import Given
-from accrete.core.settings import kfp_endpoint
+from accrete.core.settings import kfp_endpoint, kfp_variable
 from accrete.core.units import format_percent
 from accrete.errors import ConfigError
-from accrete.runners.pipeline_file import Build, PipelineRequest, compile_to
+from accrete.runners.pipeline_file import (
+    Build,
+    PipelineRequest,
+    check_output,
+    compile_to,
+    send_plan,
+)
 
 MakeRequest = Callable[[bool], PipelineRequest]
 """Makes the request that a pipeline is for; True: the run stays on this machine."""
@@ -56,6 +65,10 @@ class PlacedOptions(Protocol):
         """Here, or on a cluster."""
 
     @property
+    def source(self) -> Given[SourceConfig]:
+        """The images."""
+
+    @property
     def cluster(self) -> Given[Placement]:
         """What its steps ask for."""
 
@@ -80,8 +93,14 @@ def execute(build: Build, make: MakeRequest, options: PlacedOptions) -> None:
     if endpoint:
         if "runner" in options.where.typed:
             raise ConfigError("--runner has no effect on a run that is submitted: leave it out")
-        _run_remotely(build, make, where, endpoint)
+        _run_remotely(build, _sending(make), options, endpoint)
         return
+    if kfp_variable(ENV_KFP_CLIENT_ENDPOINT):
+        click.echo(
+            f"remark: {ENV_KFP_CLIENT_ENDPOINT} is not read, this run stays here: give --endpoint "
+            f"or {ENV_KFP_ENDPOINT} to submit it",
+            err=True,
+        )
     refuse_typed_here(options.where)
     if "image" in options.cluster.typed and where.runner != "docker":
         raise ConfigError(
@@ -89,6 +108,17 @@ def execute(build: Build, make: MakeRequest, options: PlacedOptions) -> None:
         )
     make_placement(options.cluster, options.spot, local=True)  # refused before the store starts
     _run_here(build, make, where.runner)
+
+
+def _sending(make: MakeRequest) -> MakeRequest:
+    """Have the plan of a request in the store before it is submitted."""
+
+    def made(local: bool) -> PipelineRequest:
+        request = make(local)
+        send_plan(request)
+        return request
+
+    return made
 
 
 def compile_command(build: Build) -> click.Command:
@@ -110,11 +140,13 @@ def compile_command(build: Build) -> click.Command:
         Example:
           accrete compile --source parquet --data s3://bucket/cifar100 --alpha 0.5 -o out.yaml
         """
+        check_output(output)
         request = make_request(options, False)
+        send_plan(request)
         compile_to(build(request), output)
         assert isinstance(request.config, RunConfig)
         num_stages = len(request.config.plan.stage_sizes)
-        click.echo(f"{output}: {num_stages} stages ({request.config.plan.rule})")
+        click.echo(f"{output}: {num_stages} stages ({shown_rule(request.config.plan.rule)})")
 
     return compile_
 
@@ -124,7 +156,7 @@ def environment_request() -> PipelineRequest:
     command = compile_command(lambda _: None)
     check_environment()
     with command.make_context("compile", ["--output", "unused.yaml"]) as context:
-        return make_request(read(CompileOptions, context), False)
+        return _sending(partial(make_request, read(CompileOptions, context)))(False)
 
 
 def _run_here(build: Build, make: MakeRequest, runner: str) -> None:
@@ -140,15 +172,27 @@ def _run_here(build: Build, make: MakeRequest, runner: str) -> None:
     click.echo(f"log:    {folder / 'run.log'}")
 
 
-def _run_remotely(build: Build, make: MakeRequest, where: WhereOptions, endpoint: str) -> None:
-    from accrete.runners.kubeflow import Kubeflow, follow_remote
+def _run_remotely(build: Build, make: MakeRequest, options: PlacedOptions, endpoint: str) -> None:
+    from accrete.runners.kubeflow.client import Kubeflow
+    from accrete.runners.kubeflow.following import follow_remote
+    from accrete.runners.kubeflow.submission import submit
 
-    request = make(False)
-    kubeflow = Kubeflow(endpoint)
-    run = kubeflow.submit(build, request, where.experiment)
+    where = options.where.alone()
+    if options.source.values.get("location"):
+        refuse_local_data(options.source)
+        kubeflow = Kubeflow(endpoint, where.access)  # reading the images may take minutes
+        request = make(False)
+    else:
+        request = make(False)
+        kubeflow = Kubeflow(endpoint, where.access)
+    run = submit(kubeflow, build, request, where.experiment, _remark)
     click.echo(f"submitted {request.run_name}: {run.address}")
     if where.watch:
         follow_remote(kubeflow, run, request)
+
+
+def _remark(words: str) -> None:
+    click.echo(f"remark: {words}", err=True)
 
 
 def _print_stages(folder: Path) -> None:

@@ -1,10 +1,8 @@
 """Where a pipeline's steps run: image, nodes, GPUs, memory, retries. Changes no result."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from accrete.config.allocation import (
     FewestNodes,
@@ -16,15 +14,18 @@ from accrete.config.allocation import (
 from accrete.config.kubernetes import (
     Toleration,
     check_cpu,
+    check_image,
     check_label_key,
     check_label_value,
     check_memory,
+    check_mounted_name,
     check_object_name,
+    check_resource_name,
     parse_node_label,
     parse_toleration,
 )
 from accrete.core.options import Option
-from accrete.core.validation import check_choice, check_range
+from accrete.core.validation import check_choice, check_plain_address, check_range
 from accrete.errors import ConfigError
 
 DEFAULT_IMAGE = "accrete-trainer:0.1.0"
@@ -37,13 +38,9 @@ SPOT_TOLERATIONS = (
 """Taints of spot nodes. Source: cloud.google.com/kubernetes-engine/docs/concepts/spot-vms and
 learn.microsoft.com/azure/aks/spot-node-pool; EKS sets none of its own."""
 
-PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+STORE_CREDENTIALS = ("secret", "service-account")
 
-_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-_IMAGE = re.compile(
-    rf"(?:{_PART}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
-)
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +140,26 @@ class Placement:
             on_cluster=True,
         ),
     ] = "16G"
+    other_cpu: Annotated[
+        str | None,
+        Option(
+            "CPUs of each step that does not train: prepare, report, what waits for nodes.",
+            flag="prepare-cpu",
+            metavar="N",
+            default="the namespace's",
+            on_cluster=True,
+        ),
+    ] = None
+    other_memory: Annotated[
+        str | None,
+        Option(
+            "Memory of each step that does not train.",
+            flag="prepare-memory",
+            metavar="SIZE",
+            default="the namespace's",
+            on_cluster=True,
+        ),
+    ] = None
     shared_memory: Annotated[
         str, Option("Size of /dev/shm there.", metavar="SIZE", on_cluster=True)
     ] = "2Gi"
@@ -212,7 +229,8 @@ class Placement:
     ttl_s: Annotated[
         int | None,
         Option(
-            "Seconds that a finished run's workflow and pods stay.",
+            "Seconds that a finished run's workflow and pods stay; Kubeflow may remove them after "
+            "a day.",
             flag="run-ttl",
             metavar="S",
             default="Kubeflow's own",
@@ -227,6 +245,15 @@ class Placement:
             on_cluster=True,
         ),
     ] = "accrete-store"
+    store_credentials: Annotated[
+        str,
+        Option(
+            "Where steps have the store's keys from: the Secret of --store-config, or what AWS "
+            "gives their service account (EKS's IRSA, Pod Identity).",
+            choices=STORE_CREDENTIALS,
+            on_cluster=True,
+        ),
+    ] = "secret"
     store_ca: Annotated[
         str | None,
         Option(
@@ -238,19 +265,23 @@ class Placement:
     ] = None
 
     def __post_init__(self) -> None:
-        if not _IMAGE.fullmatch(self.image):
-            raise ConfigError(f"image is {self.image!r}: give a reference such as {DEFAULT_IMAGE}")
+        check_image("image", self.image)
         if self.pull_policy is not None:
             check_choice("image pull policy", self.pull_policy, PULL_POLICIES)
+        check_choice("store credentials", self.store_credentials, STORE_CREDENTIALS)
         check_range("GPUs per node", self.max_gpus_per_node, 0, 64)
         self._check_gpus()
         check_range("seconds that nodes may be waited for", self.node_wait_s, 60, 30 * 24 * 3600)
         check_cpu("CPU of a training step", self.train_cpu)
         check_memory("memory of a training step", self.train_memory)
+        if self.other_cpu is not None:
+            check_cpu("CPU of a step that does not train", self.other_cpu)
+        if self.other_memory is not None:
+            check_memory("memory of a step that does not train", self.other_memory)
         check_memory("size of /dev/shm", self.shared_memory)
         self._check_names()
         if self.pushgateway is not None:
-            _check_address(self.pushgateway)
+            check_plain_address("Pushgateway", self.pushgateway)
         check_range("retries", self.retries, 0, 20)
         check_range("step timeout in seconds", self.timeout_s, 60, 30 * 24 * 3600)
         if self.ttl_s is not None:
@@ -275,12 +306,18 @@ class Placement:
     def _check_names(self) -> None:
         check_object_name("the store's ConfigMap and Secret", self.store_config)
         if self.store_ca is not None:
-            check_object_name("ConfigMap of the store's CA", self.store_ca)
+            check_mounted_name("ConfigMap of the store's CA", self.store_ca)
         for name in self.pull_secrets:
             check_object_name("image pull secret", name)
         if self.cache_claim is not None:
-            check_object_name("claim of the node cache", self.cache_claim)
-        check_label_key("GPU resource", self.gpu_resource)
+            check_mounted_name("claim of the node cache", self.cache_claim)
+            if self.cache_claim == self.store_ca:
+                raise ConfigError(
+                    f"claim of the node cache and ConfigMap of the store's CA are both "
+                    f"{self.store_ca!r}: Kubeflow Pipelines names a step's volumes like them, and "
+                    "a pod has each once; give one of them another name"
+                )
+        check_resource_name("GPU resource", self.gpu_resource)
         check_label_key("label of the GPU kind", self.gpu_label)
         for kind in self.gpu_kinds:
             if not kind:
@@ -356,17 +393,4 @@ def _check_listed(what: str, listed: tuple[int, ...], num_stages: int) -> None:
         raise ConfigError(
             f"{what} are listed for {len(listed)} stages, but the plan has {num_stages}: "
             "give one number for each stage, or one for all"
-        )
-
-
-def _check_address(address: str) -> None:
-    try:
-        url = urlsplit(address)
-        good = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:
-        good, url = None, urlsplit("")
-    if not good or url.username or url.password or url.query or re.search(r"\s", address):
-        raise ConfigError(
-            f"Pushgateway is {address!r}: give http://host:port, without credentials (the compiled "
-            "pipeline shows it)"
         )

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from accrete.config.kubernetes import Toleration
+from accrete.config.kubernetes import Toleration, plain_cpu, plain_memory
 from accrete.config.placement import Placement
 from accrete.core.environment import (
     ENV_ACCESS_KEY,
+    ENV_ADDRESSING,
     ENV_CA_BUNDLE,
+    ENV_CREDENTIALS,
     ENV_ENDPOINT,
     ENV_FETCH_AHEAD,
     ENV_POD_NAME,
@@ -20,6 +22,7 @@ from accrete.core.environment import (
     ENV_PUSHGATEWAY,
     ENV_REGION,
     ENV_SECRET_KEY,
+    ENV_SESSION_TOKEN,
 )
 
 POD_LABELS = {"app.kubernetes.io/name": "accrete", "app.kubernetes.io/component": "step"}
@@ -83,7 +86,7 @@ class PodRequest:
 
 def step_pod(placement: Placement) -> PodRequest:
     """Return what every step asks for: image, access to the store. Credentials are environment."""
-    env = _store_env(placement.store_config)
+    env = _store_env(placement)
     volumes: dict[str, Object] = {}
     if placement.pushgateway:
         env.append({"name": ENV_PUSHGATEWAY, "value": placement.pushgateway})
@@ -91,6 +94,7 @@ def step_pod(placement: Placement) -> PodRequest:
         # the component store-ca gives the volume this name: a TrainJob's takes its place
         volumes[_STORE_CA_PATH] = {"name": "store-ca", "configMap": {"name": placement.store_ca}}
         env.append({"name": ENV_CA_BUNDLE, "value": f"{_STORE_CA_PATH}/ca.crt"})
+    asked = {"cpu": placement.other_cpu, "memory": placement.other_memory}
     return PodRequest(
         image=placement.image,
         image_pull_policy=placement.pull_policy,
@@ -100,6 +104,7 @@ def step_pod(placement: Placement) -> PodRequest:
         security_context={"runAsUser": USER_ID, "runAsGroup": USER_ID, "runAsNonRoot": True},
         env=tuple(env),
         volumes=volumes,
+        resources=_plain({name: value for name, value in asked.items() if value is not None}),
         active_deadline_seconds=placement.timeout_s,
     )
 
@@ -124,7 +129,7 @@ def training_pod(placement: Placement, stages: range) -> PodRequest:
         pod,
         env=tuple(env),
         volumes=volumes,
-        resources={"cpu": placement.train_cpu, "memory": placement.train_memory},
+        resources=_plain({"cpu": placement.train_cpu, "memory": placement.train_memory}),
         node_selector=dict(placement.node_selector),
         tolerations=tuple(map(_toleration, placement.tolerations)),
     )
@@ -157,18 +162,36 @@ def waiting_pod(placement: Placement, stages: range) -> PodRequest:
     return replace(pod, env=(*pod.env, *itself), active_deadline_seconds=len(stages) * of_a_job_s)
 
 
-def _store_env(name: str) -> list[Object]:
-    """Return the store's variables, by reference to the ConfigMap and the Secret of that name."""
-    keys = (
-        (ENV_ENDPOINT, "configMapKeyRef", "endpoint"),
-        (ENV_REGION, "configMapKeyRef", "region"),
-        (ENV_ACCESS_KEY, "secretKeyRef", "access-key"),
-        (ENV_SECRET_KEY, "secretKeyRef", "secret-key"),
+def _store_env(placement: Placement) -> list[Object]:
+    """Return the store's variables, by reference to the ConfigMap and the Secret of one name.
+
+    Where the service account gives the keys, no Secret is asked for.
+    """
+    keys: tuple[tuple[str, str, str, Object], ...] = (
+        (ENV_ENDPOINT, "configMapKeyRef", "endpoint", {}),
+        (ENV_REGION, "configMapKeyRef", "region", {}),
+        (ENV_ADDRESSING, "configMapKeyRef", "addressing", {"optional": True}),
     )
+    by_account: list[Object] = []
+    if placement.store_credentials == "secret":
+        keys += (
+            (ENV_ACCESS_KEY, "secretKeyRef", "access-key", {}),
+            (ENV_SECRET_KEY, "secretKeyRef", "secret-key", {}),
+            (ENV_SESSION_TOKEN, "secretKeyRef", "session-token", {"optional": True}),
+        )
+    else:
+        by_account.append({"name": ENV_CREDENTIALS, "value": "aws"})
+    name = placement.store_config
     return [
-        {"name": variable, "valueFrom": {source: {"name": name, "key": key}}}
-        for variable, source, key in keys
-    ]
+        {"name": variable, "valueFrom": {source: {"name": name, "key": key, **more}}}
+        for variable, source, key, more in keys
+    ] + by_account
+
+
+def _plain(resources: Mapping[str, str]) -> dict[str, str]:
+    """Return amounts in a form that kfp takes, too."""
+    forms = {"cpu": plain_cpu, "memory": plain_memory}
+    return {name: forms[name](amount) for name, amount in resources.items()}
 
 
 def _with_gpus(pod: PodRequest, placement: Placement, gpus: int) -> PodRequest:

@@ -22,7 +22,8 @@ class RunState:
     name: str
     """The run."""
     state: str
-    """`done`, `failed`, `running` or `stopped`."""
+    """`done`, `failed`, `running` or `stopped`; of one that Kubeflow knows of also `pending`,
+    `waiting` or `canceled`."""
     num_stages: int | None
     """Stages of its plan; None before its data set is prepared."""
     documents: list[StepDocument]

@@ -1,5 +1,6 @@
 """A run's report as data: walk the chain of stage manifests, add what their records hold."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from accrete.errors import IntegrityError, ObjectMissingError, RunNotFoundError
 from accrete.store.cache import NodeCache
 
 REPORT_FORMAT = 1
+
+MAX_CONFUSED = 1000
+"""Classes of a confusion matrix in report.json at most; the page shows any."""
 
 
 def assemble_report(record: RunRecord, catalog: Catalog, cache: NodeCache) -> dict[str, Any]:
@@ -75,6 +79,19 @@ def finished_stage(catalog: Catalog, digest: str, name: str) -> StageManifest:
             f"stage {digest[:12]}… of run {name!r} is not in the store: run it again"
         )
     return manifest
+
+
+def report_json(report: dict[str, Any]) -> bytes:
+    """Return a report as its file has it.
+
+    A confusion matrix over MAX_CONFUSED classes is left out (null): its size goes with the square,
+    and that of 4,000 has more bytes than a note in the store may. The stage's record has it.
+    """
+    stages = [
+        stage | {"confusion": None} if stage["num_classes"] > MAX_CONFUSED else stage
+        for stage in report["stages"]
+    ]
+    return json.dumps(report | {"stages": stages}, indent=1, ensure_ascii=False).encode()
 
 
 def stage_records_of(

@@ -13,13 +13,14 @@ from typing import IO, Any
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.records import check_name_is_free, stages_of
 from accrete.catalog.step_documents import StepDocument, parse_document
+from accrete.config.rules import shown_rule
 from accrete.config.sweep import Sweep
 from accrete.core.environment import ENV_HOME, ENV_PROGRESS
 from accrete.core.settings import home_path
 from accrete.errors import AccreteError, InputError, RunNotFoundError, StepFailedError, StoreError
 from accrete.monitoring.console import Console
 from accrete.runners.local_process import RunnerRequest, start_runner
-from accrete.runners.pipeline_file import Build, PipelineRequest, compile_to
+from accrete.runners.pipeline_file import Build, PipelineRequest, compile_to, send_plan
 from accrete.store import keys
 from accrete.store.local import describe_store
 from accrete.store.object_store import ObjectStore
@@ -79,6 +80,7 @@ def run_locally(
     store = ObjectStore(settings, parse_store_uri(request.store_uri))
     store.check()
     is_known = check_name_is_free(store, request.run_name, request.config)
+    send_plan(request, store)
     run = LocalRun(folder=home_path() / "runs" / request.run_name)
     with _claimed(run) as lock:
         compile_to(build(request), run.pipeline)
@@ -134,12 +136,13 @@ def _headline(request: PipelineRequest, settings: StoreSettings, *, is_known: bo
     config = request.config
     begun = "  continues" if is_known else ""
     if isinstance(config, Sweep):
-        what = f"{config.purpose}{begun}  {config.rule}: {len(config.cells)} cells"
+        what = f"{config.purpose}{begun}  {shown_rule(config.rule)}: {len(config.cells)} cells"
         recipe = config.cells[0].recipe
     else:
         sizes = ", ".join(str(stage.num_classes) for stage in config.plan.stages[:12])
         more = ", …" if len(config.plan.stage_sizes) > 12 else ""
-        what = f"run {request.run_name}{begun}  {config.plan.rule}, classes by stage: {sizes}{more}"
+        rule = shown_rule(config.plan.rule)
+        what = f"run {request.run_name}{begun}  {rule}, classes by stage: {sizes}{more}"
         recipe = config.recipe
     return (
         f"{what}\nmodel {config.model.name}, recipe {recipe.name}, store {describe_store(settings)}"

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from accrete.config.placement import Placement
+from accrete.config.planned import planned_document, split_config
 from accrete.config.run import RunConfig
 from accrete.config.sweep import Sweep
 from accrete.core.environment import DEFAULT_STORE
 from accrete.core.options import Option, option_fields
-from accrete.errors import InputError
+from accrete.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from accrete.store.object_store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,10 @@ class PipelineRequest:
 def parameters_help() -> str:
     """Return a docstring that tells KFP what a pipeline's parameters are: its pages show it."""
     lines = [f"    {each.name}: {each.option.help}" for each in option_fields(PipelineRequest)]
-    lines.append("    config: What the run is; changing it means compiling anew.")
+    lines.append(
+        "    config: Images, network, recipe and seed of the run; the plan is the pipeline's own: "
+        "another one means to compile or submit anew."
+    )
     return "\n".join(["Train in stages that add classes.", "", "Args:", *lines])
 
 
@@ -78,6 +85,46 @@ def shipped_pipeline(name: str) -> Path:
     return Path(spec.origin)
 
 
+def send_plan(request: PipelineRequest, store: "ObjectStore | None" = None) -> None:
+    """Store what of a request is too large for an argument, before its pipeline names it.
+
+    Args:
+        request: any; with a small plan nothing is asked of a store.
+        store: where the pipeline's steps look for it; None: the environment's.
+
+    Raises:
+        ConfigError: the environment names no store.
+        StoreError: the store does not take it.
+    """
+    _, planned = split_config(request.config)
+    data = planned_document(planned)
+    if data is None:
+        return
+    from accrete.catalog.plans import store_plan
+    from accrete.store.object_store import ObjectStore
+
+    if store is None:
+        try:
+            store = ObjectStore.open(request.store_uri)
+        except ConfigError as error:
+            raise ConfigError(
+                f"a plan of {len(data) >> 10:,} KiB is no argument of a step: it goes to the store "
+                f"that the steps have ({error})"
+            ) from None
+        store.check()
+    store_plan(planned, store)
+
+
+def check_output(path: Path) -> None:
+    """Refuse a name that a compiled pipeline cannot have.
+
+    Raises:
+        InputError: kfp goes by its ending.
+    """
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        raise InputError(f"output is {path}: give a name that ends in .yaml")
+
+
 def compile_to(pipeline: Any, path: Path) -> None:
     """Write a pipeline's IR YAML.
 
@@ -86,8 +133,7 @@ def compile_to(pipeline: Any, path: Path) -> None:
     """
     from kfp import compiler
 
-    if path.suffix not in (".yaml", ".yml", ".json"):
-        raise InputError(f"output is {path}: give a name that ends in .yaml")
+    check_output(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         compiler.Compiler().compile(pipeline, str(path))

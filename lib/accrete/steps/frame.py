@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.step_documents import StepFailure
+from accrete.config.run import check_run_name
 from accrete.core.disk import disk_full_named
 from accrete.core.processes import keep_compiled_code, leave_quickly, share_cpus_well
 from accrete.core.settings import cache_path, progress_path
@@ -50,6 +51,9 @@ class Attempt:
     """`s3://bucket[/prefix]`."""
     name: str = field(default_factory=attempt_name)
     """Tells it from other attempts at the step."""
+
+    def __post_init__(self) -> None:
+        check_run_name(self.run_name)  # it may have been edited; it becomes part of keys
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The first step of a pipeline: prepare the data set, claim the run's name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +9,32 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.gc_mark import CollectionWatch
 from accrete.catalog.identity import stage_chain
 from accrete.catalog.manifests import DatasetManifest, dump_dataset
+from accrete.catalog.plans import read_plan
 from accrete.catalog.records import (
     check_name_is_free,
     create_record,
     create_sweep_record,
     dump_record,
     dump_sweep_record,
+    find_record,
+    find_sweep_record,
     make_record,
     make_sweep_record,
 )
-from accrete.config.known_networks import check_size_of_images, fits
+from accrete.config.known_networks import (
+    check_image_sides,
+    check_network,
+    check_size_of_images,
+    fits,
+)
+from accrete.config.planned import join_config
+from accrete.config.rules import shown_rule, sweep_with_true_rule, with_true_rule
 from accrete.config.run import RunConfig
+from accrete.config.schedule import resolve
 from accrete.config.sweep import Sweep
 from accrete.core.serialization import from_json
 from accrete.data.extension import extension_of
-from accrete.errors import ConfigError
+from accrete.errors import AccreteError, ConfigError, RunNameTakenError
 from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
@@ -36,16 +48,19 @@ def prepare_step(
     store_uri: str,
     dataset_path: str,
     plan_path: str,
+    planned: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Prepare the data set, resolve the run or sweep against it and claim its name.
 
     Args:
-        config: RunConfig or Sweep as JSON.
+        config: what may be edited of a RunConfig or Sweep, as JSON.
         num_stages: what the pipeline was compiled for, a sweep's stages counted cell by cell.
         run_name: the run.
         store_uri: `s3://bucket[/prefix]`.
         dataset_path: where the dataset manifest goes.
         plan_path: where the run's record goes.
+        planned: what the pipeline was made for, or the reference to it; None: it was compiled
+            before there was such a part, and `config` is all.
 
     Returns:
         Metadata of the dataset artifact.
@@ -54,15 +69,15 @@ def prepare_step(
 
     def work(context: StepContext) -> dict[str, Any]:
         context.catalog.store.prove_create_only()  # before any work: nothing is safe without it
-        sweep = from_json(Sweep, config, "config") if "cells" in config else None
-        runs = [sweep.run_config(cell) for cell in sweep.cells] if sweep else []
-        run = runs[0] if runs else from_json(RunConfig, config, "config")
-        planned = sum(len(each.plan.stage_sizes) for each in runs or [run])
-        if planned != int(num_stages):
-            raise ConfigError(
-                f"the pipeline was compiled for {int(num_stages)} stages, its config has "
-                f"{planned}: compile it again"
+        asked, said = _asked(config, planned, run_name, context.catalog.store)
+        if said != _rule_of(asked):
+            context.journal.result(
+                f"prepare: the configuration says {shown_rule(said)!r} beside other stages, "
+                "which are what is trained: to change them, compile the pipeline again"
             )
+        runs = _runs_of(asked)
+        run = runs[0]
+        _check_runs(runs, int(num_stages))
         watch = CollectionWatch(context.catalog.store, context.journal.say)
         while True:
             prepared = prepare_dataset(
@@ -73,12 +88,12 @@ def prepare_step(
                 lambda total: context.journal.meter("prepare", total, "images"),
                 extension=extension_of(run, context.catalog),
                 say=lambda line: context.journal.result(f"prepare: {line}"),
-                check_size=_size_check(runs or [run]),
+                check_size=_size_check(runs),
             )
             for note in prepared.notes:
                 context.journal.result(f"prepare: {note}")
             manifest = prepared.manifest
-            record = _claim(sweep or run, run_name, manifest, context.catalog.store)
+            record = _claim(asked, run_name, manifest, context.catalog.store)
             if not watch.was_disturbed():
                 break  # the record stands, and protects all that it names
         Path(dataset_path).write_bytes(dump_dataset(manifest))
@@ -89,7 +104,83 @@ def prepare_step(
 
     with one_line_errors():
         step = keys.prepare_step_name()
-        return run_attempt(Attempt(run_name=run_name, step=step, store_uri=store_uri), work)
+        attempt = Attempt(run_name=run_name, step=step, store_uri=store_uri)
+        _refuse_taken_name(config, planned, attempt)
+        return run_attempt(attempt, work)
+
+
+def _refuse_taken_name(
+    config: Mapping[str, Any], planned: Mapping[str, Any] | None, attempt: Attempt
+) -> None:
+    """Refuse a name that is another run's before a journal tells that that run failed.
+
+    All else that is wrong comes again, and is told.
+
+    Raises:
+        RunNameTakenError: it is.
+    """
+    try:
+        store = ObjectStore.open(attempt.store_uri)
+        asked, _ = _asked(config, planned, attempt.run_name, store)
+        check_name_is_free(store, attempt.run_name, asked)
+    except RunNameTakenError:
+        raise
+    except AccreteError:
+        return
+
+
+def _asked(
+    config: Mapping[str, Any], planned: Mapping[str, Any] | None, name: str, store: ObjectStore
+) -> tuple[RunConfig | Sweep, str]:
+    """Return what is to be run, and what its rule was said to be.
+
+    Its rule may say what its stages are not, where a file was edited, or a parameter of a pipeline
+    that was compiled when the plan was one: it is put right, but not where a run of this name was
+    recorded with that text.
+
+    Raises:
+        ConfigError: it has unknown fields, lacks some, or has values out of range.
+        ObjectMissingError, IntegrityError: the plan is not in the store, or was changed.
+    """
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"config is {repr(config)[:60]}: it must be an object")
+    whole = config if planned is None else join_config(config, read_plan(planned, store))
+    if "cells" in whole:
+        sweep = from_json(Sweep, whole, "config")
+        recorded = find_sweep_record(store, name)
+        is_recorded = recorded is not None and recorded.sweep == sweep
+        return sweep if is_recorded else sweep_with_true_rule(sweep), sweep.rule
+    run = from_json(RunConfig, whole, "config")
+    known = find_record(store, name)
+    is_known = known is not None and known.config == run
+    made = run if is_known else replace(run, plan=with_true_rule(run.plan))
+    return made, run.plan.rule
+
+
+def _rule_of(asked: RunConfig | Sweep) -> str:
+    return asked.plan.rule if isinstance(asked, RunConfig) else asked.rule
+
+
+def _runs_of(asked: RunConfig | Sweep) -> list[RunConfig]:
+    return [asked] if isinstance(asked, RunConfig) else [*map(asked.run_config, asked.cells)]
+
+
+def _check_runs(runs: Sequence[RunConfig], num_stages: int) -> None:
+    """Refuse what commands refuse before they submit: a configuration may have been edited since.
+
+    Raises:
+        ConfigError: it is for other stages, no such network is known, or the recipe does not fit.
+    """
+    found = sum(len(each.plan.stage_sizes) for each in runs)
+    if found != num_stages:
+        raise ConfigError(
+            f"the pipeline was compiled for {num_stages} stages, its config has {found}: compile "
+            "it again"
+        )
+    for run in runs:
+        check_network(run.model.name)
+        check_image_sides(run.model.name, run.recipe.image_sides)
+        resolve(run.recipe, run.plan, image_side=32)
 
 
 def _size_check(runs: Sequence[RunConfig]) -> Callable[[int, int], None] | None:

@@ -1,6 +1,5 @@
 """The last step of a pipeline: the report of a run, or of a sweep."""
 
-import json
 from pathlib import Path
 
 from accrete.catalog.records import parse_record, parse_sweep_record
@@ -33,7 +32,7 @@ def report_step(
         Headline figures.
     """
     from accrete.reports.run_page import render_report
-    from accrete.reports.run_report import assemble_report
+    from accrete.reports.run_report import assemble_report, report_json
 
     def work(context: StepContext) -> dict[str, float]:
         record = parse_record(Path(plan_path).read_bytes(), plan_path)
@@ -42,7 +41,7 @@ def report_step(
             raise IntegrityError(f"{model_path} is not the last stage of run {run_name!r}")
         report = assemble_report(record, context.catalog, context.cache)
         page = render_report(report).encode()
-        figures = json.dumps(report, indent=1, ensure_ascii=False).encode()
+        figures = report_json(report)
         Path(html_path).write_bytes(page)
         Path(json_path).write_bytes(figures)
         store = context.catalog.store

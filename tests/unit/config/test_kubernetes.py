@@ -15,6 +15,8 @@ from accrete.config.kubernetes import (
     check_object_name,
     parse_node_label,
     parse_toleration,
+    plain_cpu,
+    plain_memory,
 )
 from accrete.errors import ConfigError
 
@@ -111,26 +113,95 @@ def test_a_malformed_toleration_is_refused(text: str, message: str) -> None:
         parse_toleration(text)
 
 
-@pytest.mark.parametrize("quantity", ["1", "0.5", "500m", "64"])
+@pytest.mark.parametrize(
+    "quantity",
+    ["1", "0.5", "500m", "64", "+1", ".5", "2.", "1e3", "5E-1", "0.001", "1k", "1.0005k"],
+)
 def test_a_number_of_cpus_is_accepted(quantity: str) -> None:
     check_cpu("CPU", quantity)
 
 
-@pytest.mark.parametrize("quantity", ["", "0", "0m", "0.0", "-1", "1.5m", "4 ", "4\n", "1Gi", "x"])
+@pytest.mark.parametrize("quantity", ["", "0", "0m", "0.0", "-1", "1.5m", "4 ", "4\n", "x"])
 def test_what_is_no_number_of_cpus_is_refused(quantity: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"CPU is {quantity!r}: give a number of")):
         check_cpu("CPU", quantity)
 
 
-@pytest.mark.parametrize("quantity", ["16G", "512Mi", "1000000", "1Ti"])
+@pytest.mark.parametrize(
+    "quantity",
+    [
+        "16G",
+        "512Mi",
+        "1000000",
+        "1Ti",
+        "1.5Gi",
+        "1e9",
+        "1E",
+        "1000000k",
+        "2.5E9",
+        "5000000000m",
+        "1.1Gi",
+    ],
+)
 def test_an_amount_of_memory_is_accepted(quantity: str) -> None:
     check_memory("memory", quantity)
 
 
-@pytest.mark.parametrize("quantity", ["", "0", "0Gi", "1.5Gi", "16GB", "-1G", "16 G", "16g", "G"])
+@pytest.mark.parametrize(
+    "quantity",
+    [
+        "",
+        "0",
+        "0Gi",
+        "16GB",
+        "-1G",
+        "16 G",
+        "16g",
+        "G",
+        "16",
+        "400m",
+        "16K",
+        "9e99",
+        "1e999",
+    ],
+)
 def test_what_is_no_amount_of_memory_is_refused(quantity: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(f"memory is {quantity!r}: give a whole")):
+    with pytest.raises(ConfigError, match=re.escape(f"memory is {quantity!r}: give an amount")):
         check_memory("memory", quantity)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "plain"),
+    [
+        ("4", "4"),
+        ("0.5", "0.5"),
+        ("500m", "500m"),
+        (".5", "500m"),
+        ("+1", "1000m"),
+        ("1e1", "10000m"),
+    ],
+)
+def test_cpus_are_written_so_that_kfp_takes_them(quantity: str, plain: str) -> None:
+    check_cpu("CPU", quantity)
+    assert plain_cpu(quantity) == plain
+
+
+@pytest.mark.parametrize(
+    ("quantity", "plain"),
+    [
+        ("16G", "16G"),
+        ("512Mi", "512Mi"),
+        ("1000000", "1000000"),
+        ("1.5Gi", "1610612736"),
+        ("1000000k", "1000000000"),
+        ("1e9", "1000000000"),
+        ("4096Ki", "4096Ki"),
+        ("+16G", "16000000000"),
+    ],
+)
+def test_memory_is_written_so_that_kfp_takes_it(quantity: str, plain: str) -> None:
+    check_memory("memory", quantity)
+    assert plain_memory(quantity) == plain
 
 
 @given(st.text(max_size=80))

@@ -20,6 +20,10 @@ from accrete.errors import ConfigError
         "registry.example.com:5000/team/accrete-trainer:1.0",
         "a/b@sha256:" + "0f" * 32,
         "a/b:1.0@sha256:" + "0f" * 32,
+        "Registry.Example.com/team/trainer",
+        "[fd00::1]:5000/team/trainer:1",
+        "localhost:5000/trainer",
+        "a" * 255 + ":1.0",
     ],
 )
 def test_image_reference_is_accepted(image: str) -> None:
@@ -27,7 +31,21 @@ def test_image_reference_is_accepted(image: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "image", ["", "-x", "a b", "a@sha256:123", "a;b", "a\n", "A/b", "a/B", "a//b", "a/b:", "a/-b"]
+    "image",
+    [
+        "",
+        "-x",
+        "a b",
+        "a@sha256:123",
+        "a;b",
+        "a\n",
+        "A/b",
+        "a/B",
+        "a//b",
+        "a/b:",
+        "a/-b",
+        "a" * 256,
+    ],
 )
 def test_image_that_is_no_reference_is_refused(image: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"image is {image!r}")):
@@ -48,20 +66,32 @@ def test_image_that_is_no_reference_is_refused(image: str) -> None:
         ({"store_config": "under_score"}, "the store's ConfigMap and Secret is 'under_score':"),
         ({"cache_claim": ""}, "claim of the node cache is '':"),
         ({"gpu_resource": "nvidia.com/"}, "GPU resource is 'nvidia.com/':"),
+        ({"gpu_resource": "cpu"}, "GPU resource is 'cpu': give the name that nodes offer it by"),
+        ({"gpu_resource": "gpu"}, "GPU resource is 'gpu': give the name"),
+        ({"gpu_resource": "kubernetes.io/gpu"}, "GPU resource is 'kubernetes.io/gpu': give"),
+        ({"store_ca": "my.ca"}, "ConfigMap of the store's CA is 'my.ca': Kubernetes allows that"),
+        ({"store_ca": "a" * 64}, "and a volume's name has at most 63 of a-z, 0-9 and '-'"),
+        ({"cache_claim": "my.claim"}, "claim of the node cache is 'my.claim': Kubernetes allows"),
+        ({"cache_claim": "dshm"}, "claim of the node cache is 'dshm': a step's pod has a volume"),
+        ({"store_ca": "custom-ca"}, "is 'custom-ca': a step's pod has a volume of this name"),
+        ({"store_ca": "one", "cache_claim": "one"}, "are both 'one': Kubeflow Pipelines names"),
+        ({"other_cpu": "0"}, "CPU of a step that does not train is '0':"),
+        ({"other_memory": "12"}, "memory of a step that does not train is '12':"),
         ({"gpu_kinds": ("H 100",)}, "GPU kind is 'H 100':"),
         ({"gpu_kinds": ("",)}, "a GPU kind is empty:"),
         ({"gpu_label": "a/b/c"}, "label of the GPU kind is 'a/b/c':"),
         ({"train_cpu": "four"}, "CPU of a training step is 'four':"),
         ({"train_cpu": "0"}, "CPU of a training step is '0':"),
         ({"train_memory": "16 GB"}, "memory of a training step is '16 GB':"),
-        ({"shared_memory": "1.5Gi"}, "size of /dev/shm is '1.5Gi':"),
+        ({"shared_memory": "0.3GB"}, "size of /dev/shm is '0.3GB':"),
         (
             {"node_selector": (("disk", "ssd"), ("disk", "hdd"))},
             "node selector disk is both 'ssd' and 'hdd':",
         ),
         ({"node_selector": (("-disk", "ssd"),)}, "the key of the node selector is '-disk':"),
         ({"pushgateway": "push:9091"}, "Pushgateway is 'push:9091': give http://host:port"),
-        ({"pushgateway": "http://u:p@push"}, "Pushgateway is 'http://u:p@push':"),
+        ({"pushgateway": "http://u:p@push"}, "Pushgateway is '…@push':"),
+        ({"pushgateway": "http://push?token=s3cret"}, "Pushgateway is 'http://push':"),
         ({"pushgateway": "http://push:99999"}, "Pushgateway is 'http://push:99999':"),
         ({"ttl_s": 0}, "seconds that a finished run stays is 0:"),
         ({"gpus": ()}, "GPUs per step are an empty list:"),
@@ -80,6 +110,11 @@ def test_image_that_is_no_reference_is_refused(image: str) -> None:
 def test_placement_value_outside_its_range_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         Placement(**fields)
+
+
+def test_names_that_are_no_volume_s_may_have_dots() -> None:
+    placement = Placement(store_config="team.store", pull_secrets=("my.registry", "b" * 253))
+    assert placement.store_config == "team.store"
 
 
 def test_placement_without_gpus_is_accepted() -> None:

@@ -102,6 +102,22 @@ def test_no_object_grants_a_right(documents: list[Document]) -> None:
     assert not {kind for kind in kinds if "Role" in kind}
 
 
+def test_no_pod_gets_the_sidecar_of_a_mesh() -> None:
+    """A Job's would never let it end; steps have none, by Kubeflow's own annotation."""
+    found = 0
+    for path in MANIFESTS.rglob("*.yaml"):
+        documents = [each for each in yaml.safe_load_all(path.read_text()) if each]
+        for document in documents:
+            spec = document.get("spec", {})
+            for job in spec.get("template", {}).get("spec", {}).get("replicatedJobs", []):
+                spec = job["template"]["spec"]
+            if document["kind"] in ("StatefulSet", "Deployment", "Job", "TrainingRuntime"):
+                labels = spec["template"]["metadata"]["labels"]
+                assert labels["sidecar.istio.io/inject"] == "false", path
+                found += 1
+    assert found == 5
+
+
 def test_services_select_pods_that_have_their_ports(documents: list[Document]) -> None:
     for service in of_kind(documents, "Service"):
         spec = service["spec"]
@@ -162,8 +178,10 @@ def test_what_pods_name_is_there(documents: list[Document]) -> None:
                 source = variable.get("valueFrom", {})
                 if "secretKeyRef" in source:
                     assert source["secretKeyRef"]["name"] == secret["metadata"]["name"]
-                    assert source["secretKeyRef"]["key"] in secret["stringData"]
-                    assert not source["secretKeyRef"].get("optional")
+                    key = source["secretKeyRef"]["key"]
+                    is_optional = source["secretKeyRef"].get("optional", False)
+                    assert is_optional == (key == "session-token")
+                    assert is_optional or key in secret["stringData"]
                 if "configMapKeyRef" in source:
                     assert (namespace, "ConfigMap", source["configMapKeyRef"]["name"]) in names
 

@@ -29,6 +29,7 @@ from accrete.core.environment import (
     ENV_ENDPOINT,
     ENV_REGION,
     ENV_SECRET_KEY,
+    ENV_SESSION_TOKEN,
     ENV_STORE,
 )
 from accrete.store.settings import StoreSettings, parse_store_uri
@@ -202,8 +203,11 @@ def test_the_build_context_holds_what_the_dockerfile_copies() -> None:
 def test_the_doctor_gets_the_variables_that_the_package_reads(doctor: Document) -> None:
     assert doctor["command"] == ["accrete", "doctor", "--store"]
     assert {
-        ENV_ENDPOINT, ENV_REGION, ENV_ACCESS_KEY, ENV_SECRET_KEY, ENV_STORE,
+        ENV_ENDPOINT, ENV_REGION, ENV_ACCESS_KEY, ENV_SECRET_KEY, ENV_SESSION_TOKEN, ENV_STORE,
     } <= environment(doctor).keys()  # fmt: skip
+
+
+MAY_LACK = ("session-token", "addressing")
 
 
 def test_the_doctor_s_references_name_keys_that_exist(
@@ -219,9 +223,13 @@ def test_the_doctor_s_references_name_keys_that_exist(
         for variable in doctor["env"]
         for kind, reference in variable.get("valueFrom", {}).items()
     ]
-    assert len(references) == 5
+    assert len(references) == 7
     for kind, reference in references:
-        assert reference["key"] in keys[kind, reference["name"]]
+        is_optional = reference.get("optional") and reference["key"] in (
+            "session-token",
+            "addressing",
+        )
+        assert is_optional or reference["key"] in keys[kind, reference["name"]]
 
 
 def test_the_store_config_is_one_that_the_package_accepts(

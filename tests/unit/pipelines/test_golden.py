@@ -64,6 +64,8 @@ EVERYTHING = Placement(
     gpu_label="amd.com/gpu.product-name",
     train_cpu="7500m",
     train_memory="60Gi",
+    other_cpu="2",
+    other_memory="12Gi",
     shared_memory="8Gi",
     data_memory="20G",
     node_selector=(("disk", "ssd"), ("topology.kubernetes.io/zone", "z1")),
@@ -228,6 +230,32 @@ def test_every_step_runs_as_the_image_s_user_and_is_labelled_and_scraped() -> No
         assert config["podMetadata"] == {"labels": POD_LABELS, "annotations": POD_ANNOTATIONS}
 
 
+@pytest.mark.parametrize(
+    ("placement", "asked"),
+    [
+        ({}, {}),
+        ({"other_cpu": "2"}, {"cpu": "2"}),
+        ({"other_memory": "1.5Gi"}, {"memory": "1610612736"}),
+        ({"other_cpu": "1e0", "other_memory": "12Gi"}, {"cpu": "1000m", "memory": "12Gi"}),
+    ],
+)
+def test_steps_that_do_not_train_ask_for_what_is_said(
+    placement: dict[str, str], asked: dict[str, str]
+) -> None:
+    request = nodes_request(gpus=(1, 1, 1, 1, 2), nodes=(1, 1, 1, 1, 2), **placement)
+    containers = executors_of(compiled(build_pipeline, request))
+    others = [name for name in containers if not name.startswith("exec-train-stage")]
+    assert sorted(others) == ["exec-prepare", "exec-report", "exec-train-on-nodes"]
+    for name in others:
+        resources = containers[name].get("resources", {})
+        for resource in ("cpu", "memory"):
+            for kind in ("Request", "Limit"):
+                value = resources.get(f"resource{resource.title()}{kind}")
+                assert value == asked.get(resource), name
+    trains = containers["exec-train-stage"]["resources"]
+    assert trains["resourceMemoryLimit"] == "16G"
+
+
 def test_only_training_steps_are_bound_to_nodes() -> None:
     request = request_for(
         plan_for("1"), node_selector=(("disk", "ssd"),), gpu_kinds=("A",), gpus=(0, 1, 1, 1, 1)
@@ -272,7 +300,8 @@ def test_a_finished_run_goes_when_it_is_told_to(
 ) -> None:
     documents = compiled(build_pipeline, request_for(plan_for("1"), ttl_s=ttl_s))
     config = documents[1]["platforms"]["kubernetes"].get("pipelineConfig", {})
-    assert config.get("resourceTtlOnCompletion") == kept
+    for field in ("OnCompletion", "OnSuccess", "OnFailure"):  # a stock Kubeflow's has all three
+        assert config.get(f"resourceTtl{field}") == kept
 
 
 def test_a_long_plan_packs_its_small_stages_into_at_most_thirty_steps() -> None:
@@ -286,12 +315,14 @@ def test_a_long_plan_packs_its_small_stages_into_at_most_thirty_steps() -> None:
     tasks = compiled(build_pipeline, request_for(plan))[0]["root"]["dag"]["tasks"]
     steps = [task for name, task in tasks.items() if name.startswith("train-stage")]
     assert len(steps) <= 30
-    indices = [
-        int(index)
+    ends = sorted(
+        tuple(
+            int(task["inputs"]["parameters"][name]["runtimeValue"]["constant"])
+            for name in ("first_stage", "last_stage")
+        )
         for task in steps
-        for index in task["inputs"]["parameters"]["stages"]["runtimeValue"]["constant"]
-    ]
-    assert sorted(indices) == list(range(1, 100))
+    )
+    assert [index for first, last in ends for index in range(first, last + 1)] == [*range(1, 100)]
 
 
 def test_the_pipeline_s_parameters_are_its_public_interface() -> None:
@@ -315,8 +346,9 @@ def test_the_components_inputs_are_their_public_interface() -> None:
         )
         for name, entry in spec["components"].items()
     }
-    assert inputs["comp-prepare"] == ["config", "num_stages", "run_name", "store_uri"]
-    first = ["cell", "data_memory", "dataset", "plan", "run_name", "stages", "store_uri"]
+    assert inputs["comp-prepare"] == ["config", "num_stages", "planned", "run_name", "store_uri"]
+    first = ["cell", "data_memory", "dataset", "first_stage", "last_stage", "plan", "run_name"]
+    first.append("store_uri")
     assert inputs["comp-train-stage"] == first
     assert inputs["comp-train-stage-2"] == sorted([*first, "parent"])
     assert inputs["comp-report"] == ["model", "plan", "run_name", "store_uri"]
@@ -359,7 +391,8 @@ def test_the_outputs_of_both_ways_to_train_are_the_same() -> None:
     )
     inputs = components["comp-train-on-nodes"]["inputDefinitions"]
     assert sorted([*inputs["parameters"], *inputs["artifacts"]]) == [
-        *("data_memory", "job", "parent", "plan", "run_name", "stages", "store_uri", "wait_s"),
+        *("data_memory", "first_stage", "job", "last_stage", "parent", "plan", "run_name"),
+        *("store_uri", "wait_s"),
     ]
 
 

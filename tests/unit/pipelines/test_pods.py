@@ -32,6 +32,8 @@ EVERY_OPTION: dict[str, Any] = {
     "gpu_label": "amd.com/gpu.product-name",
     "train_cpu": "7500m",
     "train_memory": "60Gi",
+    "other_cpu": "2",
+    "other_memory": "12Gi",
     "shared_memory": "8Gi",
     "data_memory": "20G",
     "node_selector": (("disk", "ssd"), ("zone", "z1")),
@@ -46,10 +48,12 @@ EVERY_OPTION: dict[str, Any] = {
     "timeout_s": 7200,
     "ttl_s": 60,
     "store_config": "team-store",
+    "store_credentials": "service-account",
     "store_ca": "team-ca",
 }
 
 NOT_OF_POD = {"nodes", "node_wait_s", "max_gpus_per_node", "data_memory", "retries", "ttl_s"}
+NOT_OF_POD |= {"other_cpu", "other_memory"}  # of the steps that do not train
 """Options that are the pipeline's, or arguments of its steps: no pod asks the cluster for them."""
 
 OF_STEPS_ONLY = {
@@ -156,11 +160,12 @@ def env_of_step(container: Document, settings: Document) -> Document:
     env = {each["name"]: each["value"] for each in container.pop("env", [])}
     for each in settings.pop("configMapAsEnv"):
         for pair in each["keyToEnv"]:
-            source = (each["configMapName"], pair["configMapKey"])
+            source = (each["configMapName"], pair["configMapKey"], each.get("optional", False))
             env[pair["envVar"]] = ("configMapKeyRef", *source)
-    for each in settings.pop("secretAsEnv"):
+    for each in settings.pop("secretAsEnv", []):
         for pair in each["keyToEnv"]:
-            env[pair["envVar"]] = ("secretKeyRef", each["secretName"], pair["secretKey"])
+            source = (each["secretName"], pair["secretKey"], each.get("optional", False))
+            env[pair["envVar"]] = ("secretKeyRef", *source)
     return env
 
 
@@ -216,7 +221,7 @@ def variable_of_job(variable: Document) -> tuple[str, Any]:
     if "value" in variable:
         return variable["name"], variable["value"]
     ((kind, source),) = variable["valueFrom"].items()
-    return variable["name"], (kind, source["name"], source["key"])
+    return variable["name"], (kind, source["name"], source["key"], source.get("optional", False))
 
 
 def requirements_of_job(affinity: Document) -> list[Document]:
@@ -268,10 +273,10 @@ def test_everything_is_what_kubernetes_calls_it() -> None:
         "annotations": POD_ANNOTATIONS,
         "security_context": {"runAsUser": USER_ID, "runAsGroup": USER_ID, "runAsNonRoot": True},
         "env": {
-            "ACCRETE_S3_ENDPOINT": ("configMapKeyRef", "team-store", "endpoint"),
-            "ACCRETE_S3_REGION": ("configMapKeyRef", "team-store", "region"),
-            "ACCRETE_S3_ACCESS_KEY": ("secretKeyRef", "team-store", "access-key"),
-            "ACCRETE_S3_SECRET_KEY": ("secretKeyRef", "team-store", "secret-key"),
+            "ACCRETE_S3_ENDPOINT": ("configMapKeyRef", "team-store", "endpoint", False),
+            "ACCRETE_S3_REGION": ("configMapKeyRef", "team-store", "region", False),
+            "ACCRETE_S3_ADDRESSING": ("configMapKeyRef", "team-store", "addressing", True),
+            "ACCRETE_S3_CREDENTIALS": "aws",
             "ACCRETE_PUSHGATEWAY": "http://push:9091",
             "ACCRETE_S3_CA_BUNDLE": "/etc/accrete/store-ca/ca.crt",
         },
@@ -292,6 +297,17 @@ def test_everything_is_what_kubernetes_calls_it() -> None:
         ],
         "active_deadline_seconds": 7200,
     }
+
+
+def test_keys_come_from_the_secret_where_nothing_else_is_said_and_a_token_may_be_there() -> None:
+    for read in (step_of, node_of):
+        env = read({})["env"]
+        assert {name: source for name, source in env.items() if source[0] == "secretKeyRef"} == {
+            "ACCRETE_S3_ACCESS_KEY": ("secretKeyRef", "accrete-store", "access-key", False),
+            "ACCRETE_S3_SECRET_KEY": ("secretKeyRef", "accrete-store", "secret-key", False),
+            "ACCRETE_S3_SESSION_TOKEN": ("secretKeyRef", "accrete-store", "session-token", True),
+        }
+        assert "ACCRETE_S3_CREDENTIALS" not in env
 
 
 def test_the_taint_of_gpus_is_tolerated_once() -> None:

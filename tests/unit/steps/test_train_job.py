@@ -304,6 +304,7 @@ def test_the_job_s_pods_are_valid_and_restricted_and_have_the_ca(
     kubernetes_validate.validate(pod, "1.33.0", strict=True)
     assert breaches(pod["spec"]) == []
     assert pod["metadata"]["labels"]["app.kubernetes.io/part-of"] == "accrete-nodes"
+    assert pod["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
     (container,) = pod["spec"]["containers"]
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
     assert all(len(volume) == 2 for volume in volumes.values())  # a name, and one source

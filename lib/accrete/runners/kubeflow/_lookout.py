@@ -1,0 +1,157 @@
+"""Looks for why a run's steps wait, from whatever says it: the cluster, else Kubeflow's own API."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from accrete.core.units import format_clock
+from accrete.errors import PipelineError
+from accrete.runners.kubeflow._argo import has_nodes
+from accrete.runners.kubeflow._background import Background
+from accrete.runners.kubeflow._kubeconfig import PluginError
+from accrete.runners.kubeflow._objects import Object
+from accrete.runners.kubeflow.client import Kubeflow
+from accrete.runners.kubeflow.cluster import ForbiddenLookupError, RunObjects
+from accrete.runners.kubeflow.runs import KfpRun
+from accrete.runners.kubeflow.waiting import Waiting, waiting_of
+
+SAID_AFTER_S = 45.0
+"""A run of which nothing is known is told of after this long."""
+_INTERVAL_S = 10.0
+_LOOK_S = 12.0
+"""A look takes no longer."""
+_FIRST_S = 2.0
+"""A cluster that answers does by then; Kubeflow is asked beside one that does not."""
+
+
+@dataclass(slots=True)
+class Look:
+    """What was seen of a run's steps."""
+
+    waiting: list[Waiting] = field(default_factory=list)
+    """Each step that waits, or was lost."""
+    is_told: bool = False
+    """Whether anything could say why a step waits: if not, that none does means nothing."""
+    remark: str = ""
+    """Why the cluster is not asked, where its user would want to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OfCluster:
+    """What the cluster has of a run."""
+
+    pods: list[Object] = field(default_factory=list)
+    events: list[Object] = field(default_factory=list)
+    workflow: Object | None = None
+
+
+class Looker:
+    """Looks at one run; one thread at a time."""
+
+    def __init__(self, kubeflow: Kubeflow, run_id: str) -> None:
+        """Ask nothing yet."""
+        self._kubeflow, self._run_id = kubeflow, run_id
+        self._objects: RunObjects | None = None
+        self._has_cluster = True
+        self._asked: Background[_OfCluster] | None = None
+        self._remark = ""
+
+    def look(self, seconds: float = _LOOK_S) -> Look:
+        """Ask the cluster, where this machine has a way to it, and Kubeflow's API.
+
+        Args:
+            seconds: for both; what does not answer by then counts as not there.
+        """
+        end = time.monotonic() + seconds
+        if self._asked is None and self._has_cluster:
+            self._asked = Background(self._of_cluster)
+        found = self._taken(min(_FIRST_S, seconds))
+        workflow = found.workflow if found else None
+        if workflow is None:
+            asked = Background(lambda: self._kubeflow.workflow_of(self._run_id))
+            with suppress(PipelineError, TimeoutError):  # no API of version 1, or it is away
+                workflow = asked.result(end - time.monotonic())
+        if found is None:
+            found = self._taken(end - time.monotonic()) or _OfCluster()
+        workflow = found.workflow or workflow
+        waiting = waiting_of(found.pods, found.events, workflow, datetime.now(UTC))
+        return Look(waiting, bool(found.pods) or has_nodes(workflow), self._remark)
+
+    def _taken(self, seconds: float) -> _OfCluster | None:
+        """Return what the cluster says; None: it has not answered yet, and may later."""
+        if self._asked is None:
+            return _OfCluster()
+        try:
+            found = self._asked.result(seconds)
+        except TimeoutError:
+            return None
+        except LookupError as error:  # another cluster's kubeconfig, or none that answers now
+            self._has_cluster = self._objects is not None
+            if isinstance(error, ForbiddenLookupError | PluginError):
+                self._objects, self._has_cluster = None, False
+            if isinstance(error, PluginError):
+                self._remark = f"the cluster is not asked: {error}"
+            found = _OfCluster()
+        self._asked = None
+        return found
+
+    def _of_cluster(self) -> _OfCluster:
+        if self._objects is None:
+            self._objects = RunObjects(self._run_id, self._kubeflow.namespace)
+        return _OfCluster(*self._objects.read())
+
+
+class Lookout:
+    """Looks in the background, since a cluster may take its time; ends with the process."""
+
+    def __init__(self, look: Callable[[], Look]) -> None:
+        """Begin."""
+        self._look, self._found = look, Look()
+        self._is_over, self._is_asked, self._is_answered = (threading.Event() for _ in range(3))
+        threading.Thread(target=self._keep_looking, daemon=True, name="lookout").start()
+
+    @property
+    def found(self) -> Look:
+        """What was seen last."""
+        return self._found
+
+    def last(self, seconds: float = _LOOK_S + 2.0) -> Look:
+        """Look once more, now; return what was seen before where that takes too long."""
+        self._is_answered.clear()
+        self._is_asked.set()
+        self._is_answered.wait(seconds)
+        return self._found
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._is_over.set()
+        self._is_asked.set()
+
+    def _keep_looking(self) -> None:
+        while True:
+            is_asked = self._is_asked.wait(_INTERVAL_S)
+            if self._is_over.is_set():
+                return
+            self._is_asked.clear()
+            self._found = self._look()
+            if is_asked:
+                self._is_answered.set()
+
+
+def unknown_wait(run: KfpRun, seconds: float, namespace: str | None) -> str:
+    """Return what to say of a run that waits for a reason that nothing here can tell.
+
+    Args:
+        run: that waits.
+        seconds: for which it does.
+        namespace: of the run; None: Kubeflow's own.
+    """
+    steps = ", ".join(run.waiting_tasks[:3])
+    what = f"{steps} waits" if steps else "no step runs"
+    return (
+        f"{what} for {format_clock(seconds)}, and this machine cannot tell why: "
+        f"kubectl -n {namespace or 'kubeflow'} describe pods -l pipeline/runid={run.run_id}"
+    )
