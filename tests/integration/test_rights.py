@@ -94,7 +94,7 @@ def test_the_documented_rights_are_enough_for_a_whole_run(
     assert accrete(server, tmp_path, "reader", "logs", "all").returncode == 0
     doctor = accrete(server, tmp_path, "all", "doctor", "--store")
     assert doctor.returncode == 0, doctor.stdout
-    assert admin.list_keys("doctor/") == []
+    assert admin.list_keys("doctor/") == ["doctor/create-only"]
 
 
 def test_steps_can_delete_nothing_but_snapshots(server: SeaweedServer) -> None:

@@ -29,7 +29,7 @@ DEBUG_LOGS = "import logging\nlogging.basicConfig(level=logging.DEBUG)\n"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
     """A store with a key that may do all of it, and one that may not publish a stage."""
-    early = ["objects", "runs", "datasets", "prepared", "snapshots"]
+    early = ["objects", "runs", "datasets", "prepared", "snapshots", "doctor"]
     statements = [
         {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket"],
          "Resource": ["arn:aws:s3:::accrete", "arn:aws:s3:::accrete/*"]},
