@@ -8,7 +8,6 @@ import hashlib
 import random
 import re
 import time
-from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +21,7 @@ from minio.signer import sign_v4_s3
 from accrete.core.environment import ENV_ADDRESSING, ENV_ENDPOINT, ENV_STORE
 from accrete.errors import ConfigError
 from accrete.store._answers import StoreAnswer, refusal
+from accrete.store._http import content_md5
 from accrete.store._renewal import RenewedCredentials
 from accrete.store._renewing_client import RenewingMinio
 from accrete.store.settings import StoreSettings
@@ -141,7 +141,7 @@ class SignedRequests:
 
     def put_damaged(self, key: str, data: bytes) -> StoreAnswer:
         """Send an object with the MD5 of other bytes."""
-        return _answer(self._put(key, data, {"Content-MD5": _md5(data + b"damaged")}))
+        return _answer(self._put(key, data, {"Content-MD5": content_md5(data + b"damaged")}))
 
     def date(self, key: str) -> str | None:
         """Return what the answer to a request about an object has for a date."""
@@ -187,10 +187,6 @@ def _answer(response: urllib3.BaseHTTPResponse) -> StoreAnswer:
         headers=response.headers,
         body=response.data,
     )
-
-
-def _md5(data: bytes) -> str:
-    return b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _signed_headers(

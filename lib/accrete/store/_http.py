@@ -161,6 +161,10 @@ def _with_checksum(headers: Any, body: Any) -> Any:
     """
     headers = urllib3.HTTPHeaderDict(headers or {})
     if isinstance(body, bytes | bytearray | memoryview) and "Content-MD5" not in headers:
-        digest = hashlib.md5(body, usedforsecurity=False).digest()
-        headers["Content-MD5"] = b64encode(digest).decode()
+        headers["Content-MD5"] = content_md5(body)
     return headers
+
+
+def content_md5(body: bytes | bytearray | memoryview) -> str:
+    """Return the value of `Content-MD5` for a body."""
+    return b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
