@@ -228,7 +228,8 @@ def test_sigterm_before_training_is_pushed_too(steps: Steps, gateway: str) -> No
         process = steps.prepare(
             long_stage(), ACCRETE_S3_ENDPOINT=address, ACCRETE_PUSHGATEWAY=gateway
         )
-        eventually(lambda: pushed(gateway).get("00-prepare"), "the push of its start")
+        # The look at the run's name, before that, has not the five minutes' patience of the rest.
+        eventually(lambda: pushed(gateway).get("00-prepare"), "the push of its start", 200)
         process.send_signal(signal.SIGTERM)
         eventually(
             lambda: pushed_value(gateway, "00-prepare", "accrete_step_exit_code") == 75,

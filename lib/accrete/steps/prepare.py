@@ -114,13 +114,14 @@ def _refuse_taken_name(
 ) -> None:
     """Refuse a name that is another run's before a journal tells that that run failed.
 
-    All else that is wrong comes again, and is told.
+    All else that is wrong comes again, and is told; so a store that does not answer is not waited
+    for here, where neither journal nor metrics say so.
 
     Raises:
         RunNameTakenError: it is.
     """
     try:
-        store = ObjectStore.open(attempt.store_uri)
+        store = ObjectStore.open(attempt.store_uri, patient=False)
         asked, _ = _asked(config, planned, attempt.run_name, store)
         check_name_is_free(store, attempt.run_name, asked)
     except RunNameTakenError:

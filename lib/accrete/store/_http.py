@@ -20,7 +20,7 @@ from accrete.core.environment import ENV_CA_BUNDLE
 from accrete.core.proxies import Proxy
 from accrete.core.tls import trusting
 from accrete.store._answers import MAX_ANSWER_BYTES, StoreAnswer, refusal
-from accrete.store._retry import TRANSIENT, retries
+from accrete.store._retry import TRANSIENT, never_again, retries
 from accrete.store._whole_answers import only_whole_answers
 from accrete.store.settings import StoreSettings
 from accrete.store.traffic import Traffic
@@ -90,6 +90,8 @@ def http_pool(
     proxy: Proxy | None,
     judge: Judge = lambda _: None,
     traffic: Traffic | None = None,
+    *,
+    patient: bool = True,
 ) -> urllib3.PoolManager:
     """Return connections to a store; with https its certificate and name are checked.
 
@@ -98,16 +100,17 @@ def http_pool(
         proxy: that leads there; None: none does.
         judge: looks at every answer.
         traffic: told what is asked again.
+        patient: ask again what went unanswered, up to minutes; else once, for seconds.
 
     Raises:
         ConfigError: the file of CA certificates cannot be used.
     """
     is_tls = urlsplit(settings.endpoint).scheme == "https"
     options: dict[str, Any] = {
-        "timeout": urllib3.Timeout(connect=5, read=60),
+        "timeout": urllib3.Timeout(connect=5, read=60 if patient else 5),
         "maxsize": 16,
         "ssl_context": trusting(settings.ca_bundle, ENV_CA_BUNDLE) if is_tls else None,
-        "retries": retries(),
+        "retries": retries() if patient else never_again(),
     }
     pool: _Straight | _ThroughProxy
     if proxy is None:

@@ -71,3 +71,8 @@ def retries() -> urllib3.Retry:
         backoff_max=10,
         backoff_jitter=0.1,
     )
+
+
+def never_again() -> urllib3.Retry:
+    """Return what has a request tried once, and then end as one that was tried often."""
+    return _Retry(0, redirect=False, raise_on_status=False)

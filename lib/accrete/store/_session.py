@@ -18,15 +18,23 @@ from accrete.store.traffic import Traffic
 class Session:
     """What the requests to one bucket (and prefix) share. Safe to share between threads."""
 
-    def __init__(self, settings: StoreSettings, address: StoreAddress) -> None:
-        """Describe it; nothing is contacted."""
+    def __init__(self, settings: StoreSettings, address: StoreAddress, *, patient: bool) -> None:
+        """Describe it; nothing is contacted.
+
+        Args:
+            settings: the store.
+            address: the bucket (and prefix).
+            patient: see `http_pool`.
+        """
         self.settings, self.address = settings, address
         self.traffic = Traffic()
         self.proxy = proxy_to(settings.endpoint, proxy_variables())
         self.credentials = RenewedCredentials(settings)
         self.secrets = _secrets_of(self.credentials, self.proxy)
         self.errors = StoreErrors(settings, address, self.secrets, self.proxy)
-        self.http = http_pool(settings, self.proxy, self.errors.judged, self.traffic)
+        self.http = http_pool(
+            settings, self.proxy, self.errors.judged, self.traffic, patient=patient
+        )
         self.client = client_of(settings, address.bucket, self.http, self.credentials)
         self.requests = SignedRequests(settings.region, address.bucket, self.client, self.http)
 

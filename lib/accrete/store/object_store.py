@@ -73,11 +73,19 @@ class Listed:
 class ObjectStore:
     """One bucket (and prefix) of one S3 store. Safe to share between threads."""
 
-    def __init__(self, settings: StoreSettings, address: StoreAddress) -> None:
-        """Describe a store; nothing is contacted until the first call."""
+    def __init__(
+        self, settings: StoreSettings, address: StoreAddress, *, patient: bool = True
+    ) -> None:
+        """Describe a store; nothing is contacted until the first call.
+
+        Args:
+            settings: the store.
+            address: the bucket (and prefix).
+            patient: ask a store that does not answer again, up to minutes; else once, for seconds.
+        """
         self.settings = settings
         self.address = address
-        self._session = Session(settings, address)
+        self._session = Session(settings, address, patient=patient)
         self.traffic = self._session.traffic
         self.credentials = self._session.credentials
         self.bucket = Bucket(self._session)
@@ -90,16 +98,17 @@ class ObjectStore:
         return self._session.proxy.address if self._session.proxy else None
 
     @classmethod
-    def open(cls, uri: str) -> "ObjectStore":
+    def open(cls, uri: str, *, patient: bool = True) -> "ObjectStore":
         """Describe the store of an address that the environment has the endpoint and key of.
 
         Args:
             uri: `s3://bucket[/prefix]`.
+            patient: as above.
 
         Raises:
             ConfigError: it is no such address, or the environment names no store.
         """
-        return cls(require_store_settings(), parse_store_uri(uri))
+        return cls(require_store_settings(), parse_store_uri(uri), patient=patient)
 
     def check(self) -> None:
         """Make sure that the store answers, accepts the credentials and has the bucket.
