@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import yaml
-from compiled_sample import Loader
+from compiled_sample import on_a_short_stack
 from conftest import HANGS_S
+from yaml_sample import documents_in
 
 from accrete.runners.pipeline_file import PipelineRequest, compile_to, send_plan
 from accrete.store.object_store import ObjectStore
@@ -128,7 +128,7 @@ class Backend:
         """
         send_plan(request, self._plans)
         compiled = self._folder / f"{request.run_name}.yaml"
-        compile_to(build(request), compiled)
+        on_a_short_stack(lambda: compile_to(build(request), compiled))
         return self.run_file(compiled, request)
 
     def run_file(
@@ -150,7 +150,7 @@ class Backend:
         Raises:
             TaskFailedError: a task failed.
         """
-        spec = next(yaml.load_all(compiled.read_text(), Loader))
+        spec = documents_in(compiled.read_text())[0]
         arguments = {"run_name": request.run_name, "store_uri": request.store_uri}
         arguments |= edited or {}
         run = f"{self._store.uri}/v2/artifacts/{spec['pipelineInfo']['name']}/{uuid4()}"

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 from conftest import HANGS_S
+from yaml_sample import document_in
 
 from accrete.store._ports import free_ports
 
@@ -118,7 +119,7 @@ def scrape_config(step_port: int) -> dict[str, Any]:
     The operator makes such a job of it; discovery by file gives the labels that discovery by
     Kubernetes would: two containers of a step's pod, and two pods that are none of ours.
     """
-    monitor = yaml.safe_load((MANIFESTS / "pod-monitor.yaml").read_text())["spec"]
+    monitor = document_in((MANIFESTS / "pod-monitor.yaml").read_text())["spec"]
     (endpoint,) = monitor["podMetricsEndpoints"]
     label = "__meta_kubernetes_pod_label_pipelines_kubeflow_org_v2_component"
     annotation = "__meta_kubernetes_pod_annotation_prometheus_io"
@@ -159,7 +160,7 @@ def prometheus(folder: Path, step_port: int, pushgateway: str) -> Iterator[Prome
     """Run a Prometheus that scrapes a step's port and a Pushgateway, with our rules."""
     program = binary("prometheus")
     folder.mkdir()
-    rules = yaml.safe_load((MANIFESTS / "rules.yaml").read_text())["spec"]
+    rules = document_in((MANIFESTS / "rules.yaml").read_text())["spec"]
     (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
     gateway = {
         "job_name": "pushgateway",

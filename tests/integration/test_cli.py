@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from accrete_pipelines import incremental
 from conftest import ROOT, Cli
+from yaml_sample import documents_in
 
 from accrete.cli import _doctor as doctor
 from accrete.store._ports import free_ports
@@ -156,6 +156,7 @@ assert not heavy, heavy
     subprocess.run([sys.executable, "-c", code, output], check=True, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_pipeline_compiles_in_any_language(cli: Cli, tmp_path: Path) -> None:
     localedef = shutil.which("localedef")
     if localedef is None or not Path("/usr/share/i18n/locales/tr_TR").exists():
@@ -174,8 +175,8 @@ def test_a_pipeline_compiles_in_any_language(cli: Cli, tmp_path: Path) -> None:
         )
     ):
         assert done.returncode == 0, done.stderr
-        documents = list(yaml.safe_load_all((tmp_path / f"{number}.yaml").read_text()))
-        assert documents == list(yaml.safe_load_all((tmp_path / "0.yaml").read_text()))
+        documents = documents_in((tmp_path / f"{number}.yaml").read_text())
+        assert documents == documents_in((tmp_path / "0.yaml").read_text())
 
 
 def test_kfp_compiles_the_file_with_options_from_the_environment(cli: Cli, tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_kfp_compiles_the_file_with_options_from_the_environment(cli: Cli, tmp_p
     arguments = ("dsl", "compile", "--py", file, "--output", "out.yaml")
     done = cli(*arguments, script="kfp", ACCRETE_ALPHA="2", ACCRETE_INITIAL="1")
     assert done.returncode == 0, done.stderr
-    spec = next(yaml.safe_load_all((tmp_path / "out.yaml").read_text()))
+    spec = documents_in((tmp_path / "out.yaml").read_text())[0]
     planned = spec["root"]["dag"]["tasks"]["prepare"]["inputs"]["parameters"]["planned"]
     assert planned["runtimeValue"]["constant"]["plan"]["stage_sizes"] == [1, 2, 6, 1]
 

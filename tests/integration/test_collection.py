@@ -92,6 +92,7 @@ def test_nothing_young_goes_and_nothing_at_all_by_default(run: Run, catalog: Cat
     assert remains(catalog) == before
 
 
+@pytest.mark.slow
 def test_a_young_manifest_protects_the_old_objects_that_it_names(
     run: Run, catalog: Catalog
 ) -> None:
@@ -257,6 +258,7 @@ def test_runs_that_come_and_go_among_collections_lack_nothing(
     assert verified(catalog).damages == ()
 
 
+@pytest.mark.slow
 def test_two_collections_do_not_run_at_once(catalog: Catalog) -> None:
     mark = CollectionMark(catalog.store, dead_after_s=6)
     beating = Thread(target=lambda: [time.sleep(0.4) or mark._renew() for _ in range(12)])
@@ -268,6 +270,7 @@ def test_two_collections_do_not_run_at_once(catalog: Catalog) -> None:
     CollectionMark(catalog.store, dead_after_s=6).end()
 
 
+@pytest.mark.slow
 def test_a_killed_collector_s_mark_holds_nobody_for_long(catalog: Catalog) -> None:
     CollectionMark(catalog.store, dead_after_s=4)
     watch = CollectionWatch(catalog.store, dead_after_s=4)

@@ -143,6 +143,7 @@ print(num_bytes, peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_a_file_of_one_row_group_is_read_a_piece_at_a_time(tmp_path: Path) -> None:
     """As one of 50 GB must be. What is held is a page, so there are several."""
     image = bytes(range(256)) * 4096

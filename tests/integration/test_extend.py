@@ -135,6 +135,7 @@ def test_two_digits_join_a_model_of_eight(
     assert "reused" in again.stdout
 
 
+@pytest.mark.slow
 def test_more_images_of_a_known_class_are_added_where_the_user_says_so(
     extend: Any, trained: tuple[Catalog, StageManifest], tmp_path: Path
 ) -> None:

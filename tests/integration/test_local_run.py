@@ -101,6 +101,7 @@ def test_a_run_s_state_and_logs_are_told_from_the_store(first: Finished) -> None
     assert first.desk.run("logs", "first", "--step", "stage-0099").returncode == 2
 
 
+@pytest.mark.slow
 def test_another_alpha_reuses_the_prepared_images(cli: Cli, first: Finished) -> None:
     shards = first.store.list_keys("datasets/")
     done = cli("run", *SHORT, "--alpha", "2", ACCRETE_STORE=str(first.store.address))
@@ -256,6 +257,7 @@ def test_a_run_on_the_embedded_store_needs_nothing(cli: Cli, tmp_path: Path) -> 
     assert again.stdout.count("reused") == 4
 
 
+@pytest.mark.slow
 def test_the_report_opens_in_a_browser(first: Finished, tmp_path: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:

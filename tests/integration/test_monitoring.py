@@ -308,6 +308,7 @@ def test_another_server_than_a_pushgateway_is_told(watch: Prometheus) -> None:
         readiness.delete_older_than(1)
 
 
+@pytest.mark.slow
 def test_credentials_reach_the_pushgateway_and_no_log(steps: Steps, tmp_path: Path) -> None:
     """A Pushgateway with basic authentication; then a wrong password, which is said without it."""
     (tmp_path / "web.yaml").write_text(f"basic_auth_users: {{me: {HASHED!r}}}\n")

@@ -272,7 +272,7 @@ def test_no_answer_of_a_source_of_credentials_makes_us_repeat_a_secret(
 
 
 @pytest.mark.parametrize(
-    "number", [0, 2, *(pytest.param(each, marks=pytest.mark.slow) for each in (1, 3, 4, 5))]
+    "number", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in range(1, 6))]
 )
 def test_no_command_prints_what_a_store_repeats(number: int, tmp_path: Path) -> None:
     echo = Echo(f"command {number}")

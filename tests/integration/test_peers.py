@@ -135,6 +135,7 @@ def by_one_process(
     return manifest
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(
     dataset: DatasetManifest, catalog: Catalog, cache: NodeCache, tmp_path: Path
 ) -> None:
@@ -266,6 +267,7 @@ def told_of(step: Step, process: "subprocess.Popen[str]", store: ObjectStore) ->
     return document
 
 
+@pytest.mark.slow
 def test_a_torchrun_that_is_killed_before_its_processes_begin_leaves_a_journal(
     dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
 ) -> None:

@@ -15,15 +15,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from accrete_pipelines import incremental
 from backend import Backend, Done, artifact_store
-from compiled_sample import Loader
+from compiled_sample import on_a_short_stack
 from conftest import Cli, Desk
 from digits import digits_run
 from kfp_api import kfp_at
 from PIL import Image
 from preparing import encoded, png
+from yaml_sample import documents_in
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.plans import read_plan, store_plan
@@ -96,7 +96,7 @@ def prepared(
     request = request_for(config, store, "many")
     store_plan(split_config(config)[1], store)
     compiled = folder / "many.yaml"
-    compile_to(incremental.build_pipeline(request), compiled)
+    on_a_short_stack(lambda: compile_to(incremental.build_pipeline(request), compiled))
     with backend_of(store, folder / "backend") as backend:
         return backend.run_file(compiled, request, edited=edited, only="prepare")["prepare"]
 
@@ -115,6 +115,7 @@ def assert_prepared(config: RunConfig, store: ObjectStore, folder: Path) -> None
     assert done.metadata["dataset"]["num_classes"] == len(config.plan.class_order)
 
 
+@pytest.mark.slow
 def test_a_plan_that_no_process_takes_as_an_argument_is_prepared_from_the_compiled_pipeline(
     store: ObjectStore, tmp_path: Path
 ) -> None:
@@ -417,7 +418,7 @@ def test_compiling_a_large_plan_stores_it_first(desk: Desk, store: ObjectStore) 
     done = desk.run("compile", *OF_MANY, *counts, "-o", "out.yaml")
     assert done.returncode == 0, done.stderr
     (key,) = store.list_keys(keys.plan_prefix())
-    spec = next(yaml.load_all((desk.folder / "out.yaml").read_text(), Loader))
+    spec = documents_in((desk.folder / "out.yaml").read_text())[0]
     values = spec["root"]["dag"]["tasks"]["prepare"]["inputs"]["parameters"]
     assert values["planned"]["runtimeValue"]["constant"]["sha256"] == keys.parse_plan_key(key)
 

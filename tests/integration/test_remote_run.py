@@ -199,6 +199,7 @@ def test_a_signal_ends_the_watching_and_not_the_run(
     assert process.returncode == code
 
 
+@pytest.mark.slow
 def test_a_run_that_was_terminated_is_said_to_be(cli: Cli, kfp_api: KfpApi) -> None:
     kfp_api.states = ["RUNNING", "CANCELING", "CANCELED"]
     done = cli("run", "--endpoint", kfp_api.address, "--watch", "--name", "far")

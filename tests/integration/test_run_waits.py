@@ -239,14 +239,8 @@ def test_status_knows_a_terminated_run_from_one_that_stopped(cli: Cli, api: KfpA
     assert cli("status", "far", "--endpoint", api.address).stdout.startswith("far: done")
 
 
-@pytest.mark.parametrize(
-    "gate",
-    [
-        hanging_up,
-        pytest.param(paging("<title>Log in</title>"), marks=pytest.mark.slow),
-        pytest.param(saying("", 503), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", [hanging_up, paging("<title>Log in</title>"), saying("", 503)])
 def test_status_is_the_store_s_with_one_remark_where_kubeflow_does_not_say(
     gate: object, cli: Cli, api: KfpApi
 ) -> None:

@@ -168,11 +168,12 @@ def test_no_traceback_has_a_signature(caplog: pytest.LogCaptureFixture) -> None:
         endpoint=f"http://127.0.0.1:{free_ports(1)[0]}", access_key=KEYS[0], secret_key=KEYS[1]
     )
     store = ObjectStore(settings, parse_store_uri("s3://accrete"))
+    at_once = ObjectStore(settings, store.address, patient=False)
     for ask in (
         lambda: store.create_note("key", b"x"),
-        lambda: store.write_note("key", b"x"),
         lambda: store.read_note("key"),
-        store.check,
+        lambda: at_once.write_note("key", b"x"),
+        at_once.check,
     ):
         try:
             ask()

@@ -148,6 +148,7 @@ def test_a_stage_whose_precision_is_open_says_what_it_was_trained_in(
     assert named.result.loss == manifest.result.loss
 
 
+@pytest.mark.slow
 def test_a_stage_that_goes_on_keeps_the_precision_that_it_began_with(
     dataset: DatasetManifest,
     catalog: Catalog,

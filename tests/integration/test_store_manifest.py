@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from minio.error import S3Error
 from seaweed import listening
+from yaml_sample import documents_in
 
 from accrete.errors import StoreAccessError
 from accrete.store._ports import GRPC_OFFSET, free_ports
@@ -36,7 +36,7 @@ Document = dict[str, Any]
 
 
 def objects() -> dict[tuple[str, str], Document]:
-    documents = yaml.safe_load_all(STORE_YAML.read_text())
+    documents = documents_in(STORE_YAML.read_text())
     return {(d["kind"], d["metadata"]["name"]): d for d in documents}
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from compiled_sample import on_a_short_stack
 from conftest import Cli
 from kfp_api import Gate, Handler, KfpApi, failing, kfp_at, saying
 
@@ -36,7 +37,9 @@ class Told(list[str]):
 
     def submit(self, api: KfpApi, **access: Any) -> RemoteRun:
         kubeflow = Kubeflow(api.address, Access(**access), patience_s=1)
-        return submission.submit(kubeflow, lambda _: None, REQUEST, "accrete", self.append)
+        return on_a_short_stack(
+            lambda: submission.submit(kubeflow, lambda _: None, REQUEST, "accrete", self.append)
+        )
 
 
 def creating(answer: Callable[[Handler], Any], times: int = 1) -> Gate:

@@ -71,9 +71,8 @@ def test_a_study_of_convergence_gives_costs_to_plan_by(cli: Cli, tmp_path: Path)
     assert "expected training images by" in plan.stdout
 
 
-@pytest.mark.parametrize(
-    ("added", "num_stages"), [("8", [2]), pytest.param("4,8", [3, 2], marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("added", "num_stages"), [("8", [2]), ("4,8", [3, 2])])
 def test_a_study_of_increments_has_a_baseline(
     added: str, num_stages: list[int], cli: Cli, tmp_path: Path
 ) -> None:

@@ -323,7 +323,8 @@ def test_exported_weights_work_in_a_plain_torch_network(
     np.testing.assert_allclose(logits, trained.expected_logits(digit_images), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("stage", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [2, 4])
 def test_exported_onnx_gives_pytorch_s_logits(
     stage: int, command: Command, digit_images: Pixels, trained: Trained, tmp_path: Path
 ) -> None:
@@ -341,6 +342,7 @@ def test_exported_onnx_gives_pytorch_s_logits(
         np.testing.assert_allclose(logits, expected[: len(images)], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_documentation_s_ten_lines_classify_a_picture(
     command: Command, pictures: list[Path], tmp_path: Path
 ) -> None:

@@ -73,8 +73,17 @@ def test_a_sound_store_is_told_so(trained: Catalog) -> None:
     assert "1 stages not finished" in command("verify").output
 
 
-@pytest.mark.parametrize("harm", [flip, cut, lose])
-@pytest.mark.parametrize("kind", ["shard", "checkpoint", "metrics", "stage", "data set"])
+@pytest.mark.parametrize(
+    ("kind", "harm"),
+    [
+        pytest.param(kind, harm, marks=() if harm is quick else pytest.mark.slow)
+        for kind, quick in (
+            *(("shard", lose), ("checkpoint", flip), ("metrics", cut)),
+            *(("stage", flip), ("data set", cut)),
+        )
+        for harm in (flip, cut, lose)
+    ],
+)
 def test_damage_is_found_told_and_healed_by_running_again(
     trained: Catalog, kind: str, harm: Callable[[ObjectStore, str], None]
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import HANGS_S
+from yaml_sample import documents_in
 
 REPOSITORY = Path(__file__).parents[2]
 MANIFESTS = REPOSITORY / "manifests"
@@ -23,7 +24,7 @@ Document = dict[str, Any]
 
 def documents_of(form: str) -> list[Document]:
     """Return the objects of a form, new each time."""
-    return list(yaml.safe_load_all(render(form)))
+    return documents_in(render(form))
 
 
 @cache

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 from conftest import HANGS_S
 from manifest_sample import (
     FORMS,
@@ -23,6 +22,7 @@ from manifest_sample import (
     pod_templates,
     render,
 )
+from yaml_sample import document_in, documents_in
 
 from accrete.config.placement import Placement
 
@@ -106,7 +106,7 @@ def test_no_pod_gets_the_sidecar_of_a_mesh() -> None:
     """A Job's would never let it end; steps have none, by Kubeflow's own annotation."""
     found = 0
     for path in MANIFESTS.rglob("*.yaml"):
-        documents = [each for each in yaml.safe_load_all(path.read_text()) if each]
+        documents = [each for each in documents_in(path.read_text()) if each]
         for document in documents:
             spec = document.get("spec", {})
             for job in spec.get("template", {}).get("spec", {}).get("replicatedJobs", []):
@@ -163,7 +163,7 @@ def test_what_pods_name_is_there(documents: list[Document]) -> None:
         (document["metadata"].get("namespace"), document["kind"], document["metadata"]["name"])
         for document in documents
     }
-    secret = yaml.safe_load((MANIFESTS / "base" / "secret.example.yaml").read_text())
+    secret = document_in((MANIFESTS / "base" / "secret.example.yaml").read_text())
     for namespace, template in pod_templates(documents):
         spec = template["spec"]
         assert (namespace, "ServiceAccount", spec["serviceAccountName"]) in names

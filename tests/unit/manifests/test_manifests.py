@@ -6,7 +6,6 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 from manifest_sample import (
     FORMS,
     MANIFESTS,
@@ -20,6 +19,7 @@ from manifest_sample import (
     pod_specs,
     render,
 )
+from yaml_sample import document_in, documents_in
 
 import accrete
 from accrete.config.placement import DEFAULT_IMAGE
@@ -58,7 +58,7 @@ def documents(form: str) -> list[Document]:
 
 @pytest.fixture
 def example_secret() -> Document:
-    return yaml.safe_load((MANIFESTS / "base" / "secret.example.yaml").read_text())
+    return document_in((MANIFESTS / "base" / "secret.example.yaml").read_text())
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_pods_run_as_a_rendered_service_account_without_a_token(documents: list[
 def test_no_placeholder_credential_is_rendered(rendered: str, example_secret: Document) -> None:
     assert set(example_secret["stringData"].values()) == {PLACEHOLDER}
     assert PLACEHOLDER not in rendered
-    assert of_kind(list(yaml.safe_load_all(rendered)), "Secret") == []
+    assert of_kind(documents_in(rendered), "Secret") == []
 
 
 def test_every_rendered_image_is_the_pipelines_default_or_the_tested_store(

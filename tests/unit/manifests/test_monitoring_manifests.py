@@ -15,13 +15,14 @@ import pytest
 import yaml
 from conftest import HANGS_S
 from test_manifests import KUBERNETES_VERSIONS, breaches, pod_specs
+from yaml_sample import document_in, documents_in
 
 from accrete.monitoring.instruments import INSTRUMENTS
 
 REPOSITORY = Path(__file__).parents[3]
 COMPONENT = REPOSITORY / "manifests" / "components" / "monitoring"
 DASHBOARD = json.loads((COMPONENT / "dashboard.json").read_text())
-RULES = yaml.safe_load((COMPONENT / "rules.yaml").read_text())["spec"]
+RULES = document_in((COMPONENT / "rules.yaml").read_text())["spec"]
 RULE_TESTS = Path(__file__).with_name("rules_test.yaml")
 
 EXPORTED = {instrument.name for instrument in INSTRUMENTS}
@@ -46,7 +47,7 @@ def documents() -> list[Document]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
+    return documents_in(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_promtool_s_unit_tests_notice_a_changed_threshold(promtool: str, tmp_pat
 
 def test_every_alert_is_tested_to_fire_and_not_to_fire() -> None:
     fires, is_quiet = set(), set()
-    for test in yaml.safe_load(RULE_TESTS.read_text())["tests"]:
+    for test in document_in(RULE_TESTS.read_text())["tests"]:
         for case in test.get("alert_rule_test", []):
             (fires if case["exp_alerts"] else is_quiet).add(case["alertname"])
     assert fires == is_quiet == ALERTS.keys()

@@ -122,7 +122,7 @@ def test_safetensors_hold_every_weight_and_the_metadata(tmp_path: Path) -> None:
     assert metadata == {}
 
 
-@pytest.mark.parametrize("suffix", ["safetensors", "onnx"])
+@pytest.mark.parametrize("suffix", ["safetensors", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_the_same_network_gives_the_same_bytes_in_a_file_like_any_other(
     suffix: str, tmp_path: Path
 ) -> None:
@@ -175,6 +175,7 @@ def test_the_onnx_file_names_inputs_outputs_and_metadata(tmp_path: Path) -> None
     assert metadata == {}
 
 
+@pytest.mark.slow
 def test_the_onnx_file_says_nothing_of_the_machine_that_made_it(tmp_path: Path) -> None:
     export_model(make_trained(), tmp_path / "a.onnx", "onnx")
     model = onnx.load(tmp_path / "a.onnx")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from accrete_pipelines import baseline, incremental
-from compiled_sample import Loader
+from compiled_sample import on_a_short_stack
+from yaml_sample import documents_in
 
 from accrete.config.kubernetes import Toleration
 from accrete.config.placement import Placement
@@ -102,8 +102,8 @@ def sizes_of(config: RunConfig | Sweep, folder: Path, **placement: Any) -> tuple
         store_uri="s3://accrete/a-prefix",
     )
     path = folder / "pipeline.yaml"
-    compile_to(build(request), path)
-    spec, _ = yaml.load_all(path.read_text(), Loader)
+    on_a_short_stack(lambda: compile_to(build(request), path))
+    spec, _ = documents_in(path.read_text())
     return path.stat().st_size, max(map(len, arguments_of(spec)))
 
 

@@ -11,6 +11,7 @@ from accrete_pipelines.incremental import build_pipeline
 from click.testing import CliRunner
 from compiled_sample import compiled
 from manifest_sample import MANIFESTS, Document, breaches, environment, kustomize, pod_specs
+from yaml_sample import documents_in
 
 from accrete.cli.main import accrete
 from accrete.config.placement import Placement
@@ -89,7 +90,7 @@ def with_ca(tmp_path: Path) -> list[Document]:
         ],
     }
     (here / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
-    return list(yaml.safe_load_all(kustomize(here)))
+    return documents_in(kustomize(here))
 
 
 def checks_ca(container: Document) -> None:

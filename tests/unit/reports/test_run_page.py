@@ -31,7 +31,13 @@ def visible_text(page: str) -> str:
     return html.unescape(re.sub(r"<[^>]+>", " ", page)).replace("\xa0", " ")
 
 
-@pytest.mark.parametrize("sizes", [[5], [1], [1, 1, 2], [2, 2, 4, 2], [10, 10, 20, 40, 20]])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        *([1], [2, 2, 4, 2]),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ([5], [1, 1, 2], [10, 10, 20, 40, 20])),
+    ],
+)
 def test_page_shows_every_figure_whatever_the_plan(sizes: list[int]) -> None:
     page = page_of(*sizes)
     for name in FIGURES:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import HANGS_S
+from yaml_sample import document_in
 
 REPOSITORY = Path(__file__).parents[3]
 KIND = REPOSITORY / "manifests" / "kind"
@@ -170,6 +170,6 @@ def test_the_tests_are_not_run_without_a_cluster(tmp_path: Path) -> None:
 
 
 def test_the_cluster_has_a_worker_of_the_name_that_gets_the_gpus() -> None:
-    config = yaml.safe_load((KIND / "cluster.yaml").read_text())
+    config = document_in((KIND / "cluster.yaml").read_text())
     assert [node["role"] for node in config["nodes"]] == ["control-plane", "worker"]
     assert 'worker="$CLUSTER-worker"' in (KIND / "up.sh").read_text()

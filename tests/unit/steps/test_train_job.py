@@ -12,7 +12,6 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
 from conftest import HANGS_S
 from kubeflow_trainer_api import models
 from manifest_sample import (
@@ -24,6 +23,7 @@ from manifest_sample import (
     of_kind,
     render,
 )
+from yaml_sample import document_in, documents_in
 
 from accrete.config.kubernetes import Toleration
 from accrete.config.placement import DEFAULT_IMAGE, Placement
@@ -45,7 +45,7 @@ def fits(document: Document) -> bool:
 
 @pytest.fixture
 def train_job() -> Document:
-    return yaml.safe_load((MANIFESTS / "trainjob" / "trainjob.yaml").read_text())
+    return document_in((MANIFESTS / "trainjob" / "trainjob.yaml").read_text())
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_the_job_that_a_step_makes_fits_trainer_s_schema(placement: Placement) -
 
 def test_the_golden_pipeline_s_jobs_fit_trainer_s_schema() -> None:
     golden = MANIFESTS.parent / "tests" / "golden" / "incremental-nodes.yaml"
-    spec, _ = yaml.safe_load_all(golden.read_text())
+    spec, _ = documents_in(golden.read_text())
     jobs = [
         task["inputs"]["parameters"]["job"]["runtimeValue"]["constant"]
         for name, task in spec["root"]["dag"]["tasks"].items()
@@ -291,11 +291,9 @@ def test_the_job_s_pods_are_valid_and_restricted_and_have_the_ca(
     runtime: Document, has_ca: bool
 ) -> None:
     if has_ca:  # as components/store-ca leaves the runtime
-        component = yaml.safe_load(
-            (MANIFESTS / "components/store-ca/kustomization.yaml").read_text()
-        )
+        component = document_in((MANIFESTS / "components/store-ca/kustomization.yaml").read_text())
         (adds,) = (p for p in component["patches"] if p["target"]["kind"] == "TrainingRuntime")
-        volume, mount, variable = (each["value"] for each in yaml.safe_load(adds["patch"]))
+        volume, mount, variable = (each["value"] for each in document_in(adds["patch"]))
         spec = pod_of(runtime)["spec"]
         spec["volumes"].append(volume)
         spec["containers"][0]["volumeMounts"].append(mount)
@@ -366,7 +364,7 @@ def test_the_account_of_steps_may_handle_train_jobs_there_and_nothing_else(
 ) -> None:
     documents = documents_of("gpu-multi-node")
     if namespace == "kubeflow":
-        documents = list(yaml.safe_load_all(kustomize(STANDALONE)))
+        documents = documents_in(kustomize(STANDALONE))
         assert {d["metadata"]["namespace"] for d in documents} == {"kubeflow"}
         assert {"TrainingRuntime", "ServiceAccount"} <= {d["kind"] for d in documents}
     assert not of_kind(documents, "ClusterRole") + of_kind(documents, "ClusterRoleBinding")

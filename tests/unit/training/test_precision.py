@@ -161,6 +161,7 @@ def units_with(**env: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_units_are_those_that_torch_is_told_to_use() -> None:
     """What an older CPU has: told so, torch computes as it would there."""
     assert units_with(ATEN_CPU_CAPABILITY="avx2") == "None"

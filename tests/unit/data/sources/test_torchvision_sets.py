@@ -44,6 +44,7 @@ def digest_of_labels(labels: Sequence[int]) -> str:
     return hashlib.md5(np.array(labels, "<i8").tobytes(), usedforsecurity=False).hexdigest()
 
 
+@pytest.mark.slow
 def test_real_cifar100_has_its_counts_labels_and_pixels(cifar100: str) -> None:
     config = SourceConfig(kind="parquet", location=cifar100, label_column="fine_label")
     source = open_source(config)
