@@ -23,6 +23,7 @@ from digits import digits_run
 from kfp_api import kfp_at
 from PIL import Image
 from preparing import encoded, png
+from proxy import Fault, Proxy
 from yaml_sample import documents_in
 
 from accrete.catalog.catalog import Catalog
@@ -278,15 +279,24 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_written(
     assert store.list_keys("") == []
 
 
+@pytest.mark.parametrize("num_cut", [0, 2])
 def test_a_clone_with_a_name_that_is_taken_leaves_the_other_run_as_it_is(
-    in_pod: dict[str, Any], store: ObjectStore, capfd: pytest.CaptureFixture[str]
+    num_cut: int,
+    in_pod: dict[str, Any],
+    store: ObjectStore,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     editable, planned = split_config(digits_run(alpha="1"))
     prepare_step(config=editable, planned=planned, num_stages=4, **in_pod)
     before = {key: store.read_note(key) for key in store.list_keys("")}
     editable["recipe"]["lr"] = 0.05
-    with pytest.raises(SystemExit):
-        prepare_step(config=editable, planned=planned, num_stages=4, **in_pod)
+    plan = lambda request: Fault(answer_bytes=0) if request.number <= num_cut else None  # noqa: E731
+    with Proxy(store.settings.endpoint, plan) as proxy:
+        monkeypatch.setenv("ACCRETE_S3_ENDPOINT", proxy.endpoint)
+        with pytest.raises(SystemExit):
+            prepare_step(config=editable, planned=planned, num_stages=4, **in_pod)
+    assert proxy.num_faults == num_cut
     said = capfd.readouterr().err
     assert "exists with another configuration (alpha = 1 from 2 classes; recipe.lr is " in said
     assert ", and 0.05 here): choose another --name (in Kubeflow: run_name)" in said

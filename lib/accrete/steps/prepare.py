@@ -34,10 +34,13 @@ from accrete.config.schedule import resolve
 from accrete.config.sweep import Sweep
 from accrete.core.serialization import from_json
 from accrete.data.extension import extension_of
-from accrete.errors import AccreteError, ConfigError, RunNameTakenError
+from accrete.errors import AccreteError, ConfigError, RunNameTakenError, StoreError
 from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
+
+_LOOKS = 3
+"""At whether a run's name is free, each of seconds."""
 
 
 def prepare_step(
@@ -114,19 +117,23 @@ def _refuse_taken_name(
 ) -> None:
     """Refuse a name that is another run's before a journal tells that that run failed.
 
-    All else that is wrong comes again, and is told; so a store that does not answer is not waited
-    for here, where neither journal nor metrics say so.
+    All else that is wrong comes again, and is told; so a store that does not answer is waited for
+    some seconds only here, where neither journal nor metrics say so.
 
     Raises:
         RunNameTakenError: it is.
     """
-    try:
-        store = ObjectStore.open(attempt.store_uri, patient=False)
-        asked, _ = _asked(config, planned, attempt.run_name, store)
-        check_name_is_free(store, attempt.run_name, asked)
-    except RunNameTakenError:
-        raise
-    except AccreteError:
+    for _ in range(_LOOKS):
+        try:
+            store = ObjectStore.open(attempt.store_uri, patient=False)
+            asked, _ = _asked(config, planned, attempt.run_name, store)
+            check_name_is_free(store, attempt.run_name, asked)
+        except RunNameTakenError:
+            raise
+        except StoreError:
+            continue  # a connection that was cut must not have the other run's journal overwritten
+        except AccreteError:
+            return
         return
 
 
