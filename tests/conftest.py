@@ -33,6 +33,7 @@ if (num_workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
 share_cpus_well(among=int(num_workers or 1))
 ignore_language()  # as every command does
 os.environ["ACCRETE_STORE_LINGER_S"] = "0"
+os.environ["ACCRETE_STORE_WAIT"] = "0"  # for those that are away on purpose
 # How long an example takes says nothing of the code where the machine is busy.
 hypothesis.settings.register_profile("accrete", deadline=None)
 hypothesis.settings.load_profile("accrete")
@@ -219,6 +220,7 @@ def desk_at(folder: Path, store: ObjectStore, warm: WarmProcesses) -> Desk:
     """Return a desk in a folder, with a state folder of its own there."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("ACCRETE_")}
     env["ACCRETE_STORE_LINGER_S"] = "3"  # until the test's next command
+    env["ACCRETE_STORE_WAIT"] = "0"
     env = {key: value for key, value in env.items() if not key.startswith(("KFP_", "KF_PIPELINES"))}
     env["KUBECONFIG"] = str(folder / "no-kubeconfig")  # not the cluster of who runs the tests
     env |= store.settings.as_environment()

@@ -1,7 +1,7 @@
 """What can go wrong, as types: the command line turns each into one line and an exit code."""
 
 import unicodedata
-from typing import Literal
+from typing import Literal, Self
 
 
 class AccreteError(Exception):
@@ -56,6 +56,13 @@ class StoreError(AccreteError):
     """The object store did not do what was asked."""
 
     exit_code = 3
+    may_pass = False
+    """Whether it may do it later: it is away, or says that it cannot now."""
+
+    def passing(self) -> Self:
+        """Return this error as one that may pass."""
+        self.may_pass = True
+        return self
 
 
 class StoreAccessError(StoreError):

@@ -1,6 +1,7 @@
 """Scenarios: a store that is slow, fails, breaks off or is away, between two steps' lines."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 
 from proxy import Fault, Plan, Request
@@ -55,6 +56,48 @@ def bad_network(trial: Trial) -> None:
         return Fault(delay_s=trial.rng.uniform(0, 0.05)) if kind < 4 else None
 
     under(trial, harm)
+
+
+def store_away(trial: Trial) -> None:
+    """From some request on nothing answers, for a second to some: waited out by the attempt."""
+    outage = _Outage(trial.rng.randint(1, 45), trial.rng.uniform(1, 8))
+    prepares = trial.rng.random() < 0.3
+    if not prepares:
+        trial.put(trial.reference.parent)
+    with trial.proxy(outage.plan) as proxy:
+        attempt = (trial.prepare if prepares else trial.train)(proxy, wait_s=120)
+        trial.well(attempt)
+        trial.verdict.struck = proxy.num_faults > 0
+    trial.conclude(trained=not prepares)
+
+
+def store_away_for_long(trial: Trial) -> None:
+    """The same, for longer than an attempt waits: one line, and the next one goes on."""
+    outage = _Outage(trial.rng.randint(1, 45), 600)
+    trial.put(trial.reference.parent)
+    with trial.proxy(outage.plan) as proxy:
+        attempt = trial.train(proxy, wait_s=2)
+        is_done = trial.well_or(attempt, UNREACHABLE)
+        trial.verdict.struck = proxy.num_faults > 0
+    if not is_done:
+        last = trial.train()
+        trial.well(last)
+        trial.compare_attempts(attempt, last)
+    trial.conclude()
+
+
+class _Outage:
+    """Cuts every connection for a while, from some request on."""
+
+    def __init__(self, at_request: int, seconds: float) -> None:
+        self._at_request, self._seconds = at_request, seconds
+        self._began: float | None = None
+
+    def plan(self, request: Request) -> Fault | None:
+        if self._began is None and request.number >= self._at_request:
+            self._began = time.monotonic()
+        is_away = self._began is not None and time.monotonic() < self._began + self._seconds
+        return Fault(body_bytes=0) if is_away else None
 
 
 def credentials_stop(trial: Trial) -> None:

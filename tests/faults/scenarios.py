@@ -131,6 +131,8 @@ SCENARIOS = (
     _of("connections cut", network.cut_connections),
     _of("slow network", network.slow_network),
     _of("bad network", network.bad_network),
+    _of("store away", network.store_away),
+    _of("store away for long", network.store_away_for_long),
     Scenario("store restarted", lambda t, w: resources.store_restarts(t, w.own_store)),
     _of("credentials stop", network.credentials_stop),
     _of("shard damaged in store", damage.damaged_shard),

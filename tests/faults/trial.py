@@ -26,7 +26,7 @@ from warm import WarmProcess, WarmProcesses
 from accrete.config.plan import Plan as StagePlan
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig
-from accrete.core.environment import ENV_CACHE, ENV_SNAPSHOT_INTERVAL
+from accrete.core.environment import ENV_CACHE, ENV_SNAPSHOT_INTERVAL, ENV_STORE_WAIT
 from accrete.core.serialization import to_json
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
@@ -221,6 +221,7 @@ class Trial:
         settings: StoreSettings | None = None,
         run_name: str = RUN,
         warm: WarmProcesses | None = None,
+        wait_s: float = 0.0,
     ) -> Attempt:
         settings = settings or self.settings
         if proxy is not None:
@@ -230,6 +231,7 @@ class Trial:
         env = settings.as_environment() | {
             ENV_CACHE: str(cache or self.cache),
             ENV_SNAPSHOT_INTERVAL: str(INTERVAL_S),
+            ENV_STORE_WAIT: str(wait_s),
         }
         where = {"run_name": run_name, "store_uri": f"s3://{BUCKET}/{self.prefix.rstrip('/')}"}
         process = (warm or self.warm).start(

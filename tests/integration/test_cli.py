@@ -306,7 +306,7 @@ def test_the_options_of_run_are_frozen() -> None:
             nodes node-wait
         cpu memory prepare-cpu prepare-memory shared-memory data-memory node-selector toleration
         spot cache-claim
-        pushgateway retries step-timeout run-ttl store-config store-ca
+        pushgateway retries step-timeout run-ttl store-config store-ca store-wait
         store-credentials"""
     options = [param for param in incremental.run.params if param.opts]
     names = {param.opts[0].removeprefix("--") for param in options if param.opts[0] != param.name}

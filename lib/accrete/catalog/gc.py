@@ -19,7 +19,8 @@ from accrete.catalog.step_documents import SILENT_AFTER_S, UPLOAD_INTERVAL_S, st
 from accrete.config.run import check_run_name
 from accrete.errors import InputError, IntegrityError, RunNotFoundError
 from accrete.store import keys
-from accrete.store.object_store import Listed, ObjectStore
+from accrete.store.keys import Listed
+from accrete.store.object_store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +186,12 @@ def collect(
         StoreError: another collector is at work, or the store fails; what is gone was unnamed, and
             another collection removes the rest.
     """
-    mark = CollectionMark(catalog.store, dead_after_s=dead_after_s)
+    # What waited for a store that was away would remove on the word of a mark that counts as dead.
+    store = catalog.store.at_once()
+    mark = CollectionMark(store, dead_after_s=dead_after_s)
     try:
         found = find_collection(catalog, keep)
-        _remove(catalog.store, found, mark, report)
+        _remove(store, found, mark, report)
     finally:
         mark.end()
     return found
@@ -259,7 +262,7 @@ def forget_run(store: ObjectStore, name: str, found: list[str]) -> None:
     """
     _check_silent(store, name, list(store.list_objects(keys.run_folder(name))))
     for key in found:
-        store.delete(key)
+        store.at_once().delete(key)  # later a step of it may be running
 
 
 def _check_silent(store: ObjectStore, name: str, listed: list[Listed]) -> None:

@@ -10,7 +10,7 @@ from accrete.catalog.inventory import Inventory, References, stages_of_record
 from accrete.core.hashing import sha256_of_bytes
 from accrete.errors import ObjectMissingError
 from accrete.store import keys
-from accrete.store.object_store import Listed
+from accrete.store.keys import Listed
 
 _PARALLEL_READS = 8
 _NAMED_OWNERS = 3

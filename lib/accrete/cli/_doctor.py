@@ -48,7 +48,7 @@ def checks() -> list[Check]:
 def store_checks() -> list[Check]:
     """Return checks of the store that the environment names, on the very bucket and prefix."""
     try:
-        store = ObjectStore.open(default_store_uri())
+        store = ObjectStore.open(default_store_uri(), wait_s=0)  # what is wrong now
         store.check()
     except AccreteError as error:
         return [Check("store", False, str(error))]

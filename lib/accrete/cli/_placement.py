@@ -11,6 +11,7 @@ from accrete.config.allocation import FewestNodes, GrowingGpus, parse_gpus
 from accrete.config.placement import SPOT_TOLERATIONS, Placement
 from accrete.config.plan import Plan
 from accrete.core.options import Given, Option, option_fields
+from accrete.core.settings import wait_for_store
 from accrete.core.units import format_counted
 from accrete.errors import ConfigError
 
@@ -40,6 +41,8 @@ def make_placement(given: Given[Placement], spot: Given[SpotOption], *, local: b
         here = here.without({"gpus"} - given.typed)
     placement = here.over(base)
     _check_here(placement, num_gpus)
+    if placement.store_wait_s is not None:
+        wait_for_store(placement.store_wait_s)
     return placement
 
 

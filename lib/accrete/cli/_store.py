@@ -127,7 +127,7 @@ def verify(
             click.echo(verification_text(found, sizes_only=sizes_only))
         if delete_damaged:
             for key in _deletable(found):
-                objects.delete(key)
+                objects.at_once().delete(key)  # later it may be whole again
                 click.echo(f"deleted {key}", err=True)
     if found.damages:
         sys.exit(_DAMAGED)

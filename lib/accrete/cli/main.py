@@ -15,7 +15,7 @@ from accrete.cli._model import export, predict
 from accrete.cli._plan import plan
 from accrete.cli._status import status
 from accrete.cli._store import forget, gc, ls, show, verify
-from accrete.core.processes import TerminatedError, ignore_language, leave_quickly
+from accrete.core.processes import TerminatedError, ending, ignore_language, leave_quickly
 from accrete.errors import AccreteError, one_line
 from accrete.runners.pipeline_file import load_pipeline_file, shipped_pipeline
 from accrete.store import keys
@@ -104,6 +104,8 @@ def main() -> None:
 def run_guarded(command: Any) -> None:
     """Run a command; turn what can go wrong into one line and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _ctrl_c)
     ignore_language()
     leave_quickly()
     try:
@@ -130,7 +132,13 @@ def run_guarded(command: Any) -> None:
 
 
 def _interrupt(_signum: int, _frame: object) -> None:
+    ending().set()
     raise TerminatedError
+
+
+def _ctrl_c(_signum: int, _frame: object) -> None:
+    ending().set()
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, exit_code: int) -> None:

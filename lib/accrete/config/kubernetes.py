@@ -5,6 +5,7 @@ taints as kubectl writes them; quantities: kubernetes.io/docs/reference/kubernet
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -251,3 +252,20 @@ def _parsed(quantity: str) -> Fraction | None:
     number = Fraction(f"0{digits}" if digits.startswith(".") else digits.removesuffix("."))
     base, power = (10, int(exponent)) if exponent else _SUFFIXES.get(suffix, (1, 1))
     return number * Fraction(base) ** power
+
+
+def check_node_selector(selector: Sequence[tuple[str, str]]) -> None:
+    """Check labels that a node must have.
+
+    Raises:
+        ConfigError: one is none, or is to have two values.
+    """
+    chosen: dict[str, str] = {}
+    for key, value in selector:
+        check_label_key("the key of the node selector", key)
+        check_label_value(f"the value of the node selector {key}", value)
+        if chosen.setdefault(key, value) != value:
+            raise ConfigError(
+                f"node selector {key} is both {chosen[key]!r} and {value!r}: a node has one "
+                "value of a label"
+            )

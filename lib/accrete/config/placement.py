@@ -19,11 +19,13 @@ from accrete.config.kubernetes import (
     check_label_value,
     check_memory,
     check_mounted_name,
+    check_node_selector,
     check_object_name,
     check_resource_name,
     parse_node_label,
     parse_toleration,
 )
+from accrete.core.environment import DEFAULT_STORE_WAIT_S
 from accrete.core.options import Option
 from accrete.core.validation import check_choice, check_plain_address, check_range
 from accrete.errors import ConfigError
@@ -263,6 +265,15 @@ class Placement:
             on_cluster=True,
         ),
     ] = None
+    store_wait_s: Annotated[
+        int | None,
+        Option(
+            "Seconds that a step waits for a store that is away; 0: it fails at once.",
+            flag="store-wait",
+            metavar="S",
+            default=DEFAULT_STORE_WAIT_S,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_image("image", self.image)
@@ -284,6 +295,7 @@ class Placement:
             check_plain_address("Pushgateway", self.pushgateway)
         check_range("retries", self.retries, 0, 20)
         check_range("step timeout in seconds", self.timeout_s, 60, 30 * 24 * 3600)
+        check_range("seconds to wait for the store", self.store_wait_s or 0, 0, 30 * 24 * 3600)
         if self.ttl_s is not None:
             # 0 would be lost on the way: kfp 2.17 leaves a field of value 0 out
             check_range("seconds that a finished run stays", self.ttl_s, 1, 365 * 24 * 3600)
@@ -323,15 +335,7 @@ class Placement:
             if not kind:
                 raise ConfigError("a GPU kind is empty: give the value of the nodes' label")
             check_label_value("GPU kind", kind)
-        chosen: dict[str, str] = {}
-        for key, value in self.node_selector:
-            check_label_key("the key of the node selector", key)
-            check_label_value(f"the value of the node selector {key}", value)
-            if chosen.setdefault(key, value) != value:
-                raise ConfigError(
-                    f"node selector {key} is both {chosen[key]!r} and {value!r}: a node has one "
-                    "value of a label"
-                )
+        check_node_selector(self.node_selector)
 
     @property
     def wants_gpus(self) -> bool:

@@ -23,6 +23,7 @@ from accrete.core.environment import (
     ENV_REGION,
     ENV_SECRET_KEY,
     ENV_SESSION_TOKEN,
+    ENV_STORE_WAIT,
 )
 
 POD_LABELS = {"app.kubernetes.io/name": "accrete", "app.kubernetes.io/component": "step"}
@@ -182,10 +183,20 @@ def _store_env(placement: Placement) -> list[Object]:
     else:
         by_account.append({"name": ENV_CREDENTIALS, "value": "aws"})
     name = placement.store_config
-    return [
-        {"name": variable, "valueFrom": {source: {"name": name, "key": key, **more}}}
-        for variable, source, key, more in keys
-    ] + by_account
+    return (
+        [
+            {"name": variable, "valueFrom": {source: {"name": name, "key": key, **more}}}
+            for variable, source, key, more in keys
+        ]
+        + by_account
+        + _store_wait(placement)
+    )
+
+
+def _store_wait(placement: Placement) -> list[Object]:
+    if placement.store_wait_s is None:
+        return []
+    return [{"name": ENV_STORE_WAIT, "value": str(placement.store_wait_s)}]
 
 
 def _plain(resources: Mapping[str, str]) -> dict[str, str]:

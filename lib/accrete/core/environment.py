@@ -30,6 +30,7 @@ ENV_STORE = "ACCRETE_STORE"
 ENV_CACHE = "ACCRETE_CACHE"
 ENV_HOME = "ACCRETE_HOME"
 ENV_PROGRESS = "ACCRETE_PROGRESS_DIR"
+ENV_STORE_WAIT = "ACCRETE_STORE_WAIT"
 ENV_SNAPSHOT_INTERVAL = "ACCRETE_SNAPSHOT_INTERVAL_S"
 ENV_LINGER = "ACCRETE_STORE_LINGER_S"
 ENV_FETCH_AHEAD = "ACCRETE_FETCH_AHEAD"
@@ -78,6 +79,7 @@ ENV_IN_POD = "KUBERNETES_SERVICE_HOST"
 
 DEFAULT_REGION = "us-east-1"
 DEFAULT_STORE = "s3://accrete"
+DEFAULT_STORE_WAIT_S = "900"
 DEFAULT_SNAPSHOT_INTERVAL_S = "60"
 DEFAULT_LINGER_S = "60"
 
@@ -140,6 +142,11 @@ VARIABLES = (
         "`~/.accrete`",
     ),
     Variable(ENV_CACHE, "Folder of the node cache; a volume on a cluster.", f"`${ENV_HOME}/cache`"),
+    Variable(
+        ENV_STORE_WAIT,
+        "Seconds that what needs the store waits for one that is away; 0: it fails at once.",
+        DEFAULT_STORE_WAIT_S,
+    ),
     Variable(
         ENV_SNAPSHOT_INTERVAL,
         "Seconds between snapshots of a stage in training.",

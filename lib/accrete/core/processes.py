@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +23,12 @@ class TerminatedError(BaseException):  # no library may take it for a failure of
 
     Like a KeyboardInterrupt it may carry what to tell the user in place of the usual words.
     """
+
+
+@cache
+def ending() -> threading.Event:
+    """Return what is set once this process was told to end: no thread waits for anything then."""
+    return threading.Event()
 
 
 def die_with_parent(parent_pid: int, signum: int = signal.SIGTERM) -> None:

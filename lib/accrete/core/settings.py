@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from accrete.core.environment import (
     DEFAULT_LINGER_S,
     DEFAULT_SNAPSHOT_INTERVAL_S,
+    DEFAULT_STORE_WAIT_S,
     ENV_CACHE,
     ENV_FETCH_AHEAD,
     ENV_HOME,
@@ -22,6 +23,7 @@ from accrete.core.environment import (
     ENV_PROGRESS,
     ENV_PUSHGATEWAY,
     ENV_SNAPSHOT_INTERVAL,
+    ENV_STORE_WAIT,
     PREFIX,
 )
 from accrete.errors import ConfigError
@@ -195,6 +197,20 @@ def store_linger_s() -> float:
         ConfigError: the variable holds no number from 0 up.
     """
     return _seconds(ENV_LINGER, DEFAULT_LINGER_S)
+
+
+def store_wait_s() -> float:
+    """Return the seconds that what needs the store waits for one that is away; 900 unless set.
+
+    Raises:
+        ConfigError: the variable holds no number from 0 up.
+    """
+    return _seconds(ENV_STORE_WAIT, DEFAULT_STORE_WAIT_S)
+
+
+def wait_for_store(seconds: float) -> None:
+    """Have this process, and all that it starts, wait so long for a store that is away."""
+    os.environ[ENV_STORE_WAIT] = str(seconds)
 
 
 def fetches_ahead() -> bool:

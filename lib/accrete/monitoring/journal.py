@@ -85,8 +85,10 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
+        if self._store is not None:
+            self._store.release()
         self._uploader.join()
-        self._upload()
+        self._upload(self._store)
 
     def take_over(self) -> StepFailure | None:
         """Go on with what another process of this attempt stored, and return what it failed by.
@@ -117,7 +119,9 @@ class Journal:
         """Say what a part of the step came to, and keep it in the document."""
         self.say(text)
         result = StepResult(printable(text), facts)
-        self._change(results=(*self._document.results, result), progress=None)
+        with self._lock:
+            results = (*self._document.results, result)
+            self._document = replace(self._document, results=results, progress=None)
         self._write_file()
 
     def meter(self, title: str, total: int, unit: str) -> Meter:
@@ -183,19 +187,23 @@ class Journal:
             part.replace(self._folder / f"{self.step}.json")
 
     def _upload_now_and_then(self) -> None:
-        self._upload()
+        store = self._store.in_background() if self._store is not None else None
+        self._upload(store)
         while not self._closed.wait(UPLOAD_INTERVAL_S):
-            self._upload()
+            self._upload(store)
 
-    def _upload(self) -> None:
-        if self._store is None:
+    def _upload(self, store: ObjectStore | None) -> None:
+        """Store what there is; in the background that waits for a store that is away."""
+        if store is None:
             return
-        document, log = self._snapshot()
         try:
-            self._store.write_note(keys.step_key(self.run_name, self.step), document)
-            self._store.write_note(keys.log_key(self.run_name, self.step, self.attempt), log)
+            document, _ = self._snapshot()
+            store.write_note(keys.step_key(self.run_name, self.step), document)
+            _, log = self._snapshot()
+            store.write_note(keys.log_key(self.run_name, self.step, self.attempt), log)
         except AccreteError as error:
-            print(f"progress was not stored: {error}", file=sys.stderr, flush=True)  # noqa: T201
+            if not self._closed.is_set() or store is self._store:
+                print(f"progress was not stored: {error}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def attempt_name() -> str:

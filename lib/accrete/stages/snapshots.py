@@ -19,6 +19,7 @@ from torch import Tensor
 from accrete.catalog.manifests import FORMAT
 from accrete.core.disk import disk_full_named
 from accrete.core.hashing import sha256_of_file
+from accrete.core.processes import ending
 from accrete.core.validation import check_sha256
 from accrete.errors import AccreteError, IntegrityError, ObjectMissingError, PreemptedError
 from accrete.models.checkpoint import Checkpoint, load_described, save_checkpoint
@@ -84,7 +85,7 @@ class SnapshotWatcher:
             observer: told of snapshots.
             notice: told what the user should know.
         """
-        self._stage, self._store, self._work_path = stage, store, work_path
+        self._stage, self._store, self._work_path = stage, store.in_background(), work_path
         self._interval_s = interval_s
         self.progress, self.notice, self._observer = progress, notice, observer
         self._due = time.monotonic() + interval_s
@@ -111,10 +112,12 @@ class SnapshotWatcher:
             with suppress(ValueError):
                 signal.signal(signal.SIGTERM, previous)
             if self._upload is not None:
+                self._store.release()
                 self._upload.join()
 
     def _end_soon(self, _signum: int, _frame: object) -> None:
         self._told_to_end = True
+        ending().set()  # a snapshot on its way to a store that is away waits no more
 
     def wants_state(self) -> bool:
         """Return whether a snapshot is due and the last one is on its way no more."""

@@ -12,7 +12,7 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.step_documents import StepFailure
 from accrete.config.run import check_run_name
 from accrete.core.disk import disk_full_named
-from accrete.core.processes import keep_compiled_code, leave_quickly, share_cpus_well
+from accrete.core.processes import ending, keep_compiled_code, leave_quickly, share_cpus_well
 from accrete.core.settings import cache_path, progress_path
 from accrete.errors import AccreteError, PreemptedError, one_line
 from accrete.monitoring.exporters import MetricsExporters
@@ -116,6 +116,7 @@ def _journal(attempt: Attempt, store: ObjectStore) -> tuple[Journal, StepMetrics
         attempt=attempt.name,
         heard=metrics.count_images,
     )
+    store.told_by(journal.result)  # which console and status show, too
     return journal, metrics
 
 
@@ -163,6 +164,7 @@ def sigterm_as_error() -> Iterator[None]:
 
     def end(signum: int, _frame: object) -> None:
         signal.signal(signum, signal.SIG_DFL)
+        ending().set()
         if os.getpid() != owner:  # a forked worker, which has nothing to say
             os.kill(os.getpid(), signum)
         raise _Terminated

@@ -338,14 +338,15 @@ class _Client:
                 if tls
                 else (f" ({type(reason).__name__}): check its address and the network to it")
             )
-            raise StoreUnreachableError(f"{self._service} cannot be reached{why}") from None
+            away = StoreUnreachableError(f"{self._service} cannot be reached{why}")
+            raise (away if tls else away.passing()) from None
 
     def _refused(self, response: urllib3.BaseHTTPResponse, code: str | None) -> StoreError:
         told = f"{response.status}"
         if code:
             told = f"{told}, {shown_text(f'{code}: {_message_of(response)}', self._secrets)}"
         if response.status >= 500:
-            return StoreUnreachableError(f"{self._service} keeps failing ({told})")
+            return StoreUnreachableError(f"{self._service} keeps failing ({told})").passing()
         return StoreAccessError(f"{self._service} refuses to give any ({told})")
 
 

@@ -125,7 +125,7 @@ class StoreErrors:
         if isinstance(reason, urllib3.exceptions.ResponseError):
             return self._failing(str(reason))
         if isinstance(reason, urllib3.exceptions.ProxyError) and self._proxy is not None:
-            return self._behind_proxy(self._shown(str(reason.original_error)))
+            return self._behind_proxy(self._shown(str(reason.original_error))).passing()
         where = f"the object store at {self._settings.endpoint} cannot be reached"
         failure = tls_failure(reason, self._settings)
         if failure is not None:
@@ -134,10 +134,10 @@ class StoreErrors:
             return StoreUnreachableError(
                 f"{where}: its name is not known here (DNS): check the endpoint; where the bucket "
                 "is part of the host's name, try ACCRETE_S3_ADDRESSING=path"
-            )
+            ).passing()
         return StoreUnreachableError(
             f"{where} ({type(reason).__name__}): check the endpoint and that the store runs"
-        )
+        ).passing()
 
     def _behind_proxy(self, why: str) -> StoreUnreachableError:
         assert self._proxy is not None
@@ -156,7 +156,7 @@ class StoreErrors:
         return StoreError(
             f"the object store at {self._settings.endpoint} keeps failing ({self._shown(what)}): "
             f"{advice}"
-        )
+        ).passing()
 
     def refused(self, key: str, right: str, code: str | None, message: str | None) -> StoreError:
         """Return the error that a store's refusal is.

@@ -9,6 +9,7 @@ from accrete.errors import ObjectMissingError, StoreError
 from accrete.store._client import SignedRequests, client_of
 from accrete.store._errors import StoreErrors
 from accrete.store._http import http_pool
+from accrete.store._outage import Outage, asked_again_for
 from accrete.store._redaction import without_leaks
 from accrete.store._renewal import RenewedCredentials
 from accrete.store.settings import StoreAddress, StoreSettings
@@ -18,13 +19,16 @@ from accrete.store.traffic import Traffic
 class Session:
     """What the requests to one bucket (and prefix) share. Safe to share between threads."""
 
-    def __init__(self, settings: StoreSettings, address: StoreAddress, *, patient: bool) -> None:
+    def __init__(
+        self, settings: StoreSettings, address: StoreAddress, *, patient: bool, wait_s: float
+    ) -> None:
         """Describe it; nothing is contacted.
 
         Args:
             settings: the store.
             address: the bucket (and prefix).
             patient: see `http_pool`.
+            wait_s: how long a request waits for a store that is away.
         """
         self.settings, self.address = settings, address
         self.traffic = Traffic()
@@ -36,6 +40,8 @@ class Session:
             settings, self.proxy, self.errors.judged, self.traffic, patient=patient
         )
         self.client = client_of(settings, address.bucket, self.http, self.credentials)
+        self.outage = Outage(wait_s, asked_again_for(wait_s))
+        self.background = Outage(None, "what is stored meanwhile is put off")
         self.requests = SignedRequests(settings.region, address.bucket, self.client, self.http)
 
     def full(self, key: str) -> str:
@@ -60,7 +66,8 @@ class Session:
             # an answer: whether something exists is asked all the time
             raise error from None
         except StoreError as error:
-            self.traffic.add_error()
+            if not error.may_pass:
+                self.traffic.add_error()
             raise self.without_leaks(error, key) from error.__cause__
 
     def without_leaks(self, error: StoreError, key: str) -> StoreError:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
+from minio.versioningconfig import VersioningConfig
+
 from accrete.core.units import format_counted
 from accrete.errors import BucketMissingError, StoreError, StoreUnreachableError
 from accrete.store import keys
@@ -42,6 +44,9 @@ class Bucket:
         Raises:
             StoreError: its answer does not tell.
         """
+        return self._session.outage.waited(self._clock)
+
+    def _clock(self) -> datetime:
         key = keys.create_only_key()  # whether it is there or not, an answer has a date
         with self._session.explained(key, "s3:GetObject"):
             date = self._session.requests.date(self._session.full(key))
@@ -56,8 +61,7 @@ class Bucket:
     def keeping(self) -> Keeping | None:
         """Return what it keeps of what is gone; None: the store does not say, or not to us."""
         try:
-            with self._session.explained("", "s3:GetBucketVersioning"):
-                state = self._session.client.get_bucket_versioning(self._session.address.bucket)
+            state = self._session.outage.waited(self._versioning)
         except (BucketMissingError, StoreUnreachableError):
             raise
         except StoreError:
@@ -68,6 +72,10 @@ class Bucket:
             was_versioned=state.status == "Suspended",
             retention=self._retention() if is_versioned else None,
         )
+
+    def _versioning(self) -> VersioningConfig:
+        with self._session.explained("", "s3:GetBucketVersioning"):
+            return self._session.client.get_bucket_versioning(self._session.address.bucket)
 
     def refuses_damage(self, key: str, data: bytes) -> bool:
         """Send an object with the checksum of another; return whether the store notices it."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from minio.helpers import get_part_info
 
 from accrete.core.hashing import sha256_of_file
-from accrete.store.object_store import Listed, ObjectStore
+from accrete.store.keys import Listed
+from accrete.store.object_store import ObjectStore
 
 _CHUNK_BYTES = 1 << 20
 

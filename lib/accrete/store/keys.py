@@ -5,6 +5,7 @@ A digest that is none is refused: text of others must not lead to another key, o
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 from accrete.core.validation import MAX_COUNT, check_range, check_sha256
 
@@ -25,6 +26,20 @@ class ObjectRef:
     def __post_init__(self) -> None:
         check_sha256("an object's SHA-256", self.sha256)
         check_range("an object's size", self.num_bytes, 0, MAX_COUNT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object as the store lists it."""
+
+    key: str
+    """Its key, below the store's prefix."""
+    num_bytes: int
+    """Its size."""
+    etag: str
+    """The store's own name of its content."""
+    modified_at: datetime
+    """When it was last written, by the store's clock, in whole seconds."""
 
 
 def object_key(sha256: str) -> str:

@@ -50,6 +50,7 @@ EVERY_OPTION: dict[str, Any] = {
     "store_config": "team-store",
     "store_credentials": "service-account",
     "store_ca": "team-ca",
+    "store_wait_s": 60,
 }
 
 NOT_OF_POD = {"nodes", "node_wait_s", "max_gpus_per_node", "data_memory", "retries", "ttl_s"}
@@ -277,6 +278,7 @@ def test_everything_is_what_kubernetes_calls_it() -> None:
             "ACCRETE_S3_REGION": ("configMapKeyRef", "team-store", "region", False),
             "ACCRETE_S3_ADDRESSING": ("configMapKeyRef", "team-store", "addressing", True),
             "ACCRETE_S3_CREDENTIALS": "aws",
+            "ACCRETE_STORE_WAIT": "60",
             "ACCRETE_PUSHGATEWAY": "http://push:9091",
             "ACCRETE_S3_CA_BUNDLE": "/etc/accrete/store-ca/ca.crt",
         },
