@@ -301,7 +301,7 @@ def test_the_options_of_run_are_frozen() -> None:
         recipe epochs budget-epochs batch-size lr weight-decay label-smoothing flip crop-padding
         carry-momentum image-sides precision compile deterministic stop-gradient stop-patience
         seed name store endpoint namespace token-file cookie-file endpoint-ca
-            runner experiment watch
+            runner experiment watch resubmit
         image pull-policy pull-secret gpus max-gpus-per-node gpu-resource gpu-kind gpu-label
             nodes node-wait
         cpu memory prepare-cpu prepare-memory shared-memory data-memory node-selector toleration

@@ -18,6 +18,8 @@ from accrete.runners.kubeflow import _kubeconfig, _lookout, standing
 from accrete.runners.kubeflow._lookout import Look, Looker
 from accrete.runners.kubeflow.access import Access
 from accrete.runners.kubeflow.client import Kubeflow
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
 
 TRAIN = "run-x7(0).root(0).train-stage(0).executor(0)"
 PREPARE = "run-x7(0).root(0).prepare(0).executor(0)"
@@ -224,6 +226,55 @@ def test_status_has_kubeflow_s_word_for_what_the_store_does_not_know(
     api.states = [state]
     done = cli("status", "far", "--endpoint", api.address)
     assert done.stdout.splitlines()[0] == f"far: {word}"
+
+
+def test_status_says_canceled_of_a_terminated_run_that_kubeflow_ends_as_failed(
+    cli: Cli, api: KfpApi
+) -> None:
+    submitted(api)
+    api.states, api.workflow = ["FAILED"], workflow("Step exceeded its deadline")
+    api.workflow["status"]["nodes"]["run-x7-599459960"]["phase"] = "Failed"
+    api.workflow["spec"] = {"activeDeadlineSeconds": 0}  # as recorded
+    first, second = cli("status", "far", "--endpoint", api.address).stdout.splitlines()
+    assert first == "far: canceled"
+    assert second.startswith("  on Kubeflow: failed, ")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_run_of_which_the_cluster_has_nothing_any_more_was_deleted(
+    is_there: bool, api: KfpApi, cluster: PodCluster
+) -> None:
+    run_id = submitted(api)
+    api.workflow = workflow("")
+    cluster.pods = [pod(run_id, TRAIN, {"phase": "Running"})] if is_there else []
+    found = standing.standing_of(api.address, Access(), "far")
+    assert found is not None
+    assert standing.merged_state(None, found) == ("pending" if is_there else "deleted")
+
+
+def test_a_cluster_that_may_not_be_listed_says_nothing_of_what_is_gone(
+    api: KfpApi, cluster: PodCluster
+) -> None:
+    submitted(api)
+    api.workflow, cluster.may_list = workflow(""), False
+    found = standing.standing_of(api.address, Access(), "far")
+    assert found is not None
+    assert not found.is_gone
+
+
+def test_status_says_that_kubeflow_does_not_know_a_run_that_goes_on(
+    cli: Cli, api: KfpApi, store: ObjectStore
+) -> None:
+    document = {
+        "step": "prepare", "attempt": "1", "state": "running", "results": [], "error": None,
+        "exit_code": 0, "progress": None, "started_at": "2026-11-27T01:00:00+00:00",
+        "updated_at": "2026-11-27T01:00:00+00:00",
+    }  # fmt: skip
+    key = keys.step_key("far", keys.prepare_step_name())
+    store.write_note(key, json.dumps(document).encode())
+    first, *_, last = cli("status", "far", "--endpoint", api.address).stdout.splitlines()
+    assert first == "far: stopped"
+    assert last == "  on Kubeflow: no run of this name: it was deleted there, or runs elsewhere"
 
 
 @pytest.mark.slow

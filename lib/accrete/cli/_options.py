@@ -9,6 +9,7 @@ from accrete.config.placement import Placement
 from accrete.config.recipe import RECIPES, Recipe
 from accrete.config.run import ModelConfig, SourceConfig
 from accrete.core.options import Given, Option
+from accrete.core.validation import check_range
 from accrete.runners.kubeflow.access import Access
 from accrete.runners.pipeline_file import PipelineRequest
 
@@ -182,6 +183,18 @@ class WhereOptions(EndpointOptions):
     ] = "subprocess"
     experiment: Annotated[str, Option("KFP experiment.", on_cluster=True)] = "accrete"
     watch: Annotated[bool, Option("Follow the run to its end.", on_cluster=True)] = False
+    resubmit: Annotated[
+        int,
+        Option(
+            "Submit the run again, so many times at most, where the cluster ended it: a node, pod "
+            "or store was lost, memory ran out. It goes on from what is stored.",
+            needs=(("watch", ()),),
+            on_cluster=True,
+        ),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        check_range("number of resubmissions", self.resubmit, 0, 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ def status(options: StatusOptions, name: str | None, store: str | None, as_json:
             states = run_states(objects, name)
         except RunNotFoundError as error:
             missing = error
-    standing = _standing(options.where.alone(), name) if name else None
+    standing, is_unknown = _standing(options.where.alone(), name) if name else (None, False)
     if missing is not None and standing is None:
         raise missing
     if standing is not None:
@@ -52,24 +52,30 @@ def status(options: StatusOptions, name: str | None, store: str | None, as_json:
         click.echo(json.dumps([state.as_json() | on_kubeflow for state in states], indent=1))
         return
     click.echo(status_text(states[0]) if name else list_text(states))
+    if is_unknown and states[0].state in ("running", "stopped"):
+        click.echo("  on Kubeflow: no run of this name: it was deleted there, or runs elsewhere")
     if standing is not None:
         place = f"on Kubeflow: {standing.run.state.lower()}, {standing.address}"
         for line in (*standing.waiting, place):
             click.echo(f"  {line}")
 
 
-def _standing(where: EndpointOptions, name: str) -> "Standing | None":
-    """Return how a run stands on Kubeflow; None: no Kubeflow is named, or it does not say."""
+def _standing(where: EndpointOptions, name: str) -> tuple["Standing | None", bool]:
+    """Return how a run stands on Kubeflow, and whether Kubeflow knows no such run.
+
+    None: no Kubeflow is named, or it does not say, or does not know the run.
+    """
     endpoint = where.endpoint or kfp_endpoint()
     if not endpoint:
-        return None
+        return None, False
     from accrete.runners.kubeflow.standing import standing_of
 
     try:
-        return standing_of(endpoint, where.access, name)
+        standing = standing_of(endpoint, where.access, name)
     except AccreteError as error:
         click.echo(f"remark: by the object store alone: {error}", err=True)
-        return None
+        return None, False
+    return standing, standing is None
 
 
 def _merged(

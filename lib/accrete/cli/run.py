@@ -174,7 +174,7 @@ def _run_here(build: Build, make: MakeRequest, runner: str) -> None:
 
 def _run_remotely(build: Build, make: MakeRequest, options: PlacedOptions, endpoint: str) -> None:
     from accrete.runners.kubeflow.client import Kubeflow
-    from accrete.runners.kubeflow.following import follow_remote
+    from accrete.runners.kubeflow.resubmission import follow_remote
     from accrete.runners.kubeflow.submission import submit
 
     where = options.where.alone()
@@ -185,10 +185,11 @@ def _run_remotely(build: Build, make: MakeRequest, options: PlacedOptions, endpo
     else:
         request = make(False)
         kubeflow = Kubeflow(endpoint, where.access)
-    run = submit(kubeflow, build, request, where.experiment, _remark)
+    submitted = partial(submit, kubeflow, build, request, where.experiment, _remark)
+    run = submitted()
     click.echo(f"submitted {request.run_name}: {run.address}")
     if where.watch:
-        follow_remote(kubeflow, run, request)
+        follow_remote(kubeflow, run, request, submitted, where.resubmit)
 
 
 def _remark(words: str) -> None:

@@ -23,7 +23,7 @@ class RunState:
     """The run."""
     state: str
     """`done`, `failed`, `running` or `stopped`; of one that Kubeflow knows of also `pending`,
-    `waiting` or `canceled`."""
+    `waiting`, `canceled` or `deleted`."""
     num_stages: int | None
     """Stages of its plan; None before its data set is prepared."""
     documents: list[StepDocument]

@@ -116,7 +116,7 @@ def _node_words(words: str, begins: str, has_failed: bool) -> tuple[str, str]:
         ("image", begins in IMAGE_REASONS, "waits for its image, which cannot be pulled", IMAGE),
         ("memory", "oomkilled" in low, "was killed for its memory", "give more with --memory"),
         ("lost", has_failed and "pod deleted" in low, "lost its pod", ""),
-        ("lost", has_failed and "deadline" in low, "was stopped", ""),
+        ("late", has_failed and "deadline" in low, "was stopped", ""),
         ("lost", has_failed, "has a pod that failed", ""),
     ):
         if applies:
@@ -128,6 +128,15 @@ def has_nodes(workflow: Object | None) -> bool:
     """Return whether Argo has begun with a workflow, or says why not: it can say why steps wait."""
     status = at(workflow, "status")
     return bool(_nodes_of(status)) or bool(status.get("message"))
+
+
+def is_terminated(workflow: Object | None) -> bool:
+    """Return whether Kubeflow was told to end a run: it gives its workflow no time at all.
+
+    The run itself ends as `FAILED` then (2.17.0: TerminateWorkflow, ReportWorkflowResource).
+    """
+    spec = at(workflow, "spec")
+    return spec.get("activeDeadlineSeconds") == 0 or spec.get("shutdown") in ("Terminate", "Stop")
 
 
 def _nodes_of(status: Object) -> Object:

@@ -9,12 +9,16 @@ from datetime import UTC, datetime
 
 from accrete.core.units import format_clock
 from accrete.errors import PipelineError
-from accrete.runners.kubeflow._argo import has_nodes
+from accrete.runners.kubeflow._argo import has_nodes, is_terminated
 from accrete.runners.kubeflow._background import Background
 from accrete.runners.kubeflow._kubeconfig import PluginError
 from accrete.runners.kubeflow._objects import Object
 from accrete.runners.kubeflow.client import Kubeflow
-from accrete.runners.kubeflow.cluster import ForbiddenLookupError, RunObjects
+from accrete.runners.kubeflow.cluster import (
+    ForbiddenLookupError,
+    NothingThereError,
+    RunObjects,
+)
 from accrete.runners.kubeflow.runs import KfpRun
 from accrete.runners.kubeflow.waiting import Waiting, waiting_of
 
@@ -37,6 +41,13 @@ class Look:
     """Whether anything could say why a step waits: if not, that none does means nothing."""
     remark: str = ""
     """Why the cluster is not asked, where its user would want to know."""
+    is_terminated: bool = False
+    """Whether the run was told to end."""
+    is_gone: bool = False
+    """Whether the cluster has nothing of a run of which Kubeflow's own copy had begun: it was
+    deleted, or the kubeconfig is another cluster's."""
+    was_there: bool = False
+    """Whether this cluster had objects of the run before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,8 @@ class _OfCluster:
     pods: list[Object] = field(default_factory=list)
     events: list[Object] = field(default_factory=list)
     workflow: Object | None = None
+    is_empty: bool = False
+    """Whether it lists what it has, and has nothing of the run."""
 
 
 class Looker:
@@ -57,7 +70,7 @@ class Looker:
         self._objects: RunObjects | None = None
         self._has_cluster = True
         self._asked: Background[_OfCluster] | None = None
-        self._remark = ""
+        self._remark, self._was_there = "", False
 
     def look(self, seconds: float = _LOOK_S) -> Look:
         """Ask the cluster, where this machine has a way to it, and Kubeflow's API.
@@ -78,7 +91,15 @@ class Looker:
             found = self._taken(end - time.monotonic()) or _OfCluster()
         workflow = found.workflow or workflow
         waiting = waiting_of(found.pods, found.events, workflow, datetime.now(UTC))
-        return Look(waiting, bool(found.pods) or has_nodes(workflow), self._remark)
+        self._was_there |= bool(found.pods) or found.workflow is not None
+        return Look(
+            waiting,
+            bool(found.pods) or has_nodes(workflow),
+            self._remark,
+            is_terminated=is_terminated(workflow),
+            is_gone=found.is_empty and (self._was_there or has_nodes(workflow)),
+            was_there=self._was_there,
+        )
 
     def _taken(self, seconds: float) -> _OfCluster | None:
         """Return what the cluster says; None: it has not answered yet, and may later."""
@@ -94,7 +115,7 @@ class Looker:
                 self._objects, self._has_cluster = None, False
             if isinstance(error, PluginError):
                 self._remark = f"the cluster is not asked: {error}"
-            found = _OfCluster()
+            found = _OfCluster(is_empty=isinstance(error, NothingThereError))
         self._asked = None
         return found
 

@@ -31,6 +31,10 @@ class ForbiddenLookupError(LookupError):
     """Who asks may not read what is looked for."""
 
 
+class NothingThereError(LookupError):
+    """The cluster lists pods and workflows, and has none of this run."""
+
+
 class RunObjects:
     """What the cluster has of one run, wherever its pods are."""
 
@@ -78,12 +82,14 @@ class RunObjects:
 
         Raises:
             ForbiddenLookupError: it never will.
-            LookupError: the cluster does not say, or is another one.
+            NothingThereError: it has none, or is another cluster.
+            LookupError: the cluster does not say.
         """
         pods = self._pods()
-        workflow = self._workflow()
+        workflow, has_listed = self._workflow()
         if not pods and workflow is None:
-            raise LookupError("no object of this run")
+            kind = NothingThereError if has_listed else LookupError
+            raise kind("no object of this run")
         asked = [pod for pod in newest_of_steps(pods).values() if _is_worth(pod)]
         events = [event for pod in asked[-_MAX_ASKED:] for event in self._events(pod)]
         return pods, events, workflow
@@ -121,8 +127,9 @@ class RunObjects:
                 break
         return pods
 
-    def _workflow(self) -> Object | None:
-        """Return Argo's object; None: it is not there, or not to be read."""
+    def _workflow(self) -> tuple[Object | None, bool]:
+        """Return Argo's object, None without one, and whether workflows can be listed at all."""
+        has_listed = False
         for namespace in dict.fromkeys(self._namespaces):
             place = ("argoproj.io", "v1alpha1")
             options = {"label_selector": self._selector}
@@ -139,9 +146,10 @@ class RunObjects:
                     )
             except LookupError:
                 continue
+            has_listed = True
             for workflow in every(listed, "items"):
-                return workflow
-        return None
+                return workflow, True
+        return None, has_listed
 
     def _events(self, pod: Object) -> list[Object]:
         metadata = at(pod, "metadata")

@@ -13,8 +13,10 @@ from accrete.errors import (
     StepFailedError,
 )
 from accrete.monitoring.console import Console
+from accrete.runners.kubeflow._ending import Ending, ending_of
 from accrete.runners.kubeflow._lookout import (
     SAID_AFTER_S,
+    Look,
     Looker,
     Lookout,
     unknown_wait,
@@ -30,48 +32,35 @@ from accrete.store.settings import parse_store_uri, store_settings
 _POLL_S = 5.0
 CLOCKS_DIFFER = timedelta(minutes=1)
 """By which Kubeflow's times and those of the steps are not told apart."""
-_AWAY_S = 1800.0
+AWAY_S = 1800.0
 """An API that is away for longer is not awaited: the run does not need it to be watched."""
 
 
-def follow_remote(kubeflow: Kubeflow, remote: RemoteRun, request: PipelineRequest) -> None:
-    """Show how far a submitted run is until it ends.
+def follow_run(
+    kubeflow: Kubeflow, remote: RemoteRun, request: PipelineRequest, console: Console
+) -> Ending:
+    """Show how far a submitted run is until it ends, and return what it ended for.
 
     The steps' own words come from the object store, where this machine can reach it.
 
     Raises:
-        StepFailedError: the run did not succeed.
+        StepFailedError: it was deleted.
         PipelineError: it can be followed no longer; it goes on.
         KeyboardInterrupt: who watches stops; it says that the run goes on, as does SIGTERM's.
     """
-    console = Console()
     settings = store_settings()
     store = ObjectStore(settings, parse_store_uri(request.store_uri)) if settings else None
     lookout = Lookout(Looker(kubeflow, remote.run.run_id).look)
     following = _Following(kubeflow, remote, store, console, lookout)
     try:
         run = following.to_end()
-        failures = [
-            each.failure.error
-            for each in following.documents
-            if each.failure and is_of_run(each, run)
-        ]
-        is_unsaid = run.state == "FAILED" and not failures and not run.error
-        lost = [each.line for each in lookout.last().waiting] if is_unsaid else []
+        look = lookout.last() if run.state == "FAILED" else Look()
+        documents = following.own_documents(run)
+        return ending_of(run, documents, look.waiting, is_terminated=look.is_terminated)
     except (KeyboardInterrupt, TerminatedError) as stop:
         raise type(stop)(f"{request.run_name} goes on: {remote.address}") from None
     finally:
         lookout.stop()
-        console.close()
-    if run.state == "CANCELED":
-        raise StepFailedError(
-            f"run {request.run_name!r} canceled: it was terminated on Kubeflow; submitted again, "
-            "it goes on from what is stored"
-        )
-    if run.state != "SUCCEEDED":
-        reason = [*failures, run.error, *lost, f"see its page, {remote.address}"]
-        words = next(text for text in reason if text)
-        raise StepFailedError(f"run {request.run_name!r} {run.state.lower()}: {words}")
 
 
 class _Following:
@@ -92,6 +81,15 @@ class _Following:
         self._away_since: float | None = None
         self._has_remarked = False
         self.documents: list[StepDocument] = []
+        self._before = {(each.step, each.attempt) for each in _documents(store, self._name)}
+
+    def own_documents(self, run: KfpRun) -> list[StepDocument]:
+        """Return what the steps of this run said, and not those of one of its name before it."""
+        return [
+            each
+            for each in self.documents
+            if is_of_run(each, run) and (each.step, each.attempt) not in self._before
+        ]
 
     def to_end(self) -> KfpRun:
         """Show the run until it ends; return it as it was last seen."""
@@ -105,6 +103,7 @@ class _Following:
             if run.state in ENDED:
                 return run
             self._say_why_it_waits(run)
+            self._check_that_it_is_there()
             time.sleep(_POLL_S)
             run = self._seen() or run
 
@@ -127,6 +126,20 @@ class _Following:
             self._away_since = None
         return run
 
+    def _check_that_it_is_there(self) -> None:
+        """Refuse to wait for what was deleted: Kubeflow says for ever that such a run goes on.
+
+        Raises:
+            StepFailedError: its workflow and pods were seen, and are gone.
+        """
+        look = self._lookout.found
+        is_over = look.is_gone and look.was_there and self._away_since is None
+        if is_over and not any(is_at_work_now(each) for each in self.documents):
+            raise StepFailedError(
+                f"run {self._name!r} was deleted: its workflow and its pods are gone from the "
+                f"cluster, though Kubeflow still lists it: {self._remote.address}"
+            )
+
     def _be_patient(self, error: PipelineError) -> None:
         """Say once that the API is away.
 
@@ -136,7 +149,7 @@ class _Following:
         if self._away_since is None:
             self._away_since = time.monotonic()
             self._console.line(f"{error}; the run goes on, and is looked for again")
-        elif time.monotonic() - self._away_since > _AWAY_S:
+        elif time.monotonic() - self._away_since > AWAY_S:
             raise self._left(error)
 
     def _left(self, error: PipelineError) -> PipelineError:

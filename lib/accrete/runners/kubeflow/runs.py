@@ -8,6 +8,8 @@ from typing import Any
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 """States of a run that is over. Source: RuntimeState of KFP's run.proto."""
 
+_CANCELED = ("CANCELING", "CANCELED")
+
 _NEVER = 1970
 """Year of what has not happened, as KFP's database has it."""
 
@@ -32,6 +34,8 @@ class KfpRun:
     """With a time zone; None where it has not ended, or the API does not say."""
     waiting_tasks: tuple[str, ...]
     """Names of its tasks that have not begun."""
+    was_canceled: bool = False
+    """Whether it was told to end: a run that was terminated may end as `FAILED` all the same."""
 
     @property
     def age_s(self) -> float | None:
@@ -60,7 +64,15 @@ def run_of(run: Mapping[str, Any]) -> KfpRun:
         created_at=_time_of(run.get("created_at")),
         finished_at=finished if finished and finished.year > _NEVER else None,
         waiting_tasks=tuple(waiting),
+        was_canceled=any(state in _CANCELED for state in _states_of(run)),
     )
+
+
+def _states_of(run: Mapping[str, Any]) -> list[str]:
+    """Return the states that a run had, and has."""
+    history = run.get("state_history")
+    before = history if isinstance(history, list) else []
+    return [_state_of(each.get("state")) for each in (*before, run) if isinstance(each, Mapping)]
 
 
 def _state_of(state: Any) -> str:

@@ -30,6 +30,10 @@ class Standing:
     """Why its steps wait, a line each."""
     remark: str = ""
     """Why the cluster was not asked, where its user would want to know."""
+    is_canceled: bool = False
+    """Whether it was told to end: Kubeflow may say `FAILED` of it all the same."""
+    is_gone: bool = False
+    """Whether the cluster has nothing of it any more, though Kubeflow says that it goes on."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -65,11 +69,14 @@ def standing_of(endpoint: str, access: Access, name: str) -> Standing | None:
         age_s = run.age_s
         if not look.is_told and run.state == "PENDING" and (age_s or 0.0) > SAID_AFTER_S:
             waiting = [unknown_wait(run, age_s or 0.0, kubeflow.namespace)]
+    is_canceled = run.state != "SUCCEEDED" and (run.was_canceled or look.is_terminated)
     return Standing(
         run=run,
         address=kubeflow.page_of(run.run_id),
-        waiting=tuple(waiting),
+        waiting=() if is_canceled else tuple(waiting),
         remark=look.remark,
+        is_canceled=is_canceled,
+        is_gone=run.state not in ENDED and look.is_gone,
     )
 
 
@@ -92,13 +99,20 @@ def merged_state(state: RunState | None, standing: Standing) -> str:
     if run.state in _WORDS:
         word = _WORDS[run.state]
         return state.state if word == "done" and state and documents else word
-    if run.state == "FAILED":
-        return "failed"
+    if standing.is_canceled or run.state == "FAILED":
+        return "canceled" if standing.is_canceled else "failed"
     if any(is_at_work_now(each) for each in documents):
         return "running"
+    return _of_one_at_rest(standing, bool(documents))
+
+
+def _of_one_at_rest(standing: Standing, has_begun: bool) -> str:
+    """Return how a run stands that has not ended, and of which no step is heard of."""
+    if standing.is_gone:
+        return "deleted"
     if standing.waiting:
         return "waiting"
-    return "pending" if run.state == "PENDING" or not documents else "running"
+    return "pending" if standing.run.state == "PENDING" or not has_begun else "running"
 
 
 def is_outlived(state: RunState, run: KfpRun) -> bool:

@@ -1,0 +1,281 @@
+"""A watched run is submitted again where the cluster lost it, and not where it failed by itself."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Cli
+from kfp_api import Handler, KfpApi, failing, kfp_at, saying
+from kubernetes_pods import PodCluster, pod, pod_cluster
+
+from accrete.catalog.step_documents import StepDocument, StepFailure, StepState
+from accrete.cli._options import WhereOptions
+from accrete.errors import ConfigError, StepFailedError
+from accrete.runners.kubeflow import _lookout, following, resubmission
+from accrete.runners.kubeflow.client import Kubeflow
+from accrete.runners.kubeflow.submission import RemoteRun
+from accrete.store import keys
+from accrete.store.object_store import ObjectStore
+
+STEP = keys.train_step_name(2)
+TRAIN = "run-x7(0).root(0).train-stage-2(0).executor(0)"
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, store: ObjectStore) -> Iterator[KfpApi]:
+    """An API whose runs are looked at often, and a store that this process knows."""
+    monkeypatch.setattr(following, "_POLL_S", 0.02)
+    monkeypatch.setattr(resubmission, "_FIRST_PAUSE_S", 0.02)
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/kubeconfig")
+    for name, value in store.settings.as_environment().items():
+        monkeypatch.setenv(name, value)
+    with kfp_at() as server:
+        server.states = ["RUNNING"]
+        yield server
+
+
+def argo(message: str, **spec: Any) -> dict[str, Any]:
+    """Return a workflow as it was recorded where a step's pod failed."""
+    pod = {"type": "Pod", "name": TRAIN, "phase": "Failed", "message": message, "startedAt": "1"}
+    return {"spec": spec, "status": {"phase": "Failed", "nodes": {"run-x7-1": pod}}}
+
+
+class Watched:
+    """A run that is watched; each submission goes as its turn says."""
+
+    def __init__(self, api: KfpApi, store: ObjectStore) -> None:
+        self.api, self.store = api, store
+        self.kubeflow = Kubeflow(api.address)
+        self.experiment = self.kubeflow.experiment_id("accrete")
+
+    def submit(self) -> RemoteRun:
+        body = {"display_name": "far", "experiment_id": self.experiment, "pipeline_spec": {}}
+        run = self.kubeflow.get_run(self.kubeflow.create_run(body))
+        return RemoteRun(name="far", run=run, address=self.kubeflow.page_of(run.run_id))
+
+    def says(self, attempt: str, state: StepState, error: str = "", code: int = 0) -> None:
+        """Have the step say how it stands."""
+        now = following.datetime.now(following.UTC)
+        said = StepDocument(
+            step=STEP, attempt=attempt, state=state, started_at=now, updated_at=now,
+            failure=StepFailure(error, code) if error else None,
+        )  # fmt: skip
+        data = json.dumps(said.as_json()).encode()
+        self.store.write_note(keys.step_key("far", STEP), data)
+
+    def follow(self, times: int) -> None:
+        request: Any = _Request(str(self.store.address))
+        resubmission.follow_remote(self.kubeflow, self.submit(), request, self.submit, times)
+
+
+class _Request:
+    run_name = "far"
+
+    def __init__(self, store_uri: str) -> None:
+        self.store_uri = store_uri
+
+
+@pytest.fixture
+def watched(api: KfpApi, store: ObjectStore) -> Watched:
+    return Watched(api, store)
+
+
+def on_each_look(api: KfpApi, ending: Any) -> None:
+    """Have something happen when a run is looked at for the third time."""
+    looks: dict[str, int] = {}
+
+    def gate(handler: Handler) -> bool:
+        run_id = handler.path.rpartition("/")[2]
+        if "v2beta1/runs/" in handler.path and run_id in api.runs:
+            looks[run_id] = looks.get(run_id, 0) + 1
+            if looks[run_id] == 3:
+                ending(list(api.runs).index(run_id) + 1, api.runs[run_id])
+        return False
+
+    api.gates.append(gate)
+
+
+def test_a_run_that_a_node_took_is_submitted_again_until_it_succeeds(
+    api: KfpApi, watched: Watched, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def ends(number: int, run: dict[str, Any]) -> None:
+        watched.says(f"attempt-{number}", "running" if number < 3 else "done")
+        api.workflow = argo("main: Unknown (exit code 255)")
+        run["state"] = "FAILED" if number < 3 else "SUCCEEDED"
+
+    on_each_look(api, ends)
+    watched.follow(times=5)
+    assert len(api.runs) == 3
+    assert {run["display_name"] for run in api.runs.values()} == {"far"}
+    said = capfd.readouterr().err.splitlines()
+    lost = [line for line in said if line.startswith("run 'far' ended: ")]
+    assert len(lost) == 2
+    assert "train-stage-2 has a pod that failed: main: Unknown (exit code 255)" in lost[0]
+    again = [line for line in said if "submitted again as" in line]
+    assert [line.split("submitted again as ")[1].split(":")[0] for line in again] == [
+        f"{run_id}, {number} of 5" for number, run_id in enumerate(list(api.runs)[1:], start=1)
+    ]
+
+
+def test_it_is_submitted_again_so_many_times_and_ends_with_the_last_one_s_code(
+    api: KfpApi, watched: Watched
+) -> None:
+    def ends(number: int, run: dict[str, Any]) -> None:
+        watched.says(f"attempt-{number}", "failed", f"the store was away, {number}", 3)
+        run["state"] = "FAILED"
+
+    on_each_look(api, ends)
+    with pytest.raises(StepFailedError) as failed:
+        watched.follow(times=2)
+    assert str(failed.value) == "run 'far' failed: the store was away, 3 (submitted again 2 times)"
+    assert failed.value.exit_code == 3
+    assert len(api.runs) == 3
+
+
+CANCELED = {"state": "FAILED", "state_history": [{"state": "CANCELING"}, {"state": "FAILED"}]}
+
+
+@pytest.mark.parametrize(
+    ("said", "run", "words"),
+    [
+        (("failed", "bad --data", 2), {"state": "FAILED"}, "failed: bad --data"),
+        (("failed", "the loss became NaN", 1), {"state": "FAILED"}, "failed: the loss became NaN"),
+        (("running", "", 1), {"state": "CANCELED"}, "canceled: it was terminated"),
+        (("running", "", 1), CANCELED, "canceled: it was terminated"),
+    ],
+)
+def test_what_failed_by_itself_or_was_terminated_is_not_submitted_again(
+    said: tuple[StepState, str, int], run: dict[str, Any], words: str, api: KfpApi, watched: Watched
+) -> None:
+    def ends(_number: int, found: dict[str, Any]) -> None:
+        watched.says("attempt", *said)
+        api.workflow = argo("main: Error (exit code 1)")
+        found |= run
+
+    on_each_look(api, ends)
+    with pytest.raises(StepFailedError, match=words) as failed:
+        watched.follow(times=5)
+    assert len(api.runs) == 1
+    assert failed.value.exit_code == said[2]
+
+
+def test_a_workflow_that_was_told_to_end_is_a_terminated_run(api: KfpApi, watched: Watched) -> None:
+    api.workflow = argo("Step exceeded its deadline", activeDeadlineSeconds=0)  # as recorded
+    api.states = ["FAILED"]
+    with pytest.raises(StepFailedError, match="canceled: it was terminated on Kubeflow"):
+        watched.follow(times=5)
+    assert len(api.runs) == 1
+
+
+def test_what_an_earlier_run_of_the_name_said_counts_for_nothing(
+    api: KfpApi, watched: Watched
+) -> None:
+    watched.says("before", "failed", "the loss became NaN", 1)
+    api.states, api.workflow = ["FAILED"], argo("pod deleted")
+    with pytest.raises(StepFailedError, match="lost its pod: pod deleted"):
+        watched.follow(times=0)
+
+
+def test_an_api_that_is_away_when_it_is_needed_is_waited_for(
+    api: KfpApi, watched: Watched, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(watched.kubeflow, "_patience_s", 0)
+    away = failing(3, saying("away", 503))
+
+    def gate(handler: Handler) -> bool:
+        return handler.command == "POST" and bool(api.runs) and away(handler)
+
+    def ends(number: int, run: dict[str, Any]) -> None:
+        api.workflow = argo("pod deleted")
+        run["state"] = "FAILED" if number == 1 else "SUCCEEDED"
+
+    on_each_look(api, ends)
+    api.gates.append(gate)
+    watched.follow(times=1)
+    assert len(api.runs) == 2
+    assert capfd.readouterr().err.count("submitted again when it answers") == 1
+
+
+@pytest.fixture
+def cluster(api: KfpApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PodCluster]:
+    with pod_cluster() as server:
+        monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path)))
+        monkeypatch.setattr(_lookout, "_INTERVAL_S", 0.05)
+        yield server
+
+
+def test_a_run_whose_workflow_was_deleted_is_not_watched_for_ever(
+    api: KfpApi, watched: Watched, cluster: PodCluster
+) -> None:
+    remote = watched.submit()
+    cluster.pods = [pod(remote.run.run_id, TRAIN, {"phase": "Running"})]
+    request: Any = _Request(str(watched.store.address))
+    seen: list[int] = []
+
+    def gone(handler: Handler) -> bool:
+        if "v2beta1/runs/" in handler.path and any("/pods" in path for path in cluster.paths):
+            seen.append(1)
+            if len(seen) > 10:
+                cluster.pods.clear()
+        return False
+
+    api.gates.append(gone)
+    with pytest.raises(StepFailedError, match="was deleted: its workflow and its pods are gone"):
+        resubmission.follow_remote(watched.kubeflow, remote, request, watched.submit, 5)
+    assert len(api.runs) == 1
+
+
+def test_resubmit_needs_watch(cli: Cli, api: KfpApi) -> None:
+    done = cli("run", "--endpoint", api.address, "--resubmit", "2")
+    assert done.returncode == 2
+    assert "--resubmit has no effect without --watch: leave it out" in done.stderr
+    assert api.runs == {}
+    with pytest.raises(ConfigError, match="number of resubmissions is -1"):
+        WhereOptions(resubmit=-1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_pause_ends_the_command_and_submits_nothing(
+    signum: int, code: int, cli_env: dict[str, str], api: KfpApi, tmp_path: Path
+) -> None:
+    api.states, api.workflow = ["FAILED"], argo("pod deleted")
+    command = [str(Path(sys.executable).parent / "accrete"), "run", "--name", "far", "--watch"]
+    process = subprocess.Popen(
+        [*command, "--resubmit", "1", "--endpoint", api.address],
+        env=cli_env, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    with process:
+        try:
+            for line in process.stderr:
+                if "it is submitted again in 0:30" in line:
+                    break
+            process.send_signal(signum)
+            said = process.stderr.read()
+        finally:
+            process.kill()
+    assert "far ended, and was not submitted again" in said
+    assert process.returncode == code
+    assert len(api.runs) == 1
+
+
+@pytest.mark.slow
+def test_the_command_submits_the_same_pipeline_again(cli: Cli, api: KfpApi) -> None:
+    def ends(number: int, run: dict[str, Any]) -> None:
+        api.workflow = argo("pod deleted")
+        run["state"] = "FAILED" if number == 1 else "SUCCEEDED"
+
+    on_each_look(api, ends)
+    options = ("--endpoint", api.address, "--watch", "--resubmit", "1", "--name", "far")
+    done = cli("run", *options)
+    assert done.returncode == 0, done.stderr
+    first, second = api.posted
+    assert first["pipeline_spec"] == second["pipeline_spec"]
+    assert first["runtime_config"] == second["runtime_config"]
