@@ -7,6 +7,11 @@ from kfp import dsl, kubernetes
 from accrete.config.placement import Placement
 from accrete.config.pod import Object, PodRequest, step_pod, training_pod, waiting_pod
 
+_MOST_DOUBLED = 5
+"""Pauses that double, from 30 s: the fifth has 8 minutes."""
+_LONGEST_WINDOW_S = 100 * 365 * 24 * 3600
+"""Argo keeps a duration as nanoseconds in 64 bits: 292 years."""
+
 
 def pipeline_config(placement: Placement) -> dsl.PipelineConfig:
     """Return what holds for a run as a whole.
@@ -39,13 +44,7 @@ def place_waiting(task: dsl.PipelineTask, placement: Placement, stages: range) -
 def _place(task: dsl.PipelineTask, placement: Placement, pod: PodRequest) -> dsl.PipelineTask:
     task.set_container_image(pod.image)
     task.set_caching_options(False)  # the object store is the cache: KFP's cannot see into it
-    if placement.retries:
-        task.set_retry(
-            num_retries=placement.retries,
-            backoff_duration="30s",
-            backoff_factor=2.0,
-            backoff_max_duration="600s",
-        )
+    _set_retries(task, placement.retries, pod.active_deadline_seconds)
     if pod.image_pull_policy:
         kubernetes.set_image_pull_policy(task, pod.image_pull_policy)
     if pod.image_pull_secrets:
@@ -68,6 +67,32 @@ def _place(task: dsl.PipelineTask, placement: Placement, pod: PodRequest) -> dsl
     _set_node(task, pod)
     kubernetes.set_timeout(task, pod.active_deadline_seconds)
     return task
+
+
+def _set_retries(task: dsl.PipelineTask, retries: int, attempt_s: int) -> None:
+    """Have lost pods replaced, for as long as all attempts may take.
+
+    Argo counts the window from the first attempt's start, not from its failure: a shorter one gives
+    up on a pod that was lost late ("Max duration limit exceeded"). kfp's own default is an hour.
+
+    Args:
+        task: to be tried again.
+        retries: so many times at most; 0: Kubeflow's own default holds.
+        attempt_s: seconds that one attempt may take.
+    """
+    if not retries:
+        return
+    # A factor must be whole (Argo), and many doublings come to days: many tries are evenly spaced.
+    is_doubled = retries <= _MOST_DOUBLED
+    pause_s, factor = (30, 2) if is_doubled else (120, 1)
+    pauses_s = sum(pause_s * factor**number for number in range(retries))
+    window_s = min((retries + 1) * attempt_s + pauses_s, _LONGEST_WINDOW_S)
+    task.set_retry(
+        num_retries=retries,
+        backoff_duration=f"{pause_s}s",
+        backoff_factor=float(factor),
+        backoff_max_duration=f"{window_s}s",
+    )
 
 
 def _set_env(task: dsl.PipelineTask, pod: PodRequest) -> None:

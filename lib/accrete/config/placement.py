@@ -214,8 +214,9 @@ class Placement:
     retries: Annotated[
         int,
         Option(
-            "Tries after a failure of a step; a stock Kubeflow tries lost pods only, and those "
-            "always.",
+            "Tries of a step whose pod was lost (evicted, deleted), after the first; a stock "
+            "Kubeflow makes two in any case. One that ended by itself is tried again only where "
+            "Argo's retryPolicy is Always.",
             default="2; locally 0",
         ),
     ] = 2

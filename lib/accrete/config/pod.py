@@ -46,6 +46,9 @@ _CACHE_PATH = "/cache"
 _STORE_CA_PATH = "/etc/accrete/store-ca"
 """Where a step finds the CA of the store; `manifests/components/store-ca` has the same."""
 
+_LONGEST_DEADLINE_S = 2**31 - 1
+"""Kubernetes takes no longer `activeDeadlineSeconds`."""
+
 _MARGIN_S = 600
 """A step that waits for a TrainJob may outlive it by this: the job's own deadline says more."""
 
@@ -160,7 +163,8 @@ def waiting_pod(placement: Placement, stages: range) -> PodRequest:
         for name, path in ((ENV_POD_NAME, "metadata.name"), (ENV_POD_UID, "metadata.uid"))
     )
     of_a_job_s = placement.timeout_s + placement.node_wait_s + _MARGIN_S
-    return replace(pod, env=(*pod.env, *itself), active_deadline_seconds=len(stages) * of_a_job_s)
+    deadline_s = min(len(stages) * of_a_job_s, _LONGEST_DEADLINE_S)
+    return replace(pod, env=(*pod.env, *itself), active_deadline_seconds=deadline_s)
 
 
 def _store_env(placement: Placement) -> list[Object]:
