@@ -100,6 +100,27 @@ def test_the_cluster_s_own_words_come_first(api: KfpApi, cluster: PodCluster) ->
     assert "no such host" in line
 
 
+def test_the_nodes_of_a_train_job_are_looked_at_too(api: KfpApi, cluster: PodCluster) -> None:
+    """Their pods have the run's label by us; JobSet's say which they are."""
+    run_id = submitted(api)
+    step = pod(run_id, "run-x7(0).root(0).train-on-nodes(0).executor(0)", {"phase": "Running"})
+    job = "accrete-far-1-0123456789"
+    for index in range(2):
+        node = pod(run_id, "", UNSCHEDULABLE, name=f"{job}-node-0-{index}-abcde")
+        node["metadata"]["annotations"] = {}
+        node["metadata"]["labels"] |= {
+            "jobset.sigs.k8s.io/jobset-name": job,
+            "batch.kubernetes.io/job-completion-index": str(index),
+        }
+        cluster.pods.append(node)
+    cluster.pods.append(step)
+    said = lines(looked(api, run_id))
+    assert [line.split(" waits for a node that takes it: ")[0] for line in said] == [
+        f"node {index} of TrainJob {job}" for index in range(2)
+    ]
+    assert all(GPUS.rstrip(".") in line for line in said)
+
+
 def test_a_quota_s_words_come_from_argo_s_object(api: KfpApi, cluster: PodCluster) -> None:
     run_id = submitted(api)
     quota = 'pods "run-x7" is forbidden: exceeded quota: gpus, requested: cpu=8'

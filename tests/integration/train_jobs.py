@@ -29,6 +29,7 @@ def cluster_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clus
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("ACCRETE_POD_NAME", "a-step")
         monkeypatch.setenv("ACCRETE_POD_UID", "0-1-2")
+        monkeypatch.setenv("ACCRETE_KFP_RUN_ID", "3-4-5")
         monkeypatch.setattr(settings, "SERVICE_ACCOUNT_PATH", str(tmp_path / "account"))
         yield cluster
 

@@ -17,6 +17,7 @@ from accrete.core.environment import (
     ENV_CREDENTIALS,
     ENV_ENDPOINT,
     ENV_FETCH_AHEAD,
+    ENV_KFP_RUN_ID,
     ENV_POD_NAME,
     ENV_POD_UID,
     ENV_PUSHGATEWAY,
@@ -28,6 +29,9 @@ from accrete.core.environment import (
 
 POD_LABELS = {"app.kubernetes.io/name": "accrete", "app.kubernetes.io/component": "step"}
 """Labels of every step's pod: what `manifests/` selects them by."""
+
+RUN_LABEL = "pipeline/runid"
+"""Kubeflow Pipelines' label of a run's pods and of its workflow; the value is the run's id."""
 
 POD_ANNOTATIONS = {
     "prometheus.io/scrape": "true",
@@ -160,7 +164,11 @@ def waiting_pod(placement: Placement, stages: range) -> PodRequest:
     pod = step_pod(placement)
     itself = tuple(
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
-        for name, path in ((ENV_POD_NAME, "metadata.name"), (ENV_POD_UID, "metadata.uid"))
+        for name, path in (
+            (ENV_POD_NAME, "metadata.name"),
+            (ENV_POD_UID, "metadata.uid"),
+            (ENV_KFP_RUN_ID, f"metadata.labels['{RUN_LABEL}']"),
+        )
     )
     of_a_job_s = placement.timeout_s + placement.node_wait_s + _MARGIN_S
     deadline_s = min(len(stages) * of_a_job_s, _LONGEST_DEADLINE_S)

@@ -52,6 +52,7 @@ ENV_SYSTEM_CA = "SSL_CERT_FILE"
 ENV_KUBECONFIG = "KUBECONFIG"
 ENV_POD_NAME = "ACCRETE_POD_NAME"
 ENV_POD_UID = "ACCRETE_POD_UID"
+ENV_KFP_RUN_ID = "ACCRETE_KFP_RUN_ID"
 AWS_ACCESS_KEY = "AWS_ACCESS_KEY_ID"
 AWS_SECRET_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105
 AWS_SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
@@ -222,6 +223,7 @@ VARIABLES = (
     Variable("ACCRETE_S3_BUCKET", "Set by `manifests/`, which make `ACCRETE_STORE` of it."),
     Variable(ENV_POD_NAME, "Set by the pipeline for a step that makes a TrainJob: its pod's name."),
     Variable(ENV_POD_UID, "The same: its pod's unique id."),
+    Variable(ENV_KFP_RUN_ID, "The same: Kubeflow's id of the run, a label of the job's pods."),
 )
 
 _OF_SERVICE = re.compile(

@@ -15,6 +15,7 @@ from accrete.core.environment import (
     ENV_HOME,
     ENV_IN_POD,
     ENV_KFP_ENDPOINT,
+    ENV_KFP_RUN_ID,
     ENV_LINGER,
     ENV_METRICS_PORT,
     ENV_POD_NAME,
@@ -56,6 +57,8 @@ class ClusterSettings:
     """The certificate authority of the Kubernetes API."""
     pod: tuple[str, str] | None
     """The pod's own name and unique id; None: it was not told."""
+    run_id: str | None = None
+    """Kubeflow's id of the run that the pod is of; None: it was not told."""
 
 
 def split_address(address: str) -> SplitResult | None:
@@ -154,6 +157,7 @@ def cluster_settings() -> ClusterSettings:
         token_path=folder / "token",
         ca_path=folder / "ca.crt",
         pod=(name, uid) if name and uid else None,
+        run_id=os.environ.get(ENV_KFP_RUN_ID) or None,
     )
 
 

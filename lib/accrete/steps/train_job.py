@@ -6,12 +6,12 @@ what only the run knows is added by the step that creates the job.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from accrete.config.placement import Placement
-from accrete.config.pod import PodRequest, node_pod
+from accrete.config.pod import RUN_LABEL, PodRequest, node_pod
 from accrete.core.environment import ENV_STORE
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
@@ -113,6 +113,7 @@ def train_job(
     owner: Owner | None,
     arguments: list[str],
     store_uri: str,
+    run_id: str | None = None,
 ) -> dict[str, Any]:
     """Return the whole object.
 
@@ -123,12 +124,17 @@ def train_job(
         owner: the pod that asks for it; None: nobody takes the job with it.
         arguments: of `accrete.node_step`.
         store_uri: `s3://bucket[/prefix]`.
+        run_id: Kubeflow's, by which its pods are found; None: they are not looked for.
     """
     whole = _with_integers(spec)
     trainer = whole["trainer"]
     trainer["command"] = ["python3", "-m", "accrete.node_step", *arguments]
     trainer["env"] = [*trainer["env"], {"name": ENV_STORE, "value": store_uri}]
-    metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": dict(LABELS)}
+    of_run = {RUN_LABEL: run_id} if run_id else {}
+    for pod in _pod_patches(whole) if run_id else ():
+        pod.setdefault("metadata", {}).setdefault("labels", {}).update(of_run)
+    labels = LABELS | of_run
+    metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": labels}
     if owner is not None:
         metadata["ownerReferences"] = [
             {"apiVersion": "v1", "kind": "Pod", "name": owner.name, "uid": owner.uid}
@@ -139,6 +145,13 @@ def train_job(
         "metadata": metadata,
         "spec": whole,
     }
+
+
+def _pod_patches(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what changes in the runtime's pods, from a spec of `train_job_spec`."""
+    for patch in spec["runtimePatches"]:
+        for job in patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]:
+            yield job["template"]["spec"]["template"]
 
 
 def _with_integers(value: Any) -> Any:

@@ -147,6 +147,7 @@ class _Nodes:
             owner=Owner(name=cluster.pod[0], uid=cluster.pod[1]) if cluster.pod else None,
             arguments=[self._record.name, str(self._stage), *more],
             store_uri=store_uri,
+            run_id=cluster.run_id,
         )
 
     def _with_the_nodes_word(

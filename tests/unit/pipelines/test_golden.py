@@ -406,6 +406,7 @@ def test_the_step_that_waits_for_a_job_asks_for_no_gpu_and_knows_its_pod() -> No
     assert {entry["name"]: entry["fieldPath"] for entry in config["fieldPathAsEnv"]} == {
         "ACCRETE_POD_NAME": "metadata.name",
         "ACCRETE_POD_UID": "metadata.uid",
+        "ACCRETE_KFP_RUN_ID": "metadata.labels['pipeline/runid']",
     }
     assert "tolerations" not in config
     assert config["podMetadata"]["labels"] == POD_LABELS  # the policies let it to the API

@@ -227,6 +227,23 @@ def test_the_job_that_a_step_makes_fits_trainer_s_schema(placement: Placement) -
     assert fits(made(placement, Owner(name="pod", uid="1")))
 
 
+def test_the_job_and_its_pods_have_the_run_s_label_so_that_they_are_found() -> None:
+    """Kubeflow labels the pods of its own steps alone."""
+    spec = train_job_spec(Placement(gpus=(2,), nodes=(2,)), range(1, 2))
+    job = make_train_job(
+        spec, name="a", namespace="b", owner=None, arguments=[], store_uri="s3://accrete",
+        run_id="e39cf6c4-4124-4348-9303-dcea88b06843",
+    )  # fmt: skip
+    assert fits(job)
+    (patch,) = job["spec"]["runtimePatches"]
+    (nodes,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = nodes["template"]["spec"]["template"]
+    for labels in (job["metadata"]["labels"], pod["metadata"]["labels"]):
+        assert labels["pipeline/runid"] == "e39cf6c4-4124-4348-9303-dcea88b06843"
+    assert pod["metadata"]["labels"].items() >= POD_LABELS.items()
+    assert "pipeline/runid" not in str(spec)  # what is compiled is of no run
+
+
 def test_the_golden_pipeline_s_jobs_fit_trainer_s_schema() -> None:
     golden = MANIFESTS.parent / "tests" / "golden" / "incremental-nodes.yaml"
     spec, _ = documents_in(golden.read_text())
@@ -351,6 +368,11 @@ def test_a_job_s_name_is_that_of_one_stage_of_one_run() -> None:
     }
     assert len(names) == 12
     assert train_job_name("a", 1, "b" * 64) == train_job_name("a", 1, "b" * 64)
+
+
+def test_the_runtime_leaves_open_whose_gpus_its_nodes_have(runtime: Document) -> None:
+    """The resource that a job asks for finds the node; a vendor's label would keep others out."""
+    assert "nodeSelector" not in pod_of(runtime)["spec"]
 
 
 STANDALONE = MANIFESTS / "overlays" / "gpu-multi-node" / "kubeflow"

@@ -10,6 +10,7 @@ from kubernetes import client
 from kubernetes.client import ApiException
 from kubernetes.config.incluster_config import InClusterConfigLoader
 
+from accrete.config.pod import RUN_LABEL
 from accrete.core.environment import ENV_KUBECONFIG
 from accrete.core.settings import SERVICE_ACCOUNT_PATH, is_in_pod, kfp_variable
 from accrete.runners.kubeflow._kubeconfig import PluginError, load_kubeconfig
@@ -20,7 +21,6 @@ _KUBECONFIG = "~/.kube/config"
 _TIMEOUT_S = (3, 10)
 _OF_KUBEFLOW = "kubeflow"
 """Where a Kubeflow Pipelines of one user runs everything, as its manifests have it."""
-_RUN_LABEL = "pipeline/runid"
 _PAGE, _MAX_PAGES = 200, 10
 """Of pods: a run of a hundred stages has some hundred."""
 _MAX_ASKED = 30
@@ -74,7 +74,7 @@ class RunObjects:
         api = client.ApiClient(configuration)
         self._core: Any = client.CoreV1Api(api)
         self._custom: Any = client.CustomObjectsApi(api)
-        self._selector = f"{_RUN_LABEL}={run_id}"
+        self._selector = f"{RUN_LABEL}={run_id}"
         self._namespaces = [namespace] if namespace else [None, _OF_KUBEFLOW, own]
 
     def read(self) -> tuple[list[Object], list[Object], Object | None]:

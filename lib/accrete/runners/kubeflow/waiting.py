@@ -15,6 +15,9 @@ from accrete.runners.kubeflow._objects import Object, at
 from accrete.runners.kubeflow._pods import why_pod_waits
 
 _NODE_NAME = "workflows.argoproj.io/node-name"
+_JOB_NAME = "jobset.sigs.k8s.io/jobset-name"
+_JOB_INDEX = "batch.kubernetes.io/job-completion-index"
+"""Labels that JobSet and Kubernetes give a TrainJob's pods."""
 _VOLATILE = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[hms]))+\b|x\d+|\b[0-9a-f]{12,}\b")
 """How long something takes, how often it was tried, and ids that are new each time."""
 _COUNTS = re.compile(r"\.? preemption:[^;]*|\d+")
@@ -124,7 +127,10 @@ class Sayings:
 def _step_of_pod(pod: Object) -> str:
     metadata = at(pod, "metadata")
     node_name = at(metadata, "annotations").get(_NODE_NAME)
-    return step_of(str(node_name)) if node_name else f"pod {metadata.get('name')}"
+    if node_name:
+        return step_of(str(node_name))
+    job, index = (at(metadata, "labels").get(name) for name in (_JOB_NAME, _JOB_INDEX))
+    return f"node {index} of TrainJob {job}" if job and index else f"pod {metadata.get('name')}"
 
 
 def _created(pod: Object) -> str:
