@@ -17,7 +17,8 @@ from accrete_pipelines.placing import (
 )
 from kfp import dsl
 
-from accrete.config.plan import PlanStage, pack_steps
+from accrete.config.packing import steps_of
+from accrete.config.plan import PlanStage
 from accrete.config.planned import planned_argument, split_config
 from accrete.config.rules import shown_rule
 from accrete.config.run import RunConfig
@@ -39,7 +40,7 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
     stages = config.plan.stages
     editable, planned = split_config(config)
     made_for = planned_argument(planned)
-    steps = pack_steps([stage.num_images for stage in stages])
+    steps = steps_of(config, placement, request.packing)
 
     def staged(
         run_name: str = request.run_name,

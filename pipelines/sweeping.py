@@ -27,7 +27,7 @@ def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) ->
     assert isinstance(sweep, Sweep)
     editable, planned = split_config(sweep)
     made_for = planned_argument(planned)
-    planned_tasks = sweep_tasks(sweep)
+    planned_tasks = sweep_tasks(sweep, request.packing)
     num_stages = sum(len(cell.stage_sizes) for cell in sweep.cells)
 
     def swept(

@@ -290,6 +290,18 @@ def test_a_plan_shows_gpus_that_grow_with_the_seen_images(cli: Cli) -> None:
     assert [stage["gpus"] for stage in stages] == [1, 1, 2, 4, 8]
 
 
+def test_a_plan_shows_its_whole_time_on_kubeflow_where_a_speed_is_named(cli: Cli) -> None:
+    arguments = (*PLAN, "--initial", "10", "--images-per-second", "1000")
+    assert cli(*arguments).stdout.splitlines()[-1] == (
+        "on Kubeflow, an epoch in each stage takes 2:05 at 1,000 images a second; beside that 5 "
+        "steps of 20 s (prepare, stages 1-3, 4, 5, report): 3:45 in all"
+    )
+    found = json.loads(cli(*arguments, "--step-overhead", "2", "--json").stdout)["on_cluster"]
+    assert found["steps"] == [[index, index] for index in range(1, 6)]
+    assert (found["training_s"], found["overhead_s"], found["total_s"]) == (125, 14, 139)
+    assert "on Kubeflow" not in cli(*PLAN, "--initial", "10").stdout
+
+
 def test_the_options_of_run_are_frozen() -> None:
     """A new option is a decision: change this list with it."""
     expected = """
@@ -306,6 +318,7 @@ def test_the_options_of_run_are_frozen() -> None:
             nodes node-wait
         cpu memory prepare-cpu prepare-memory shared-memory data-memory node-selector toleration
         spot cache-claim
+        step-overhead max-steps
         pushgateway retries step-timeout run-ttl store-config store-ca store-wait
         store-credentials"""
     options = [param for param in incremental.run.params if param.opts]

@@ -25,6 +25,7 @@ def kfp_api() -> Iterator[KfpApi]:
 def test_a_run_is_submitted_with_its_pipeline_and_arguments(cli: Cli, kfp_api: KfpApi) -> None:
     file = str(ROOT / "pipelines" / "incremental.py")
     options = ("--name", "far", "--alpha", "2", "--endpoint", kfp_api.address)
+    options += ("--step-overhead", "0")
     done = cli("run", file, *options, script="kfp")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -43,6 +44,21 @@ def test_a_run_is_submitted_with_its_pipeline_and_arguments(cli: Cli, kfp_api: K
     containers = spec["pipeline_spec"]["deploymentSpec"]["executors"]
     assert containers["exec-train-stage"]["container"]["resources"]["accelerator"]
     assert "secretAsEnv" in json.dumps(spec["platform_spec"])
+
+
+def test_stages_that_train_for_less_than_a_step_costs_share_one(cli: Cli, kfp_api: KfpApi) -> None:
+    """Kubeflow takes twenty seconds a step, and the digits' stages train for a second or two."""
+    done = cli("run", "--alpha", "2", "--endpoint", kfp_api.address)
+    assert done.returncode == 0, done.stderr
+    (body,) = kfp_api.posted
+    tasks = body["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
+    assert sorted(tasks) == ["prepare", "report", "train-stage"]
+    assert tasks["train-stage"]["taskInfo"]["name"].startswith("stages 1-3: 10 more")
+    slow = cli("run", "--alpha", "2", "--endpoint", kfp_api.address, "--images-per-second", "10")
+    assert slow.returncode == 0, slow.stderr
+    tasks = kfp_api.posted[-1]["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
+    assert len(tasks) == 5
+    assert kfp_api.posted[-1]["display_name"] == body["display_name"]  # it is the same run
 
 
 def test_the_run_is_read_again_before_it_is_said_to_be_there(cli: Cli, kfp_api: KfpApi) -> None:

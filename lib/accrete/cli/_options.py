@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from accrete.cli._adapter import Group
+from accrete.config.packing import IMAGES_PER_SECOND, Packing
 from accrete.config.placement import Placement
 from accrete.config.recipe import RECIPES, Recipe
 from accrete.config.run import ModelConfig, SourceConfig
@@ -94,11 +95,10 @@ class CostOptions:
     images_per_second: Annotated[
         float,
         Option(
-            "Training speed, to set --stage-seconds against images.",
+            "Training speed: sets --stage-seconds and --step-overhead against images.",
             metavar="R",
-            needs=(("stage-seconds", ()),),
         ),
-    ] = 10_000.0
+    ] = IMAGES_PER_SECOND
     max_stages: Annotated[
         int | None, Option("Most stages of --alpha auto.", needs=(_FOR_AUTO,))
     ] = None
@@ -220,6 +220,7 @@ Seed = Annotated[SeedOption, Group(RECIPE_TITLE)]
 Naming = Annotated[Given[PipelineRequest], Group("Run")]
 Where = Annotated[Given[WhereOptions], Group("Where")]
 Cluster = Annotated[Given[Placement], _CLUSTER]
+Packed = Annotated[Given[Packing], _CLUSTER]
 Spot = Annotated[Given[SpotOption], _CLUSTER]
 
 
@@ -236,6 +237,7 @@ class CompileOptions:
     seed: Seed
     naming: Naming
     cluster: Cluster
+    packing: Packed
     spot: Spot
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from accrete.cli._adapter import Group
-from accrete.cli._options import SpotOption
+from accrete.cli._options import CostOptions, SpotOption
 from accrete.config.allocation import FewestNodes, GrowingGpus, parse_gpus
+from accrete.config.packing import UNPACKED, Packing
 from accrete.config.placement import SPOT_TOLERATIONS, Placement
 from accrete.config.plan import Plan
 from accrete.core.options import Given, Option, option_fields
@@ -44,6 +45,29 @@ def make_placement(given: Given[Placement], spot: Given[SpotOption], *, local: b
     if placement.store_wait_s is not None:
         wait_for_store(placement.store_wait_s)
     return placement
+
+
+def make_packing(given: Given[Packing], costs: Given[CostOptions], *, local: bool) -> Packing:
+    """Return which stages share a step.
+
+    Args:
+        given: what the user says of it.
+        costs: how fast training is.
+        local: whether the run stays on this machine, where a step costs next to nothing.
+
+    Raises:
+        ConfigError: a value is outside its range, or has no effect here.
+    """
+    if local:
+        if "images_per_second" in costs.typed and "stage_seconds" not in costs.values:
+            raise ConfigError(
+                "--images-per-second has no effect without --stage-seconds on a run on this "
+                "machine: leave it out"
+            )
+        refuse_typed_here(given)
+        return UNPACKED
+    speed = costs.alone().images_per_second
+    return replace(given.alone(), images_per_second=speed)
 
 
 def _check_typed(typed: Collection[str], placement: Placement) -> None:

@@ -1,22 +1,28 @@
 """`accrete plan`: the stages of a plan, and what they cost, before anything is trained."""
 
 import json
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import click
 
 from accrete.cli._adapter import ENV_PREFIX, Group, takes
 from accrete.cli._inspect import store_to_read
-from accrete.cli._options import Classes, Costs, Planning, Source
+from accrete.cli._options import Classes, Costs, Packed, Planning, Source
 from accrete.cli._placement import Planned
-from accrete.cli._plan_text import plan_json, plan_text
+from accrete.cli._plan_text import PlanTime, plan_json, plan_text, plan_time
 from accrete.cli._request import class_counts, cost_model, make_plan, source_of, warn_about
+from accrete.config.packing import IMAGES_PER_SECOND
 from accrete.config.run import SourceConfig
 from accrete.core.options import Option, option_fields
+from accrete.core.serialization import to_json
 from accrete.data.counts import counts_of_number
 from accrete.errors import ConfigError
 from accrete.store.settings import default_store_uri
+
+if TYPE_CHECKING:
+    from accrete.config.cost import CostModel
+    from accrete.config.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +56,7 @@ class PlanCommandOptions:
     costs: Costs
     source: Source
     planned: Planned
+    packing: Packed
 
 
 @click.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
@@ -76,11 +83,30 @@ def plan(options: PlanCommandOptions, as_json: bool) -> None:
     made = make_plan(options.plan, options.classes, costs, counts)
     model = cost_model(costs) if options.plan.alpha == "auto" or costs.costs else None
     gpus = options.planned.of_stages(made)
+    time = _time(options, made, model)
     if as_json:
-        click.echo(json.dumps(plan_json(made, model, options.plan.initial, gpus), indent=1))
+        facts = plan_json(made, model, options.plan.initial, gpus)
+        on_cluster = {"on_cluster": to_json(time)} if time else {}
+        click.echo(json.dumps(facts | on_cluster, indent=1))
     else:
         click.echo(plan_text(made, model, options.plan.initial, gpus))
+        if time:
+            click.echo(time.text)
     warn_about(made)
+
+
+def _time(options: PlanCommandOptions, plan: "Plan", model: "CostModel | None") -> PlanTime | None:
+    """Return how long a plan takes; None: nobody says how fast training is, or asks for it."""
+    speed = options.costs.values.get("images_per_second")
+    if speed is None and "step_overhead_s" not in options.packing.typed:
+        if options.packing.typed:
+            raise ConfigError(
+                "--max-steps has no effect without --images-per-second or --step-overhead: leave "
+                "it out"
+            )
+        return None
+    packing = replace(options.packing.alone(), images_per_second=speed or IMAGES_PER_SECOND)
+    return plan_time(plan, model, packing)
 
 
 def _check_source_counts(options: PlanCommandOptions) -> None:

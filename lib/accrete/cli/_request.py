@@ -9,7 +9,7 @@ import click
 from accrete.cli._adapter import names_in
 from accrete.cli._location import normalized_location, refuse_local_data
 from accrete.cli._options import ClassOptions, CompileOptions, CostOptions, PlanOptions
-from accrete.cli._placement import make_placement
+from accrete.cli._placement import make_packing, make_placement
 from accrete.config.classes import check_order, seeded_order
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
 from accrete.config.placement import Placement
@@ -265,10 +265,11 @@ def make_request(options: CompileOptions, local: bool) -> PipelineRequest:
         refuse_local_data(options.source)
     store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
+    packing = make_packing(options.packing, options.costs, local=local)
     config = run_config(options, placement, store_uri, local=local)
     warn_about(config.plan)
     name = options.naming.values.get("run_name", default_run_name(config))
-    return request_for(config, placement, name, store_uri)
+    return dataclasses.replace(request_for(config, placement, name, store_uri), packing=packing)
 
 
 def request_for(

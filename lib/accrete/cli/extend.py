@@ -13,8 +13,18 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.lookup import find_base
 from accrete.cli._adapter import ENV_PREFIX, Group, names_in, takes
 from accrete.cli._location import refuse_local_data
-from accrete.cli._options import RECIPE_TITLE, Cluster, Naming, Seed, Source, Spot, Where
-from accrete.cli._placement import make_placement
+from accrete.cli._options import (
+    RECIPE_TITLE,
+    Cluster,
+    CostOptions,
+    Naming,
+    Packed,
+    Seed,
+    Source,
+    Spot,
+    Where,
+)
+from accrete.cli._placement import make_packing, make_placement
 from accrete.cli._request import recipe_of, request_for, source_of, tell
 from accrete.cli.run import execute
 from accrete.config.image_format import Normalization
@@ -109,6 +119,7 @@ class ExtendOptions:
     naming: Naming
     where: Where
     cluster: Cluster
+    packing: Packed
     spot: Spot
 
 
@@ -155,6 +166,7 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
         refuse_local_data(options.source)
     store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
+    packing = make_packing(options.packing, Given(CostOptions), local=local)
     catalog = Catalog(ObjectStore.open(store_uri))
     catalog.store.check()
     base, model, given, source = _base(options, run, catalog)
@@ -174,7 +186,8 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
         more_images=more_images,
     )
     name = f"{source.kind}-extend-{plan.num_classes}-{config.digest[:8]}"
-    return request_for(config, placement, options.naming.values.get("run_name", name), store_uri)
+    run_name = options.naming.values.get("run_name", name)
+    return dataclasses.replace(request_for(config, placement, run_name, store_uri), packing=packing)
 
 
 def _check_named(options: ExtendOptions, run: str | None) -> None:

@@ -12,8 +12,9 @@ from accrete.cli._adapter import ENV_PREFIX, read, takes
 from accrete.cli._environment import check_environment
 from accrete.cli._location import refuse_local_data
 from accrete.cli._options import CompileOptions, RunOptions, SpotOption, WhereOptions
-from accrete.cli._placement import make_placement, refuse_typed_here
+from accrete.cli._placement import make_packing, make_placement, refuse_typed_here
 from accrete.cli._request import make_request
+from accrete.config.packing import Packing
 from accrete.config.placement import Placement
 from accrete.config.rules import shown_rule
 from accrete.config.run import RunConfig, SourceConfig
@@ -73,6 +74,10 @@ class PlacedOptions(Protocol):
         """What its steps ask for."""
 
     @property
+    def packing(self) -> Given[Packing]:
+        """How its stages are shared out to steps."""
+
+    @property
     def spot(self) -> Given[SpotOption]:
         """Whether spot nodes will do."""
 
@@ -101,7 +106,9 @@ def execute(build: Build, make: MakeRequest, options: PlacedOptions) -> None:
             f"or {ENV_KFP_ENDPOINT} to submit it",
             err=True,
         )
-    refuse_typed_here(options.where)
+    refuse_typed_here(options.where, options.packing)
+    if isinstance(options, CompileOptions):
+        make_packing(options.packing, options.costs, local=True)
     if "image" in options.cluster.typed and where.runner != "docker":
         raise ConfigError(
             "--image has no effect without --runner docker or --endpoint: leave it out"

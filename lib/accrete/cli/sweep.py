@@ -17,6 +17,7 @@ from accrete.cli._options import (
     CostOptions,
     Model,
     Naming,
+    Packed,
     PlanOptions,
     RunOptions,
     Seed,
@@ -24,10 +25,11 @@ from accrete.cli._options import (
     Spot,
     Where,
 )
-from accrete.cli._placement import make_placement
+from accrete.cli._placement import make_packing, make_placement
 from accrete.cli._request import run_config
 from accrete.cli.run import execute
 from accrete.config.allocation import GrowingGpus
+from accrete.config.packing import Packing
 from accrete.config.placement import Placement
 from accrete.config.plan import Plan, parse_sizes
 from accrete.config.recipe import PAPER_EPOCHS, RECIPES, Recipe, until_converged
@@ -117,6 +119,7 @@ class StudyOptions:
     naming: Naming
     where: Where
     cluster: Cluster
+    packing: Packed
     spot: Spot
 
     def of_a_run(self) -> CompileOptions:
@@ -131,6 +134,7 @@ class StudyOptions:
             seed=self.seed,
             naming=self.naming,
             cluster=self.cluster,
+            packing=self.packing,
             spot=self.spot,
         )
 
@@ -191,6 +195,7 @@ def make_comparison(options: CompareOptions, local: bool) -> PipelineRequest:
         refuse_local_data(options.source)
     store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
+    packing = make_packing(options.packing, options.costs, local=local)
     config = run_config(options, placement, store_uri, local=local)
     plan, seeds = config.plan, _seeds(options.seed.seed, options.scratch.seeds)
     if len(plan.stage_sizes) == 1:
@@ -207,7 +212,8 @@ def make_comparison(options: CompareOptions, local: bool) -> PipelineRequest:
         model=config.model,
         cells=tuple(cells),
     )
-    return _request(sweep, placement, options.naming.values.get("run_name"), store_uri)
+    name = options.naming.values.get("run_name")
+    return _request(sweep, placement, packing, name, store_uri)
 
 
 def _from_scratch(options: ScratchOptions, recipe: Recipe, plan: Plan, seeds: range) -> list[Cell]:
@@ -258,6 +264,7 @@ def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequ
         refuse_local_data(options.source)
     store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
+    packing = make_packing(options.packing, Given(CostOptions), local=local)
     # Of the source only classes and counts are asked.
     config = run_config(options.of_a_run(), placement, store_uri, local=local)
     plan, grid = config.plan, options.grid.alone()
@@ -280,7 +287,8 @@ def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequ
         model=config.model,
         cells=tuple(cells),
     )
-    return _request(sweep, placement, options.naming.values.get("run_name"), store_uri)
+    name = options.naming.values.get("run_name")
+    return _request(sweep, placement, packing, name, store_uri)
 
 
 def _pairs(grid: GridOptions, total: int) -> list[tuple[int, int]]:
@@ -323,7 +331,7 @@ def _study_recipe(options: StudyOptions, purpose: str, recipe: Recipe) -> Recipe
 
 
 def _request(
-    sweep: Sweep, placement: Placement, name: str | None, store_uri: str
+    sweep: Sweep, placement: Placement, packing: Packing, name: str | None, store_uri: str
 ) -> PipelineRequest:
     """Return a request whose parts fit each other.
 
@@ -331,7 +339,7 @@ def _request(
         ConfigError: they do not.
     """
     parse_store_uri(store_uri)
-    sweep_tasks(sweep)  # refuses more than a pipeline holds
+    sweep_tasks(sweep, packing)  # refuses more than a pipeline holds
     if isinstance(placement.gpus, GrowingGpus) or len(placement.gpus) > 1:
         raise ConfigError("--gpus differs by stage: give one number for all cells of a sweep")
     if placement.has_several_nodes:
@@ -348,4 +356,5 @@ def _request(
         placement=placement,
         run_name=check_run_name(default if name is None else name),
         store_uri=store_uri,
+        packing=packing,
     )

@@ -12,8 +12,8 @@ from fractions import Fraction
 from accrete.errors import CountsMismatchError, PlanError
 
 MAX_PIPELINE_STEPS = 30
-"""Training tasks in one DAG at most: Argo keeps the whole workflow in one etcd value (1.5 MiB),
-and 56 tasks have outgrown it in the field."""
+"""Training tasks in one DAG where nobody says otherwise: Argo keeps the whole workflow in one
+object of at most 1 MiB, and 56 tasks have outgrown it in the field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,12 @@ whose plans begin alike share those stages, since a stage's identity says nothin
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from accrete.config.plan import MAX_PIPELINE_STEPS, Plan, sizes_by_increment
+from accrete.config.packing import UNPACKED, Packing
+from accrete.config.plan import Plan, sizes_by_increment
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_seed
 from accrete.config.schedule import resolve
@@ -172,32 +174,71 @@ class SweepTask:
     """Position of the task that it continues, None where it begins a chain."""
 
 
-def sweep_tasks(sweep: Sweep) -> list[SweepTask]:
+def sweep_tasks(sweep: Sweep, packing: Packing = UNPACKED) -> list[SweepTask]:
     """Return the training tasks of a sweep, parents before their children.
 
-    A task is a stage, and one that several cells have in common is one task; where that gives more
-    tasks than a DAG can hold, a task is a whole cell, and common stages are found in the store.
+    A task is a stage, and one that several cells have in common is one task; short ones of a cell
+    that nothing else builds on are one. Where that gives more tasks than a DAG may hold, a task is
+    a whole cell, and common stages are found in the store.
+
+    Args:
+        sweep: its cells.
+        packing: how many tasks there may be, and what is short.
 
     Raises:
         ConfigError: even so there are too many.
     """
-    tasks = _by_stage(sweep)
-    if len(tasks) > MAX_PIPELINE_STEPS:
+    most = packing.max_steps
+    tasks, seconds = _by_stage(sweep, packing)
+    if len(tasks) <= most:
+        tasks = _pack_short(tasks, seconds, packing.step_overhead_s)
+    else:
         tasks = [
             SweepTask(cell=cell.name, stages=range(1, len(cell.stage_sizes) + 1), parent=None)
             for cell in sweep.cells
         ]
-    if len(tasks) > MAX_PIPELINE_STEPS:
+    if len(tasks) > most:
         raise ConfigError(
-            f"the sweep has {len(sweep.cells)} cells, and a pipeline holds {MAX_PIPELINE_STEPS}: "
+            f"the sweep has {len(sweep.cells)} cells, and a pipeline holds {most} (--max-steps): "
             "sweep over fewer values, then over the others; what both share is trained once"
         )
     return tasks
 
 
-def _by_stage(sweep: Sweep) -> list[SweepTask]:
-    """Return a task for each stage, one for what cells have in common; at most one too many."""
+def _pack_short(tasks: list[SweepTask], seconds: list[float], least_s: float) -> list[SweepTask]:
+    """Return the tasks, with short ones joined to those of their cell that they continue."""
+    num_children = Counter(task.parent for task in tasks)
+    packed: list[SweepTask] = []
+    loads: list[float] = []
+    moved: list[int] = []
+    for index, task in enumerate(tasks):
+        parent = None if task.parent is None else moved[task.parent]
+        is_alone = parent is not None and num_children[task.parent] == 1
+        is_last = num_children[index] == 0
+        if (
+            parent is not None
+            and is_alone
+            and packed[parent].cell == task.cell
+            and (loads[parent] < least_s or (is_last and seconds[index] < least_s))
+        ):
+            joined = range(packed[parent].stages.start, task.stages.stop)
+            packed[parent] = replace(packed[parent], stages=joined)
+            loads[parent] += seconds[index]
+            moved.append(parent)
+        else:
+            packed.append(replace(task, parent=parent))
+            loads.append(seconds[index])
+            moved.append(len(packed) - 1)
+    return packed
+
+
+def _by_stage(sweep: Sweep, packing: Packing) -> tuple[list[SweepTask], list[float]]:
+    """Return a task for each stage, one for what cells have in common; at most one too many.
+
+    And how long each one trains, in seconds.
+    """
     tasks: list[SweepTask] = []
+    seconds: list[float] = []
     known: dict[bytes, int] = {}
     for cell in sweep.cells:
         config = sweep.run_config(cell)
@@ -211,7 +252,8 @@ def _by_stage(sweep: Sweep) -> list[SweepTask]:
                 tasks.append(
                     SweepTask(cell=cell.name, stages=range(index, index + 1), parent=parent)
                 )
+                seconds.append(packing.seconds(schedules[index - 1].num_images_seen))
             parent = known[key]
-            if len(tasks) > MAX_PIPELINE_STEPS:
-                return tasks
-    return tasks
+            if len(tasks) > packing.max_steps:
+                return tasks, seconds
+    return tasks, seconds

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
+from accrete.config.packing import UNPACKED, Packing
 from accrete.config.placement import Placement
 from accrete.config.planned import planned_document, split_config
 from accrete.config.run import RunConfig
@@ -40,6 +41,8 @@ class PipelineRequest:
             default=DEFAULT_STORE,
         ),
     ]
+    packing: Packing = UNPACKED
+    """Which of its stages share a step."""
 
 
 def parameters_help() -> str:
