@@ -16,6 +16,7 @@ from accrete.config.sweep import Sweep
 from accrete.core.environment import DEFAULT_STORE
 from accrete.core.options import Option, option_fields
 from accrete.errors import ConfigError, InputError
+from accrete.runners.pipeline_size import check_pipeline
 
 if TYPE_CHECKING:
     from accrete.store.object_store import ObjectStore
@@ -133,10 +134,12 @@ def compile_to(pipeline: Any, path: Path) -> None:
 
     Raises:
         InputError: the file cannot be written.
+        ConfigError: it is more than a cluster takes.
     """
     from kfp import compiler
 
     check_output(path)
+    check_pipeline(pipeline)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         compiler.Compiler().compile(pipeline, str(path))
