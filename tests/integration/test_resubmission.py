@@ -202,6 +202,23 @@ def test_an_api_that_is_away_when_it_is_needed_is_waited_for(
     assert capfd.readouterr().err.count("submitted again when it answers") == 1
 
 
+def test_an_api_that_is_away_while_a_run_is_watched_is_said_once(
+    api: KfpApi, watched: Watched, capfd: pytest.CaptureFixture[str]
+) -> None:
+    away = failing(30, saying("<html>503 Service Unavailable", 503, "text/html"))
+
+    def gate(handler: Handler) -> bool:
+        return len(api.seen) > 6 and "v2beta1/runs/" in handler.path and away(handler)
+
+    on_each_look(api, lambda _number, run: run.update(state="SUCCEEDED"))
+    api.gates.insert(0, gate)
+    watched.follow(times=0)
+    said = capfd.readouterr().err
+    assert said.count("the run goes on, and is looked for again") == 1
+    assert said.count("Kubeflow Pipelines answers again") == 1
+    assert said.splitlines()[-1] == "far: succeeded"
+
+
 @pytest.fixture
 def cluster(api: KfpApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PodCluster]:
     with pod_cluster() as server:

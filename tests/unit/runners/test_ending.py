@@ -144,5 +144,64 @@ def test_a_terminated_run_is_nobody_s_fault_though_kubeflow_says_failed() -> Non
     assert ending(None, state="CANCELED").cause == "canceled"
 
 
+def test_a_run_that_was_begun_anew_after_it_was_terminated_is_judged_anew() -> None:
+    states = ("RUNNING", "CANCELING", "FAILED", "RUNNING", "FAILED")
+    history = [{"state": each} for each in states]
+    assert ending(argo("pod deleted"), state_history=history).cause == "infrastructure"
+
+
+def pod(status: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "run-x7-1",
+            "annotations": {"workflows.argoproj.io/node-name": f"{TRAIN}(0)"},
+        },
+        "spec": {"nodeName": "worker-1", "containers": [{"name": "main"}]},
+        "status": status,
+    }
+
+
+def terminated(reason: str, code: int) -> dict[str, Any]:
+    state = {"terminated": {"reason": reason, "exitCode": code}}
+    return {"phase": "Failed", "containerStatuses": [{"name": "main", "state": state}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (terminated("Unknown", 255), "infrastructure"),  # its node restarted
+        (terminated("OOMKilled", 137), "infrastructure"),
+        (terminated("Error", 143), "infrastructure"),
+        (terminated("Error", 1), "own"),
+        ({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}, "infrastructure"),
+        ({"phase": "Failed", "reason": "NodeLost", "message": "x"}, "infrastructure"),
+        ({"phase": "Failed", "reason": "Terminated", "message": "node shutdown"}, "infrastructure"),
+        ({"phase": "Failed", "reason": "UnexpectedAdmissionError"}, "infrastructure"),
+        (
+            {"phase": "Failed", "reason": "DeadlineExceeded", "message": "longer than specified"},
+            "own",
+        ),
+        (
+            {
+                "phase": "Failed",
+                "conditions": [
+                    {
+                        "type": "DisruptionTarget",
+                        "status": "True",
+                        "reason": "PreemptionByScheduler",
+                        "message": "preempting to accommodate a higher priority pod",
+                    }
+                ],
+            },
+            "infrastructure",
+        ),
+    ],
+)
+def test_pods_tell_what_they_were_lost_of(status: dict[str, Any], cause: str) -> None:
+    run = run_of({"run_id": "1", "state": "FAILED"})
+    found = ending_of(run, (), waiting_of([pod(status)], [], None))
+    assert found.cause == cause, found
+
+
 def test_a_run_that_succeeded_ended_for_nothing() -> None:
     assert ending(argo("pod deleted"), document("done"), state="SUCCEEDED").cause == "none"

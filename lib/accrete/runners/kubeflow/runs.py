@@ -9,6 +9,7 @@ ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 """States of a run that is over. Source: RuntimeState of KFP's run.proto."""
 
 _CANCELED = ("CANCELING", "CANCELED")
+_ENDED_OTHERWISE = tuple(state for state in ENDED if state not in _CANCELED)
 
 _NEVER = 1970
 """Year of what has not happened, as KFP's database has it."""
@@ -64,8 +65,14 @@ def run_of(run: Mapping[str, Any]) -> KfpRun:
         created_at=_time_of(run.get("created_at")),
         finished_at=finished if finished and finished.year > _NEVER else None,
         waiting_tasks=tuple(waiting),
-        was_canceled=any(state in _CANCELED for state in _states_of(run)),
+        was_canceled=_was_canceled(_states_of(run)),
     )
+
+
+def _was_canceled(states: list[str]) -> bool:
+    """Return whether a run was told to end, and not begun anew since (a retry in the UI)."""
+    last = next((state for state in reversed(states) if state not in _ENDED_OTHERWISE), "")
+    return last in _CANCELED
 
 
 def _states_of(run: Mapping[str, Any]) -> list[str]:
