@@ -50,6 +50,10 @@ def test_stages_that_train_for_less_than_a_step_costs_share_one(cli: Cli, kfp_ap
     """Kubeflow takes twenty seconds a step, and the digits' stages train for a second or two."""
     done = cli("run", "--alpha", "2", "--endpoint", kfp_api.address)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2] == (
+        "1 in place of 3 training steps: what trains for less than the 20 s that a step costs "
+        "Kubeflow shares one (--step-overhead 0: none does)"
+    )
     (body,) = kfp_api.posted
     tasks = body["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
     assert sorted(tasks) == ["prepare", "report", "train-stage"]

@@ -248,11 +248,7 @@ def test_a_run_whose_workflow_was_deleted_is_not_watched_for_ever(
     assert len(api.runs) == 1
 
 
-def test_resubmit_needs_watch(cli: Cli, api: KfpApi) -> None:
-    done = cli("run", "--endpoint", api.address, "--resubmit", "2")
-    assert done.returncode == 2
-    assert "--resubmit has no effect without --watch: leave it out" in done.stderr
-    assert api.runs == {}
+def test_a_number_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="number of resubmissions is -1"):
         WhereOptions(resubmit=-1)
 

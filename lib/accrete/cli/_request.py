@@ -12,6 +12,7 @@ from accrete.cli._options import ClassOptions, CompileOptions, CostOptions, Plan
 from accrete.cli._placement import make_packing, make_placement
 from accrete.config.classes import check_order, seeded_order
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
+from accrete.config.packing import Packing, steps_of
 from accrete.config.placement import Placement
 from accrete.config.plan import (
     Plan,
@@ -27,7 +28,7 @@ from accrete.config.recipe import Recipe, recipe_named
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_run_name
 from accrete.config.schedule import resolve
 from accrete.core.options import Given, option_fields
-from accrete.core.units import parse_bytes
+from accrete.core.units import format_counted, parse_bytes
 from accrete.core.validation import check_range
 from accrete.data.counts import counts_of_dataset, counts_of_file, counts_of_source
 from accrete.data.sources.detection import detect_kind
@@ -269,7 +270,28 @@ def make_request(options: CompileOptions, local: bool) -> PipelineRequest:
     config = run_config(options, placement, store_uri, local=local)
     warn_about(config.plan)
     name = options.naming.values.get("run_name", default_run_name(config))
-    return dataclasses.replace(request_for(config, placement, name, store_uri), packing=packing)
+    return packed(request_for(config, placement, name, store_uri), packing)
+
+
+def packed(request: PipelineRequest, packing: Packing) -> PipelineRequest:
+    """Return a request whose stages are shared out to steps so, and say where short ones share."""
+    request = dataclasses.replace(request, packing=packing)
+    config, placement = request.config, request.placement
+    if packing.step_overhead_s and isinstance(config, RunConfig):
+        alone = dataclasses.replace(packing, step_overhead_s=0.0)
+        before, after = (len(steps_of(config, placement, each)) for each in (alone, packing))
+        tell_packed(before, after, packing)
+    return request
+
+
+def tell_packed(before: int, after: int, packing: Packing) -> None:
+    """Say that there are fewer training steps, if there are, and what makes them as many."""
+    if after < before:
+        tell(
+            f"{after} in place of {format_counted(before, 'training step')}: what trains for less "
+            f"than the {packing.step_overhead_s:g} s that a step costs Kubeflow shares one "
+            "(--step-overhead 0: none does)"
+        )
 
 
 def request_for(

@@ -25,7 +25,7 @@ from accrete.cli._options import (
     Where,
 )
 from accrete.cli._placement import make_packing, make_placement
-from accrete.cli._request import recipe_of, request_for, source_of, tell
+from accrete.cli._request import packed, recipe_of, request_for, source_of, tell
 from accrete.cli.run import execute
 from accrete.config.image_format import Normalization
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
@@ -187,7 +187,7 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
     )
     name = f"{source.kind}-extend-{plan.num_classes}-{config.digest[:8]}"
     run_name = options.naming.values.get("run_name", name)
-    return dataclasses.replace(request_for(config, placement, run_name, store_uri), packing=packing)
+    return packed(request_for(config, placement, run_name, store_uri), packing)
 
 
 def _check_named(options: ExtendOptions, run: str | None) -> None:

@@ -26,7 +26,7 @@ from accrete.cli._options import (
     Where,
 )
 from accrete.cli._placement import make_packing, make_placement
-from accrete.cli._request import run_config
+from accrete.cli._request import run_config, tell_packed
 from accrete.cli.run import execute
 from accrete.config.allocation import GrowingGpus
 from accrete.config.packing import Packing
@@ -339,7 +339,10 @@ def _request(
         ConfigError: they do not.
     """
     parse_store_uri(store_uri)
-    sweep_tasks(sweep, packing)  # refuses more than a pipeline holds
+    num_tasks = len(sweep_tasks(sweep, packing))  # refuses more than a pipeline holds
+    if packing.step_overhead_s:
+        alone = dataclasses.replace(packing, step_overhead_s=0.0)
+        tell_packed(len(sweep_tasks(sweep, alone)), num_tasks, packing)
     if isinstance(placement.gpus, GrowingGpus) or len(placement.gpus) > 1:
         raise ConfigError("--gpus differs by stage: give one number for all cells of a sweep")
     if placement.has_several_nodes:

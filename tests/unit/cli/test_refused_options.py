@@ -44,6 +44,10 @@ def never(_request: object) -> object:
         (["--max-stages", "3"], "--max-stages has no effect without --alpha auto"),
         (["--stage-seconds", "3"], "--stage-seconds has no effect without --alpha auto or --costs"),
         (["--images-per-second", "3"], "--images-per-second has no effect without --stage-seconds"),
+        (
+            ["--resubmit", "2", "--endpoint", "http://h"],
+            "--resubmit has no effect without --watch: leave it out",
+        ),
         (["--step-overhead", "3"], "--step-overhead has no effect on a run on this machine"),
         (["--max-steps", "3"], "--max-steps has no effect on a run on this machine"),
         (["--node-wait", "100"], "--node-wait has no effect without --nodes"),
