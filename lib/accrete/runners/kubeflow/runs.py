@@ -9,7 +9,7 @@ ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 """States of a run that is over. Source: RuntimeState of KFP's run.proto."""
 
 _CANCELED = ("CANCELING", "CANCELED")
-_ENDED_OTHERWISE = tuple(state for state in ENDED if state not in _CANCELED)
+_ENDED_OTHERWISE = ("SUCCEEDED", "SKIPPED", "FAILED")
 
 _NEVER = 1970
 """Year of what has not happened, as KFP's database has it."""
