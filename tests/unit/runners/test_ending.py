@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from accrete.catalog.step_documents import StepDocument, StepFailure, StepState
+from accrete.errors import StoreError
 from accrete.runners.kubeflow._argo import is_terminated
 from accrete.runners.kubeflow._ending import Ending, ending_of
 from accrete.runners.kubeflow.runs import run_of
 from accrete.runners.kubeflow.waiting import waiting_of
+from accrete.store._errors import StoreErrors
+from accrete.store.settings import StoreSettings, parse_store_uri
 
 TRAIN = "run-x7(0).root(0).train-stage-2(0).executor"
 DRIVER = "run-x7(0).root(0).train-stage-3-driver(0)"
@@ -98,6 +101,20 @@ def test_a_step_that_was_cut_off_without_any_word_is_named() -> None:
 def test_a_step_that_could_say_why_it_failed_is_believed(code: int, error: str, cause: str) -> None:
     found = ending(argo("main: Error (exit code 1)"), document("failed", error, code))
     assert (found.cause, found.words, found.exit_code) == (cause, error, code)
+
+
+def test_a_store_that_says_no_would_say_so_again(store_errors: list[StoreError]) -> None:
+    for error in store_errors:
+        found = ending(None, document("failed", str(error), error.exit_code))
+        assert (found.cause, found.exit_code) == ("own", 3), error
+
+
+@pytest.fixture
+def store_errors() -> list[StoreError]:
+    """The store's own words for a right that is missing, and for a bucket."""
+    settings = StoreSettings(endpoint="http://127.0.0.1:1", access_key="a", secret_key="b")
+    said = StoreErrors(settings, parse_store_uri("s3://accrete/runs"), lambda: (), None)
+    return [said.no_access("key", "s3:PutObject"), said.bucket_missing()]
 
 
 def test_one_step_s_own_fault_outweighs_what_others_were_lost_of() -> None:

@@ -23,6 +23,9 @@ _LEAST_SIGNAL_CODE = 128
 _KILLED = re.compile(r"\bkilled\b|\bended by SIG|ended without a word")
 """How a step tells that its processes were killed."""
 
+_STORE_SAYS_NO = re.compile(r"refuses access to|\bdoes not exist at\b")
+"""How a step tells of a store that was there, and will say the same again (store/_errors.py)."""
+
 _LASTING_KINDS = ("image", "config", "node", "volume", "late")
 """Kinds of what another try would meet again."""
 _PASSING = re.compile(
@@ -100,6 +103,8 @@ def _unsaid(run: KfpRun, documents: Sequence[StepDocument], waiting: Sequence[Wa
 
 def _may_pass(failure: StepFailure) -> bool:
     code = failure.exit_code
+    if code == StoreError.exit_code and _STORE_SAYS_NO.search(failure.error):
+        return False
     is_signal = code < 0 or code >= _LEAST_SIGNAL_CODE
     return code in _PASSING_CODES or is_signal or bool(_KILLED.search(failure.error))
 
