@@ -15,7 +15,7 @@ from kubernetes_pods import PodCluster, pod, pod_cluster
 
 from accrete.catalog.step_documents import StepDocument, StepFailure, StepState
 from accrete.cli._options import WhereOptions
-from accrete.errors import ConfigError, StepFailedError
+from accrete.errors import ConfigError, PipelineError, StepFailedError
 from accrete.runners.kubeflow import _lookout, following, resubmission
 from accrete.runners.kubeflow.client import Kubeflow
 from accrete.runners.kubeflow.submission import RemoteRun
@@ -200,6 +200,28 @@ def test_an_api_that_is_away_when_it_is_needed_is_waited_for(
     watched.follow(times=1)
     assert len(api.runs) == 2
     assert capfd.readouterr().err.count("submitted again when it answers") == 1
+
+
+def test_an_api_that_takes_no_credentials_any_more_ends_it_with_one_line(
+    api: KfpApi, watched: Watched
+) -> None:
+    refuse = saying("Unauthorized", 401)
+
+    def gate(handler: Handler) -> bool:
+        return handler.command == "POST" and bool(api.runs) and refuse(handler)
+
+    def ends(_number: int, run: dict[str, Any]) -> None:
+        api.workflow = argo("pod deleted")
+        run["state"] = "FAILED"
+
+    on_each_look(api, ends)
+    api.gates.append(gate)
+    with pytest.raises(PipelineError) as refused:
+        watched.follow(times=3)
+    words = str(refused.value)
+    assert words.startswith("run 'far' ended, and could not be submitted again: Kubeflow Pipelines")
+    assert "\n" not in words
+    assert len(api.runs) == 1
 
 
 def test_an_api_that_is_away_while_a_run_is_watched_is_said_once(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from accrete.core.processes import TerminatedError
 from accrete.core.units import format_clock
-from accrete.errors import PipelineUnavailableError, StepFailedError
+from accrete.errors import PipelineError, PipelineUnavailableError, StepFailedError
 from accrete.monitoring.console import Console
 from accrete.runners.kubeflow._ending import Ending
 from accrete.runners.kubeflow.client import Kubeflow
@@ -95,7 +95,13 @@ def _again(
         except PipelineUnavailableError as error:
             # It looked for a run that might have been made all the same, and there is none.
             if time.monotonic() > end:
-                raise
+                raise _not_again(name, error) from None
             if not is_told:
                 console.line(f"{error}; the run is submitted again when it answers")
                 is_told = True
+        except PipelineError as error:
+            raise _not_again(name, error) from None
+
+
+def _not_again(name: str, error: PipelineError) -> PipelineError:
+    return type(error)(f"run {name!r} ended, and could not be submitted again: {error}")
