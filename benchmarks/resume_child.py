@@ -8,6 +8,7 @@ artifacts, the arithmetic, the pull, the snapshot, the network, the images and t
 """
 
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -42,6 +43,7 @@ def mark_calls(module: Any, function_name: str, name: str) -> None:
 def main() -> None:
     """Run the step."""
     mark("imports")
+    os.environ["ACCRETE_RESTARTS"] = "0"  # what is marked is this process's
     from accrete.core.processes import share_cpus_well
     from accrete.steps.train import train_step
 

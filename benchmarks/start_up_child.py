@@ -8,6 +8,7 @@ environment names the store. KFP's executor is imported first, as in a pod. Prin
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ def say_when_asked(starting_at: Callable[..., Iterator[Any]]) -> Callable[..., I
 def main() -> None:
     """Run the step."""
     step, arguments = sys.argv[1], json.loads(sys.argv[2])
+    os.environ["ACCRETE_RESTARTS"] = "0"  # what is told is of this process
     import_module("kfp.dsl.executor_main")
     run = getattr(import_module(f"accrete.steps.{step.removesuffix('_step')}"), step)
     if step == "train_step" and arguments.pop("is_new"):

@@ -80,11 +80,26 @@ class Done:
 
 
 def read_notes(path: Path, interval_s: float) -> Done:
-    """Return what an attempt did, with what it owed by its interval between snapshots."""
+    """Return what an attempt did at last, with what it owed by its interval between snapshots."""
+    lives = read_lives(path, interval_s)
+    return lives[-1] if lives else Done()
+
+
+def read_lives(path: Path, interval_s: float) -> list[Done]:
+    """Return the same of each process that trained for an attempt, in order."""
+    lives: list[list[str]] = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if line.startswith("begin ") or not lives:
+            lives.append([])
+        lives[-1].append(line)
+    return [_done_by(lines, interval_s) for lines in lives]
+
+
+def _done_by(lines: list[str], interval_s: float) -> Done:
     done = Done()
     due = under_way_until = last_step = 0.0
     is_under_way = False
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in lines:
         word, *rest = line.split()
         at = float(rest[-1])
         if word == "begin":

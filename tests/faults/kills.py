@@ -1,11 +1,18 @@
-"""Scenarios: SIGKILL at a random moment of a step, then the step again until it is done."""
+"""Scenarios: SIGKILL at a random moment of a step, then the step again until it is done.
 
+The step is killed whole, as by its node; or the process alone that trains for it.
+"""
+
+import os
+import signal
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from queue import Queue
 
 from proxy import Fault, Request
-from trial import Attempt, Trial
+from trial import TIMEOUT_S, Attempt, Trial
 
 Matches = Callable[[Request], bool]
 
@@ -80,6 +87,66 @@ def kill_in_publish(trial: Trial) -> None:
         return bool(seen) and not published(request)
 
     train_killed(trial, published if trial.rng.random() < 0.7 else after_it, 1)
+
+
+def kill_inside_a_step(trial: Trial) -> None:
+    """SIGKILL or SIGSEGV to the process that trains, one to three times: the step goes on."""
+    trial.put(trial.reference.parent)
+    attempt = trial.train()
+    num_kills = 0
+    for number in range(1, trial.rng.randint(1, 3) + 1):
+        if not trial.wait_for_steps(attempt, lives=number):
+            break
+        attempt.process.wait(trial.rng.uniform(0, 0.5 * trial.reference.train_s))
+        num_kills += kill_training(attempt, trial.rng.choice((signal.SIGKILL, signal.SIGSEGV)))
+    trial.verdict.struck = num_kills > 0
+    trial.well(attempt)
+    if (said := attempt.process.printed().count(": started again in ")) != num_kills:
+        trial.verdict.wrong.append(f"killed {num_kills} times, started again {said} times")
+    trial.compare_lives(attempt)
+    trial.conclude(tidy=True)
+
+
+def kill_above_training(trial: Trial) -> None:
+    """SIGKILL to a step's own process alone: what it has train saves, and ends, too."""
+    trial.put(trial.reference.parent)
+    attempt = trial.train()
+    trial.wait_for_steps(attempt)
+    attempt.process.wait(trial.rng.uniform(0, 0.5 * trial.reference.train_s))
+    children = attempt.process.children()
+    attempt.process.signal(signal.SIGKILL, alone=True)
+    see_killed(trial, attempt)
+    if trial.rng.random() < 0.5:  # else beside the other attempt
+        wait_for_end(children)
+    known = trial.stored()
+    again = trial.train()
+    trial.well(again)
+    wait_for_end(children)
+    if trial.reference.stage in known and trial.done(again).first is not None:
+        trial.verdict.lost.append("the stage was published, and trained again")
+    trial.conclude()
+
+
+def kill_training(attempt: Attempt, signum: int) -> bool:
+    """End the process that trains for a step; return whether there was one."""
+    children = attempt.process.children()
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signum)
+    return bool(children) and not attempt.process.ended.is_set()
+
+
+def wait_for_end(processes: list[int]) -> None:
+    """Wait for processes to end.
+
+    Raises:
+        TimeoutError: one does not.
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    while any(Path(f"/proc/{process}").exists() for process in processes):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"one of {processes} does not end")
+        time.sleep(0.02)
 
 
 def train_killed(trial: Trial, matches: Matches, number: int) -> None:

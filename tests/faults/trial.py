@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from attempts import Done, read_notes
+from attempts import Done, read_lives, read_notes
 from audit import Audit, read_all, wrong_in_cache
 from minio import Minio
 from proxy import Plan, Proxy
@@ -249,13 +250,17 @@ class Trial:
         """Return what a training attempt did so far."""
         return read_notes(attempt.notes, INTERVAL_S)
 
-    def wait_for_steps(self, attempt: Attempt) -> bool:
-        """Wait until an attempt trains; return False where it ended before."""
+    def wait_for_steps(self, attempt: Attempt, lives: int = 1) -> bool:
+        """Wait until an attempt trains, for the n-th time; return False where it ended before."""
         while not attempt.process.ended.is_set():
-            if self.done(attempt).first is not None:
+            if len(self.lives(attempt)) >= lives:
                 return True
             time.sleep(0.01)
-        return self.done(attempt).first is not None
+        return len(self.lives(attempt)) >= lives
+
+    def lives(self, attempt: Attempt) -> list[Done]:
+        """Return what each process did that trained for an attempt."""
+        return read_lives(attempt.notes, INTERVAL_S)
 
     def ended(self, attempt: Attempt) -> int:
         """Wait for an attempt's end and return its exit code; one that hangs is wrong."""
@@ -316,6 +321,18 @@ class Trial:
             self.verdict.lost.append(
                 f"trained {earlier.unsaved_s:.2f} s with a snapshot due and none on its way"
             )
+
+    def compare_lives(self, attempt: Attempt) -> None:
+        """Hold that each process of an attempt went on from what the one before had stored."""
+        for earlier, later in pairwise(self.lives(attempt)):
+            assert earlier.first is not None
+            assert later.first is not None
+            repeated = earlier.last - later.first
+            self.verdict.repeated_steps = max(self.verdict.repeated_steps, repeated)
+            if later.first < max(earlier.saved, earlier.first):
+                self.verdict.lost.append(
+                    f"snapshot {earlier.saved} was stored, and training began at {later.first}"
+                )
 
     def conclude(self, *, trained: bool = True, injured: bool = False, tidy: bool = False) -> None:
         """Check the store, the caches, and that the result is the undisturbed run's.

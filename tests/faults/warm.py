@@ -17,6 +17,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -45,16 +46,22 @@ class WarmProcess:
         self.ended.wait(timeout_s)
         return self.code
 
-    def signal(self, signum: int) -> None:
-        """Send it a signal; nothing happens once it has ended."""
+    def signal(self, signum: int, *, alone: bool = False) -> None:
+        """Send it a signal, and the processes below it, unless alone; none once it has ended."""
         if self.began.wait(_START_TIMEOUT_S) and not self.ended.is_set():
-            try:
-                os.kill(self.pid, signum)
-            except ProcessLookupError:
-                return
+            for pid in [self.pid, *([] if alone else self.children())]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signum)
+
+    def children(self) -> list[int]:
+        """Return the processes that it started and that have not ended."""
+        with suppress(OSError):
+            path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+            return [int(child) for child in path.read_text().split()]
+        return []
 
     def kill(self) -> None:
-        """End it by SIGKILL."""
+        """End it by SIGKILL, as a node's end does: all of it at once."""
         self.signal(signal.SIGKILL)
 
     def printed(self) -> str:

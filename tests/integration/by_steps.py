@@ -17,6 +17,7 @@ def enter_pod(store: ObjectStore, cache: Path, monkeypatch: pytest.MonkeyPatch) 
     for name, value in store.settings.as_environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ACCRETE_CACHE", str(cache))
+    monkeypatch.setenv("ACCRETE_RESTARTS", "0")  # or it would train in a process of its own
 
 
 def run_by_steps(store: ObjectStore, name: str, config: RunConfig, *, num_stages: int = 0) -> None:

@@ -272,7 +272,7 @@ def test_a_torchrun_that_is_killed_before_its_processes_begin_leaves_a_journal(
     dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
 ) -> None:
     step = Step(digits_run(10), dataset, catalog.store, tmp_path)
-    process = step.start()
+    process = step.start(ACCRETE_RESTARTS="0")
     os.kill(torchrun_of(process), signal.SIGKILL)
     failure = told_of(step, process, catalog.store).failure
     assert failure is not None
@@ -288,7 +288,7 @@ def test_a_process_that_is_killed_in_training_is_told_in_the_journal_of_the_atte
 ) -> None:
     config = digits_run(10, precision="fp32", lr=0.05, budget_epochs=200.0)
     step = Step(config, dataset, catalog.store, tmp_path)
-    process = step.start(ACCRETE_SNAPSHOT_INTERVAL_S="1")
+    process = step.start(ACCRETE_SNAPSHOT_INTERVAL_S="1", ACCRETE_RESTARTS="0")
     torchrun = torchrun_of(process)
     peers = [peer_of(torchrun, rank) for rank in range(2)]
     deadline = time.monotonic() + HANGS_S
@@ -301,6 +301,32 @@ def test_a_process_that_is_killed_in_training_is_told_in_the_journal_of_the_atte
     assert document.failure is not None
     expected = "was ended by SIGKILL" if killed == "torchrun" else "1 of the 2 processes of the"
     assert expected in document.failure.error
+    assert not any(command_line(peer) for peer in peers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["torchrun", "the first", "the second"])
+def test_processes_one_of_which_is_killed_are_started_again_in_the_same_step(
+    killed: str, dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
+) -> None:
+    config = digits_run(10, precision="fp32", lr=0.05, budget_epochs=15.0)
+    step = Step(config, dataset, catalog.store, tmp_path)
+    process = step.start(ACCRETE_SNAPSHOT_INTERVAL_S="1")
+    torchrun = torchrun_of(process)
+    peers = [peer_of(torchrun, rank) for rank in range(2)]
+    deadline = time.monotonic() + HANGS_S
+    while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill({"torchrun": torchrun, "the first": peers[0], "the second": peers[1]}[killed], 9)
+    out, err = process.communicate(timeout=HANGS_S)
+    assert process.returncode == 0, err
+    assert out.count(": started again in 1 s, from the last snapshot") == 1
+    assert "goes on from a snapshot, after step " in out
+    (document,) = step_documents(catalog.store, "peers")
+    assert (document.state, document.restarts) == ("done", 1)
+    stage = catalog.stage(step.spec.digest)
+    assert stage is not None
+    assert stage.result.images_seen == step.spec.schedule.num_images_seen
     assert not any(command_line(peer) for peer in peers)
 
 

@@ -41,19 +41,23 @@ class Steps:
 
     def train(self, config: RunConfig, **env: str) -> "subprocess.Popen[str]":
         """Start the first training step of a configuration."""
+        return self._start("train_step", env, **self.written(config))
+
+    def written(self, config: RunConfig) -> dict[str, Any]:
+        """Write that step's artifacts, and return its arguments."""
         chain = stage_chain(config, self.dataset)
         record = make_record("watched", config, self.dataset.digest, chain)
         (self.folder / "dataset").write_bytes(dump_dataset(self.dataset))
         (self.folder / "plan").write_bytes(dump_record(record))
-        return self._start(
-            "train_step",
-            env,
-            stages=[1.0],
-            dataset_path=str(self.folder / "dataset"),
-            plan_path=str(self.folder / "plan"),
-            parent_path=None,
-            model_path=str(self.folder / "model"),
-        )
+        return {
+            "run_name": "watched",
+            "store_uri": str(self.catalog.store.address),
+            "stages": [1.0],
+            "dataset_path": str(self.folder / "dataset"),
+            "plan_path": str(self.folder / "plan"),
+            "parent_path": None,
+            "model_path": str(self.folder / "model"),
+        }
 
     def prepare(self, config: RunConfig, **env: str) -> "subprocess.Popen[str]":
         """Start the step that prepares a configuration's data set."""

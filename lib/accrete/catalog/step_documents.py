@@ -122,6 +122,8 @@ class StepDocument:
     """Of the part that it is at; None between parts."""
     failure: StepFailure | None = None
     """Why it failed; None: it did not."""
+    restarts: int = 0
+    """How often its training was killed and started again."""
 
     def as_json(self) -> dict[str, Any]:
         """Return its stored fields."""
@@ -134,6 +136,7 @@ class StepDocument:
             "updated_at": self.updated_at.isoformat(timespec="milliseconds"),
             "results": [{"text": result.text, **result.facts} for result in self.results],
             "progress": to_json(self.progress),
+            **({"restarts": self.restarts} if self.restarts else {}),
             **failed,
         }
 
@@ -147,6 +150,7 @@ def parse_document(data: bytes, place: str) -> StepDocument:
     decoded = parse_json(data, place)
     if not isinstance(decoded, Mapping):
         raise _no_document(place, "it is no object")
+    decoded = {"restarts": 0, **decoded}  # where there were none it is not said
     found = {}
     for name, read in _FIELDS.items():
         try:
@@ -188,10 +192,15 @@ def _error(value: Any) -> str | None:
     return None if value is None else _text(value)
 
 
-def _exit_code(value: Any) -> int:
+def _number(value: Any) -> int:
     if not isinstance(value, int):
         raise TypeError
     return value
+
+
+def _count(value: Any) -> int:
+    check_range("count", number := _number(value), 0, _MAX_NUMBER)
+    return number
 
 
 def _state(value: Any) -> StepState:
@@ -224,6 +233,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "updated_at": _time,
     "results": _results,
     "error": _error,
-    "exit_code": _exit_code,
+    "exit_code": _number,
+    "restarts": _count,
     "progress": _progress,
 }

@@ -35,6 +35,7 @@ ENV_SNAPSHOT_INTERVAL = "ACCRETE_SNAPSHOT_INTERVAL_S"
 ENV_LINGER = "ACCRETE_STORE_LINGER_S"
 ENV_FETCH_AHEAD = "ACCRETE_FETCH_AHEAD"
 ENV_PROCESSES = "ACCRETE_PROCESSES"
+ENV_RESTARTS = "ACCRETE_RESTARTS"
 ENV_METRICS_PORT = "ACCRETE_METRICS_PORT"
 ENV_PUSHGATEWAY = "ACCRETE_PUSHGATEWAY"
 ENV_KFP_ENDPOINT = "KFP_ENDPOINT"
@@ -83,6 +84,7 @@ DEFAULT_STORE = "s3://accrete"
 DEFAULT_STORE_WAIT_S = "900"
 DEFAULT_SNAPSHOT_INTERVAL_S = "60"
 DEFAULT_LINGER_S = "60"
+DEFAULT_RESTARTS = "5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,12 @@ VARIABLES = (
         ENV_PROCESSES,
         "Processes that train a step together, 1 to 64.",
         "one for each GPU",
+    ),
+    Variable(
+        ENV_RESTARTS,
+        "Times in a row, 0 to 100, that a step starts its killed training again without it getting "
+        "further; `0`: never, and one process trains in the step's own.",
+        DEFAULT_RESTARTS,
     ),
     Variable(
         ENV_METRICS_PORT, "Port on which a step serves its metrics.", "none; 9464 in the image"

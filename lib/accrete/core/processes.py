@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -49,6 +50,55 @@ def die_with_parent(parent_pid: int, signum: int = signal.SIGTERM) -> None:
 def can_fork() -> bool:
     """Return whether this process can go on as two: what another thread holds would stay held."""
     return sys.platform == "linux" and threading.active_count() == 1
+
+
+def has_one_thread() -> bool:
+    """Return whether this process has one thread, those of libraries included (Linux).
+
+    A library's threads are not there in a fork, and some libraries would wait for them (libgomp's).
+    """
+    return can_fork() and len(list(Path("/proc/self/task").iterdir())) == 1
+
+
+def die_before_parent() -> None:
+    """Have the kernel, where memory is short, rather kill this process than the one above it."""
+    path = Path("/proc/self/oom_score_adj")
+    with suppress(OSError, ValueError):
+        path.write_text(str(min(1000, int(path.read_text()) + 100)))
+
+
+def count_oom_kills(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int | None:
+    """Return how many processes of this one's memory group were killed for want of memory.
+
+    Args:
+        groups: where control groups are mounted, of version 2 or 1.
+        own: this process's groups, as the kernel lists them.
+
+    Returns:
+        The kernel's count, those below the group included (v2); None: it cannot be read.
+    """
+    for line in _lines_of(own):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "memory":
+            root, name = groups / "memory", "memory.oom_control"
+        elif controllers == "":
+            root, name = groups, "memory.events"
+        else:
+            continue
+        # A container may see its own group as the root, and be told the path of the node's.
+        for folder in (root / path.lstrip("/"), root):
+            with suppress(OSError, KeyError, ValueError):
+                return int(_fields(folder / name, separator=" ")["oom_kill"])
+    return None
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 def leave_quickly() -> None:

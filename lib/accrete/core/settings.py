@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from accrete.core.environment import (
     DEFAULT_LINGER_S,
+    DEFAULT_RESTARTS,
     DEFAULT_SNAPSHOT_INTERVAL_S,
     DEFAULT_STORE_WAIT_S,
     ENV_CACHE,
@@ -23,6 +24,7 @@ from accrete.core.environment import (
     ENV_PROCESSES,
     ENV_PROGRESS,
     ENV_PUSHGATEWAY,
+    ENV_RESTARTS,
     ENV_SNAPSHOT_INTERVAL,
     ENV_STORE_WAIT,
     PREFIX,
@@ -237,6 +239,18 @@ def training_processes() -> int | None:
         return None
     if not text.isdecimal() or not 1 <= int(text) <= 64:
         raise ConfigError(f"{ENV_PROCESSES} is {text!r}: give a number from 1 to 64")
+    return int(text)
+
+
+def training_restarts() -> int:
+    """Return how often in a row a training step starts its killed processes again.
+
+    Raises:
+        ConfigError: the variable holds no number from 0 to 100.
+    """
+    text = os.environ.get(ENV_RESTARTS) or DEFAULT_RESTARTS
+    if not (text.isascii() and text.isdecimal()) or int(text) > 100:
+        raise ConfigError(f"{ENV_RESTARTS} is {text!r}: give a number from 0 to 100")
     return int(text)
 
 

@@ -38,6 +38,10 @@ INSTRUMENTS = (
         "accrete_step_attempts",
         "Attempts at this step of this run so far, this one included, by the logs in the store.",
     ),
+    Instrument(
+        "accrete_step_restarts",
+        "Times that the training of this attempt was killed and started again in its step.",
+    ),
     Instrument("accrete_step_images_done", "Images done of the part that the step is at."),
     Instrument("accrete_step_images_planned", "Images in all of the part that the step is at."),
     Instrument("accrete_push_failures_total", "Pushes to the Pushgateway that failed."),

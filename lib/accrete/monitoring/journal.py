@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -108,20 +108,38 @@ class Journal:
         self._document, self._log = found, (log or b"").decode(errors="replace").splitlines()
         return found.failure
 
+    def go_on(self, restarts: Sequence[str]) -> None:
+        """Go on after processes of this attempt that were killed.
+
+        Call before anything is said.
+
+        Args:
+            restarts: what was printed of each of them when it was started again.
+        """
+        self.take_over()
+        self._document = replace(
+            self._document, state="running", progress=None, failure=None, restarts=len(restarts)
+        )
+        self._log += [line for line in restarts if line not in self._log]
+
     def say(self, text: str) -> None:
         """Print a line and keep it for the log; what no line can hold becomes an escape."""
-        line = f"{datetime.now(UTC):%H:%M:%S} {printable(text)}"
-        print(line, flush=True)  # noqa: T201  the pod's log
+        line = print_line(text)
         with self._lock:
             self._log.append(line)
 
     def result(self, text: str, **facts: Any) -> None:
-        """Say what a part of the step came to, and keep it in the document."""
+        """Say what a part of the step came to, and keep it in the document.
+
+        A stage that an earlier process of this attempt told of is not told of twice.
+        """
         self.say(text)
         result = StepResult(printable(text), facts)
         with self._lock:
-            results = (*self._document.results, result)
-            self._document = replace(self._document, results=results, progress=None)
+            told = self._document.results
+            if result.stage is None or result.stage not in [each.stage for each in told]:
+                told = (*told, result)
+            self._document = replace(self._document, results=told, progress=None)
         self._write_file()
 
     def meter(self, title: str, total: int, unit: str) -> Meter:
@@ -204,6 +222,13 @@ class Journal:
         except AccreteError as error:
             if not self._closed.is_set() or store is self._store:
                 print(f"progress was not stored: {error}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def print_line(text: str) -> str:
+    """Print a line as a journal does, and return it."""
+    line = f"{datetime.now(UTC):%H:%M:%S} {printable(text)}"
+    print(line, flush=True)  # noqa: T201  the pod's log
+    return line
 
 
 def attempt_name() -> str:

@@ -1,6 +1,8 @@
 """The figures of one stage, among those of its step."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 from accrete.catalog.identity import StageSpec
 from accrete.catalog.manifests import StageManifest
@@ -12,15 +14,23 @@ from accrete.stages.observer import StageObserver
 class StageMetrics(StageObserver):
     """Keeps what a stage tells of itself."""
 
-    def __init__(self, metrics: StepMetrics, spec: StageSpec, snapshot_interval_s: float) -> None:
+    def __init__(
+        self,
+        metrics: StepMetrics,
+        spec: StageSpec,
+        snapshot_interval_s: float,
+        kept: Callable[[int, int], None] = lambda _stage, _position: None,
+    ) -> None:
         """Begin a stage.
 
         Args:
             metrics: of the step.
             spec: the stage.
             snapshot_interval_s: seconds between snapshots.
+            kept: told of each snapshot, by the stage's index and position, and of its end.
         """
         self._metrics, self._schedule = metrics, spec.schedule
+        self._kept = partial(kept, spec.index)
         self._stage = str(spec.index)
         self._first_position = 0
         self._began = time.monotonic()
@@ -57,6 +67,10 @@ class StageMetrics(StageObserver):
         self._metrics.set("accrete_stage_duration_seconds", seconds, self._stage, phase)
         self._metrics.progressed()
 
+    def snapshot_kept(self, position: int) -> None:
+        """Tell that the step would go on from here."""
+        self._kept(position)
+
     def snapshot_stored(self, num_bytes: int, seconds: float) -> None:
         """Note a snapshot."""
         self._metrics.add("accrete_snapshots_total", 1, self._stage)
@@ -71,6 +85,7 @@ class StageMetrics(StageObserver):
 
     def finished(self, manifest: StageManifest, *, reused: bool) -> None:
         """Note what the stage came to."""
+        self._kept(self._schedule.num_steps + 1)
         result = manifest.result
         self._set("accrete_stage_reused", float(reused))
         self._set("accrete_stage_steps_done", result.images_seen // self._schedule.batch_size)

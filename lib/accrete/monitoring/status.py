@@ -103,6 +103,9 @@ def status_text(state: RunState) -> str:
 def _running_text(document: StepDocument) -> str:
     progress = document.progress
     text = progress_line(progress) if progress else f"{document.step} has begun"
+    if document.restarts:
+        times = "once" if document.restarts == 1 else f"{document.restarts} times"
+        text += f"  (its training was killed and started again {times})"
     silence = _silence_s(document)
     return text if silence < SILENT_AFTER_S else f"{text}  (silent for {format_clock(silence)})"
 

@@ -10,6 +10,9 @@ class StageObserver:
     def phase_ended(self, phase: str, seconds: float) -> None:
         """Hear that a part is done: pull, grow, train, evaluate or push."""
 
+    def snapshot_kept(self, position: int) -> None:
+        """Hear of a snapshot after so many optimizer steps that a killed process leaves behind."""
+
     def snapshot_stored(self, num_bytes: int, seconds: float) -> None:
         """Hear of a snapshot, from a thread: its size, and the time to write and upload it."""
 

@@ -1,9 +1,9 @@
 """The steps of a pipeline, as they run in a pod: a file for each, and what they share.
 
 `prepare`, `train`, `report` and `train_on_nodes` are what components call. `frame` is what every
-step does around its work. `training_task` is what training is, `_peer_launch` in which processes:
-`peer_process` is one of several GPUs, `node` one of several nodes, which the TrainJob of
-`train_job` starts.
+step does around its work. `training_task` is what training is; `_supervision` has processes do it,
+and starts them again when they are killed: `lone_process` trains by itself, `peer_process` is one
+of several GPUs, `node` one of several nodes, which the TrainJob of `train_job` starts.
 """
 
 import importlib

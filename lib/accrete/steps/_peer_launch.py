@@ -1,4 +1,4 @@
-"""Where a training task runs: in this process, or on several GPUs in one each, under torchrun.
+"""How a step's own process has others train: one alone, or several under torchrun, on many nodes.
 
 Where several nodes train together, each runs this, and torchrun finds the others by itself.
 
@@ -6,163 +6,149 @@ Torchrun says only that a process failed; what failed, and what the step came to
 leave in files of a folder that they share.
 """
 
-import fcntl
-import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
 from types import FrameType
-from typing import IO
 
-from accrete.catalog.manifests import StageManifest
 from accrete.catalog.step_documents import StepFailure
-from accrete.core.processes import share_cpus_well
-from accrete.core.serialization import from_json, to_json
-from accrete.core.settings import place_among_nodes, training_processes
-from accrete.errors import ConfigError, StepFailedError
-from accrete.steps.frame import Attempt, failures_in_journal
-from accrete.steps.training_task import TrainingTask, is_finished, train_stages
+from accrete.core.processes import has_one_thread, share_cpus_well
+from accrete.errors import PreemptedError
+from accrete.steps._peer_folder import Death, Outcome, PeerFolder, Work
+from accrete.steps.lone_process import train_alone
 
 _SAVING_S = 30.0
-"""How long the processes of a torchrun that was killed may take to save what they have done."""
+"""How long processes that were told to end may take to save what they have done."""
+
+_PREEMPTED = "told to end before the step was done: another attempt goes on from what is stored"
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What each of the processes is told."""
+class Termination:
+    """SIGTERM to the step's own process: noted, and handed on at once to the one that trains."""
 
-    task: TrainingTask
-    """What they train."""
-    attempt: Attempt
-    """Whose journal the first of them keeps."""
+    def __init__(self) -> None:
+        """Note nothing yet."""
+        self.came = threading.Event()
+        self._pid: int | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one of the processes ended; neither: the first was done before it."""
-
-    manifest: StageManifest | None = None
-    """Of the last stage."""
-    failure: StepFailure | None = None
-    """What it failed by."""
-    may_follow: bool = False
-    """Whether it may have failed only because another one did: told to end, or cut off."""
-
-
-class PeerFolder:
-    """What the processes of one node share beside the store."""
-
-    def __init__(self, path: Path) -> None:
-        """Use a folder, which the step's own process made."""
-        self.path = path
-
-    def write_work(self, work: Work) -> None:
-        """Leave what is to be done."""
-        (self.path / "work.json").write_text(json.dumps(to_json(work)))
-
-    def read_work(self) -> Work:
-        """Return what is to be done."""
-        return from_json(Work, json.loads((self.path / "work.json").read_bytes()), "the work")
-
-    def leave(self, rank: int, outcome: Outcome) -> None:
-        """Leave how a process ended, whole or not at all."""
-        part = self.path / f"{rank}.part"
-        part.write_text(json.dumps(to_json(outcome)))
-        part.replace(self._outcome(rank))
-
-    def has_ended(self, rank: int) -> bool:
-        """Return whether a process has left how it ended."""
-        return self._outcome(rank).exists()
-
-    def outcomes(self, ranks: Sequence[int]) -> list[Outcome]:
-        """Return how processes ended, those that left a word."""
-        paths = [self._outcome(rank) for rank in ranks if self.has_ended(rank)]
-        return [from_json(Outcome, json.loads(path.read_bytes()), path.name) for path in paths]
-
-    def sign_in(self, rank: int) -> IO[str]:
-        """Return what a process keeps open as long as it lives."""
-        file = (self.path / f"process-{rank}").open("w")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(str(os.getpid()))
-        file.flush()
-        return file
-
-    def wait_for_all(self, patience_s: float) -> None:
-        """Wait for the processes to end, then kill those that have not."""
-        deadline = time.monotonic() + patience_s
-        for path in self.path.glob("process-*"):
-            while _is_open(path) and time.monotonic() < deadline:
-                time.sleep(0.1)
-            if _is_open(path):
-                with suppress(ProcessLookupError):
-                    os.kill(int(path.read_text()), signal.SIGKILL)
-
-    def _outcome(self, rank: int) -> Path:
-        return self.path / f"outcome-{rank}.json"
-
-
-def _is_open(path: Path) -> bool:
-    with path.open() as file:
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Take SIGTERM while the block runs."""
+        previous = signal.getsignal(signal.SIGTERM)
+        with suppress(ValueError):  # not in the main thread: no signal comes here
+            signal.signal(signal.SIGTERM, self._hand_on)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+            yield
+        finally:
+            with suppress(ValueError):
+                signal.signal(signal.SIGTERM, previous)
+
+    @contextmanager
+    def handed_to(self, pid: int) -> Iterator[None]:
+        """Hand it to this child while the block waits for it; end the child where that fails."""
+        self._pid = pid
+        if self.came.is_set():
+            self._terminate()
+        try:
+            yield
+        finally:
+            self._pid = None
+
+    def _hand_on(self, _signum: int, _frame: FrameType | None) -> None:
+        self.came.set()
+        self._terminate()
+
+    def _terminate(self) -> None:
+        if self._pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGTERM)
 
 
-def num_processes() -> int:
-    """Return the processes to train with: one for each GPU, or as the environment says.
-
-    Raises:
-        ConfigError: it asks for more than there are GPUs.
-    """
-    wanted = training_processes()
-    if wanted == 1:
-        return 1
-    import torch
-
-    num_gpus = torch.cuda.device_count()
-    if wanted is not None and num_gpus and wanted > num_gpus:
-        raise ConfigError(f"{wanted} processes are asked for, but there are {num_gpus} GPUs")
-    return wanted or max(1, num_gpus)
+def launch_alone(work: Work, termination: Termination) -> Outcome | Death:
+    """Have one process train, and return how it ended."""
+    with TemporaryDirectory(prefix="accrete-training-") as name:
+        folder = PeerFolder(Path(name))
+        code = (_forked if has_one_thread() else _started)(folder, work, termination)
+        outcomes = folder.outcomes([0])
+    if outcomes:
+        return outcomes[0]
+    if termination.came.is_set():
+        return _preempted()
+    return Death(f"the training process {_how(code)}", max(0, -code))
 
 
-def train_task(task: TrainingTask, attempt: Attempt) -> StageManifest | None:
-    """Train a task's stages by this process, or by one a GPU, and on several nodes.
-
-    Returns:
-        The last stage; on another node than the first, None.
-
-    Raises:
-        ConfigError: more processes are asked for than there are GPUs.
-        StepFailedError: with message and exit code of the process that failed.
-        AccreteError: what this process failed by, where it is the only one.
-    """
-    node, num_nodes = place_among_nodes()
-    with failures_in_journal(attempt) if node == 0 else nullcontext():
-        is_done = num_nodes == 1 and is_finished(task, attempt.store_uri)
-        size = 1 if is_done else num_processes()
-        if size * num_nodes > 1:
-            ranks = range(node * size, (node + 1) * size)
-            return _train_among_peers(Work(task, attempt), ranks, size * num_nodes)
-    return train_stages(task, attempt)
+def _forked(folder: PeerFolder, work: Work, termination: Termination) -> int:
+    """Train in a fork, which has imported already what this process has; return its code."""
+    process = multiprocessing.get_context("fork").Process(
+        target=_be_fork, args=(folder, work, os.getpid())
+    )
+    # Until the fork has a handler of its own: it would take this process's for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    assert process.pid is not None
+    with termination.handed_to(process.pid), _ended(process.terminate, process.kill, process.join):
+        process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
-def _train_among_peers(work: Work, ranks: range, num_ranks: int) -> StageManifest | None:
-    """Train a step's stages in several processes, and on several nodes where there are more.
+def _be_fork(folder: PeerFolder, work: Work, parent: int) -> None:
+    sys.exit(train_alone(folder, work, parent))
+
+
+def _started(folder: PeerFolder, work: Work, termination: Termination) -> int:
+    """Train in a new interpreter: another thread of this process could hold a fork up."""
+    folder.write_work(work)
+    command = [sys.executable, "-m", "accrete.steps.lone_process", str(folder.path)]
+    return _code_of(subprocess.Popen(command), termination)
+
+
+def _code_of(process: "subprocess.Popen[bytes]", termination: Termination) -> int:
+    with (
+        termination.handed_to(process.pid),
+        _ended(process.terminate, process.kill, process.wait),
+    ):
+        return process.wait()
+
+
+@contextmanager
+def _ended(
+    terminate: Callable[[], None], kill: Callable[[], None], wait: Callable[[float], object]
+) -> Iterator[None]:
+    """Where the block is left by an error, such as Ctrl-C, have the process save and end."""
+    try:
+        yield
+    except BaseException:
+        terminate()
+        with suppress(subprocess.TimeoutExpired):
+            wait(_SAVING_S)
+        kill()
+        raise
+
+
+def launch_peers(
+    work: Work, ranks: range, num_ranks: int, termination: Termination
+) -> Outcome | Death:
+    """Have several processes train, on several nodes where there are more.
 
     Args:
         work: for each of them.
         ranks: of this node; every node must have as many.
         num_ranks: processes of all nodes.
+        termination: which is handed on, so that the first process saves what it has done.
+
+    Returns:
+        How it ended; on another node than the first without a manifest.
     """
     share_cpus_well(among=len(ranks))
     with TemporaryDirectory(prefix="accrete-peers-") as name:
@@ -177,37 +163,17 @@ def _train_among_peers(work: Work, ranks: range, num_ranks: int) -> StageManifes
             # Gloo would take the address that the host name resolves to, which a pod may not have.
             environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
         command += ["--module", "accrete.steps.peer_process", name]
-        process = subprocess.Popen(command, env=environment)
-        with _passing_sigterm_to(process) as was_told:
-            code = process.wait()
+        code = _code_of(subprocess.Popen(command, env=environment), termination)
         if code < 0:  # it ended none of its processes, which the kernel told to end
             folder.wait_for_all(_SAVING_S)
-        is_expected = was_told.is_set() or not is_alone
+        is_expected = termination.came.is_set() or not is_alone
         return _result(folder.outcomes(ranks), ranks, code, is_expected=is_expected)
-
-
-@contextmanager
-def _passing_sigterm_to(process: subprocess.Popen[bytes]) -> Iterator[Event]:
-    """Hand SIGTERM on, so that the first process saves what it has done; yield whether it came."""
-    came = Event()
-
-    def hand_on(_signum: int, _frame: FrameType | None) -> None:
-        came.set()
-        process.terminate()
-
-    previous = signal.signal(signal.SIGTERM, hand_on)
-    try:
-        yield came
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        process.kill()
-        process.wait()
 
 
 def _result(
     outcomes: Sequence[Outcome], ranks: range, code: int, *, is_expected: bool
-) -> StageManifest | None:
-    """Return what the first process of all came to, if it is here, or raise what went wrong.
+) -> Outcome | Death:
+    """Return what the processes of this node came to.
 
     Args:
         outcomes: of those of this node's processes that left one.
@@ -215,25 +181,40 @@ def _result(
         code: torchrun's; a signal's number below 0.
         is_expected: whether this step was told to end, or another node may have been.
     """
-    own = [each.failure for each in outcomes if each.failure and not each.may_follow]
-    others = [each.failure for each in outcomes if each.failure and each.may_follow]
+    own = [each for each in outcomes if each.failure and not each.may_follow]
+    own += [each for each in outcomes if each.failure and each.may_follow and each.lacks_memory]
+    others = [each for each in outcomes if each.failure and each not in own]
     # When one ends the others are told to end, or cut off in the middle of an exchange.
-    others.sort(key=lambda failure: (failure.exit_code == os.EX_TEMPFAIL) != is_expected)
+    others.sort(key=lambda each: (_code_in(each) == os.EX_TEMPFAIL) != is_expected)
     num_silent = len(ranks) - len(outcomes)
     is_killed = (code < 0 or num_silent > 0) and not is_expected
     if own or (others and not is_killed):
-        raise [*own, *others][0].as_error()
-    manifest = next((outcome.manifest for outcome in outcomes if outcome.manifest), None)
-    if code or (manifest is None and ranks[0] == 0):
-        raise StepFailedError(_without_a_word(num_silent, len(ranks), code))
-    return manifest if ranks[0] == 0 else None
+        return [*own, *others][0]
+    trained = next((outcome for outcome in outcomes if outcome.manifest), None)
+    if code or (trained is None and ranks[0] == 0):
+        return Death(_without_a_word(num_silent, len(ranks), code), max(0, -code))
+    return trained if trained is not None and ranks[0] == 0 else Outcome()
+
+
+def _code_in(outcome: Outcome) -> int:
+    return outcome.failure.exit_code if outcome.failure else 0
 
 
 def _without_a_word(num_silent: int, num_processes: int, code: int) -> str:
     if code < 0:
-        name = signal.Signals(-code).name
-        who = f"torchrun, which ran the {num_processes} processes of the step, was ended by {name}"
-    else:
-        some = f"{num_silent} of " if num_silent < num_processes else ""
-        who = f"{some}the {num_processes} processes of the step ended without a word (code {code})"
-    return f"{who}: was there too little memory? The log above, or the node's, says more"
+        return f"torchrun, which ran the {num_processes} processes of the step, {_how(code)}"
+    some = f"{num_silent} of " if num_silent < num_processes else ""
+    return f"{some}the {num_processes} processes of the step ended without a word (code {code})"
+
+
+def _how(code: int) -> str:
+    """Return how a process without a word ended, by its exit code; below 0 a signal's number."""
+    if code >= 0:
+        return f"ended without a word (code {code})"
+    with suppress(ValueError):  # a real-time signal has no name
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"was ended by signal {-code}"
+
+
+def _preempted() -> Outcome:
+    return Outcome(failure=StepFailure(_PREEMPTED, PreemptedError.exit_code))

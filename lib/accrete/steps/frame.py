@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from accrete.catalog.catalog import Catalog
@@ -37,6 +38,8 @@ class StepContext:
     """This node's objects."""
     metrics: StepMetrics
     """Its figures, for monitoring."""
+    kept: Callable[[int, int], None] = lambda _stage, _position: None
+    """Told, by a stage's index and its optimizer steps, from where the step would go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +54,28 @@ class Attempt:
     """`s3://bucket[/prefix]`."""
     name: str = field(default_factory=attempt_name)
     """Tells it from other attempts at the step."""
+    restarts: tuple[str, ...] = ()
+    """What was printed each time that its processes were killed and started again."""
+    marks: str = ""
+    """File that says how far the step is safe from a kill; empty: nobody wants to know."""
 
     def __post_init__(self) -> None:
         check_run_name(self.run_name)  # it may have been edited; it becomes part of keys
+
+    def mark(self, stage: int, position: int) -> None:
+        """Note that a step whose process is killed now goes on from here, where that is further.
+
+        Args:
+            stage: its index.
+            position: optimizer steps done in it, more than it has once it is published.
+        """
+        if not self.marks:
+            return
+        with suppress(OSError, ValueError):
+            path = Path(self.marks)
+            before = path.read_text().split() if path.exists() else []
+            if [int(number) for number in before] < [stage, position]:
+                path.write_text(f"{stage} {position}")
 
 
 @contextmanager
@@ -81,13 +103,16 @@ def run_attempt(attempt: Attempt, work: Callable[[StepContext], T]) -> T:
     keep_compiled_code(cache_path() / "compiled")
     store = ObjectStore.open(attempt.store_uri)
     journal, metrics = _journal(attempt, store)
+    metrics.set("accrete_step_restarts", len(attempt.restarts))
+    if attempt.restarts:
+        journal.go_on(attempt.restarts)
     with _ending_told(journal, metrics), sigterm_as_error():
         store.check()
         metrics.set("accrete_step_attempts", _count_attempts(store, journal))
         cache = NodeCache(cache_path(), store)
         metrics.watch(cache)
         with disk_full_named(cache.work_path):
-            return work(StepContext(journal, Catalog(store), cache, metrics))
+            return work(StepContext(journal, Catalog(store), cache, metrics, attempt.mark))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from accrete.catalog.manifests import StageManifest
 from accrete.catalog.records import RunRecord, find_record
 from accrete.core.settings import place_among_nodes
 from accrete.errors import CheckpointMismatchError, ConfigError, RunNotFoundError
-from accrete.steps._peer_launch import train_task
+from accrete.steps._supervision import train_task
 from accrete.steps.frame import Attempt, failures_in_journal, one_line_errors
 from accrete.steps.training_task import training_task
 from accrete.store import keys

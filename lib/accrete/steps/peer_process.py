@@ -15,8 +15,9 @@ from accrete.catalog.step_documents import StepFailure
 from accrete.core.processes import die_with_parent
 from accrete.core.settings import peer_place
 from accrete.errors import AccreteError, PreemptedError
-from accrete.steps._peer_launch import Outcome, PeerFolder
+from accrete.steps._peer_folder import Outcome, PeerFolder
 from accrete.steps.frame import sigterm_as_error
+from accrete.steps.lone_process import lacks_memory
 from accrete.steps.training_task import follow_stages, train_stages
 from accrete.training.device import compute_device
 from accrete.training.distributed import Peers
@@ -37,7 +38,12 @@ def main() -> None:
                 manifest = _train(folder, rank, local_rank, size)
         except BaseException as error:
             is_own = isinstance(error, AccreteError) and not isinstance(error, PreemptedError)
-            folder.leave(rank, Outcome(failure=StepFailure.of(error), may_follow=not is_own))
+            outcome = Outcome(
+                failure=StepFailure.of(error),
+                may_follow=not is_own,
+                lacks_memory=lacks_memory(error),
+            )
+            folder.leave(rank, outcome)
             if isinstance(error, AccreteError):
                 sys.exit(error.exit_code)
             raise

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accrete.catalog.manifests import dump_stage
-from accrete.steps._peer_launch import train_task
+from accrete.steps._supervision import train_task
 from accrete.steps.frame import Attempt, failures_in_journal, one_line_errors
 from accrete.steps.training_task import (
     model_facts,

@@ -1,6 +1,6 @@
 """A training task: which stages, from what; trained one after another in one process.
 
-`train.py` and `node.py` make it, `_peer_launch.py` says in which processes it runs.
+`train.py` and `node.py` make it, `_supervision.py` says in which processes it runs.
 """
 
 from collections.abc import Sequence
@@ -114,7 +114,8 @@ class _StageTelling:
 
     def metrics(self, spec: StageSpec) -> StageMetrics:
         """Begin a stage's figures."""
-        return StageMetrics(self.context.metrics, spec, snapshot_interval_s())
+        context = self.context
+        return StageMetrics(context.metrics, spec, snapshot_interval_s(), context.kept)
 
     def tell(
         self, spec: StageSpec, manifest: StageManifest, metrics: StageMetrics, *, reused: bool
@@ -162,6 +163,16 @@ def is_finished(task: TrainingTask, store_uri: str) -> bool:
         return False
 
 
+def data_memory_bytes(task: TrainingTask) -> int:
+    """Return the memory that a step's images may take, of all its processes together.
+
+    Raises:
+        ConfigError: what the task says is no size.
+    """
+    given = parse_bytes(task.data_memory, "data memory") if task.data_memory else None
+    return given or int(_DATA_SHARE * available_memory_bytes())
+
+
 def _train_all(task: TrainingTask, peers: "Peers | None", context: StepContext) -> StageManifest:
     telling = _StageTelling(context, task.cell, task.num_stages)
     found = [context.catalog.stage(spec.digest) for spec in task.stages] if peers is None else []
@@ -190,8 +201,7 @@ def _stage_context(
     from accrete.training.image_source import DataMemory
 
     peers = peers or Peers(compute_device())
-    given = parse_bytes(task.data_memory, "data memory") if task.data_memory else None
-    num_bytes = given or int(_DATA_SHARE * available_memory_bytes())
+    num_bytes = data_memory_bytes(task)
     return StageContext(
         catalog=context.catalog,
         cache=context.cache,

@@ -56,6 +56,16 @@ def test_a_document_is_written_as_it_was_read() -> None:
     assert parsed(**done).failure is None
 
 
+def test_restarts_are_said_where_there_were_some() -> None:
+    assert parsed().restarts == 0
+    document = parsed(restarts=2)
+    assert document.restarts == 2
+    assert parse_document(json.dumps(document.as_json()).encode(), "step.json") == document
+    for wrong in (-1, "2", None, 1e300):
+        with pytest.raises(IntegrityError, match="restarts is missing or wrong"):
+            parsed(restarts=wrong)
+
+
 def test_a_journal_writes_the_fields_in_their_order(tmp_path: Path) -> None:
     def written() -> dict[str, Any]:
         document: dict[str, Any] = json.loads((tmp_path / "stage-0001.json").read_bytes())

@@ -1,0 +1,202 @@
+"""A step's own process: it has others train, and starts them again when they are killed.
+
+What fails for good (bad data, a loss that diverges, a configuration) is not tried again: it would
+fail again. A process that a signal ends, or that lacks memory, goes on from the last snapshot, as
+often as it gets further, else a few times. After an OOM kill images get less memory, down to a
+floor; where they lie changes no result.
+"""
+
+import signal
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from accrete.catalog.manifests import StageManifest
+from accrete.catalog.step_documents import StepFailure
+from accrete.core.processes import count_oom_kills
+from accrete.core.settings import place_among_nodes, training_restarts
+from accrete.core.units import format_bytes
+from accrete.errors import PreemptedError, StepFailedError
+from accrete.monitoring.journal import print_line
+from accrete.steps._peer_folder import Death, Outcome, Work
+from accrete.steps._peer_launch import Termination, launch_alone, launch_peers
+from accrete.steps.frame import Attempt, failures_in_journal
+from accrete.steps.lone_process import num_processes
+from accrete.steps.training_task import (
+    TrainingTask,
+    data_memory_bytes,
+    is_finished,
+    train_stages,
+)
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+"""Before a process is started again: each time that it got no further twice the one before."""
+
+_LEAST_MEMORY_BYTES = 32 << 20
+"""For images; with less they would be read in batches too small to be of use."""
+
+_MEMORY_SIGNALS = (signal.SIGKILL, signal.SIGBUS)
+"""What may end a process for want of memory: the kernel's OOM killer, or a full `/dev/shm`."""
+
+
+def train_task(task: TrainingTask, attempt: Attempt) -> StageManifest | None:
+    """Train a task's stages in a process, or in one a GPU, and on several nodes.
+
+    Returns:
+        The last stage; on another node than the first, None.
+
+    Raises:
+        ConfigError: more processes are asked for than there are GPUs.
+        StepFailedError: with message and exit code of the process that failed, or of the last of
+            those that were killed.
+        AccreteError: what this process failed by, where it trains itself.
+    """
+    node, num_nodes = place_among_nodes()
+    with failures_in_journal(attempt) if node == 0 else nullcontext():
+        if num_nodes == 1 and is_finished(task, attempt.store_uri):
+            return train_stages(task, attempt)
+        # The other nodes would not know of it: a TrainJob starts all of its nodes again.
+        most = training_restarts() if num_nodes == 1 else 0
+        size = num_processes() if training_restarts() == 0 else None
+        if size == num_nodes == 1:
+            return train_stages(task, attempt)
+        with TemporaryDirectory(prefix="accrete-marks-") as folder:
+            attempt = replace(attempt, marks=str(Path(folder) / "marks"))
+            supervisor = _Supervisor(Work(task, attempt), most, size)
+            return supervisor.trained()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kill:
+    """Why training has to be started again."""
+
+    words: str
+    """What happened."""
+    signum: int
+    """What ended it; 0: no signal that is known."""
+    num_oom_kills: int | None
+    """Processes that the kernel killed meanwhile for want of memory; None: it does not say."""
+    lacks_memory: bool
+    """Whether that is the reason, or may be."""
+
+    def __str__(self) -> str:
+        if not self.num_oom_kills:
+            return self.words
+        kills = "OOM kill" if self.num_oom_kills == 1 else "OOM kills"
+        return f"{self.words} ({self.num_oom_kills} {kills} in its memory group)"
+
+    @property
+    def advice(self) -> str:
+        """What to do where it keeps happening."""
+        if self.lacks_memory:
+            sure = "" if self.num_oom_kills else "was there too little memory? "
+            return f"{sure}give the step more memory, or less to the data with --data-memory"
+        if self.signum == signal.SIGKILL:
+            return "something on the node killed it: the node's log says more"
+        return "the log above, or the node's, says more"
+
+
+class _Supervisor:
+    """Has a step's stages trained, again and again where that helps."""
+
+    def __init__(self, work: Work, most: int, size: int | None) -> None:
+        """Begin.
+
+        Args:
+            work: for the processes.
+            most: times in a row that they are started again without getting further.
+            size: how many; None: one of them will find out.
+        """
+        self._work, self._most, self._size = work, most, size
+        self._node, self._num_nodes = place_among_nodes()
+        self._termination = Termination()
+        self._memory_bytes = data_memory_bytes(work.task)
+
+    def trained(self) -> StageManifest | None:
+        """Return the last stage; on another node than the first, None.
+
+        Raises:
+            StepFailedError: it failed for good, was told to end, or was killed too often.
+        """
+        num_tries, reached = 0, self._marks()
+        with self._termination.heeded():
+            while True:
+                before = count_oom_kills()
+                ended = self._launch()
+                if isinstance(ended, Outcome) and not ended.lacks_memory:
+                    if ended.failure:
+                        raise ended.failure.as_error()
+                    return ended.manifest
+                kill = _kill_of(ended, before, count_oom_kills())
+                num_tries = 1 if self._marks() != reached else num_tries + 1
+                reached = self._marks()
+                if num_tries > self._most:
+                    raise self._given_up(kill, ended, num_tries)
+                self._prepare_again(kill, num_tries)
+
+    def _launch(self) -> Outcome | Death:
+        if self._size is None:
+            ended = launch_alone(self._work, self._termination)
+            if not isinstance(ended, Outcome) or ended.num_processes is None:
+                return ended
+            self._size = ended.num_processes
+        ranks = range(self._node * self._size, (self._node + 1) * self._size)
+        num_ranks = self._size * self._num_nodes
+        return launch_peers(self._work, ranks, num_ranks, self._termination)
+
+    def _marks(self) -> str:
+        path = Path(self._work.attempt.marks)
+        return path.read_text() if path.exists() else ""
+
+    def _given_up(self, kill: _Kill, ended: Outcome | Death, num_tries: int) -> StepFailedError:
+        if isinstance(ended, Outcome) and ended.failure and num_tries == 1:
+            return ended.failure.as_error()
+        times = f", {num_tries} times without getting any further" if num_tries > 1 else ""
+        code = ended.failure.exit_code if isinstance(ended, Outcome) and ended.failure else 1
+        return StepFailedError(f"{kill}{times}: {kill.advice}", code)
+
+    def _prepare_again(self, kill: _Kill, num_tries: int) -> None:
+        """Lower the memory where that was short, say what happened, and wait a while.
+
+        Raises:
+            StepFailedError: told to end meanwhile.
+        """
+        less = ""
+        lowered = max(self._memory_bytes // 2, min(self._memory_bytes, _LEAST_MEMORY_BYTES))
+        if kill.lacks_memory and lowered < self._memory_bytes:
+            less = (
+                f", with {format_bytes(lowered)} instead of {format_bytes(self._memory_bytes)} "
+                "of memory for images"
+            )
+            self._memory_bytes = lowered
+        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (num_tries - 1))
+        line = print_line(
+            f"{kill}: started again in {pause_s:.0f} s, from the last snapshot{less} "
+            f"(restart {num_tries} of at most {self._most} without getting further)"
+        )
+        task, attempt = self._work.task, self._work.attempt
+        if less:
+            task = replace(task, data_memory=str(lowered))
+        self._work = Work(task, replace(attempt, restarts=(*attempt.restarts, line)))
+        if self._termination.came.wait(pause_s):
+            raise StepFailure(
+                "told to end while its training, which was killed, was to be started again: "
+                "another attempt goes on from the last snapshot",
+                PreemptedError.exit_code,
+            ).as_error()
+
+
+def _kill_of(ended: Outcome | Death, before: int | None, after: int | None) -> _Kill:
+    num_oom_kills = None if before is None or after is None else max(0, after - before)
+    if isinstance(ended, Outcome):
+        assert ended.failure is not None
+        return _Kill(ended.failure.error, 0, num_oom_kills, lacks_memory=True)
+    is_suspected = ended.signum in _MEMORY_SIGNALS and num_oom_kills is None
+    return _Kill(
+        ended.words,
+        ended.signum,
+        num_oom_kills,
+        lacks_memory=bool(num_oom_kills) or is_suspected or ended.signum == signal.SIGBUS,
+    )

@@ -1,0 +1,100 @@
+"""The process that trains a step's stages by itself, below the step's own, which watches it.
+
+It is a fork of that, or `python -m accrete.steps.lone_process FOLDER`. Torch is imported here: the
+step's own process stays small, and has nothing that a fork could not bear.
+"""
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from accrete.catalog.step_documents import StepFailure
+from accrete.core.processes import (
+    die_before_parent,
+    die_with_parent,
+    keep_compiled_code,
+    share_cpus_well,
+)
+from accrete.core.settings import cache_path, place_among_nodes, training_processes
+from accrete.errors import AccreteError, ConfigError, WorkerLostError
+from accrete.steps._peer_folder import Outcome, PeerFolder, Work
+from accrete.steps.frame import sigterm_as_error
+from accrete.steps.training_task import train_stages
+
+
+def train_alone(folder: PeerFolder, work: Work, parent: int) -> int:
+    """Train, leave in the folder what came of it, and return the exit code.
+
+    SIGTERM may be blocked up to here.
+
+    Args:
+        folder: shared with the step's own process.
+        work: what to do.
+        parent: the step's own process.
+    """
+    with suppress(OSError):  # who ends a group of processes reaches this one by its parent, once
+        os.setpgid(0, 0)
+    die_before_parent()
+    try:
+        with sigterm_as_error():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            die_with_parent(parent)
+            outcome = _outcome_of(work)
+    except BaseException as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # while it leaves how it ended
+        folder.leave(0, Outcome(failure=StepFailure.of(error), lacks_memory=lacks_memory(error)))
+        if isinstance(error, AccreteError):
+            return error.exit_code
+        traceback.print_exc()
+        return 1
+    folder.leave(0, outcome)
+    return 0
+
+
+def _outcome_of(work: Work) -> Outcome:
+    share_cpus_well()
+    keep_compiled_code(cache_path() / "compiled")
+    size = num_processes()
+    if size * place_among_nodes()[1] > 1:
+        return Outcome(num_processes=size)
+    return Outcome(manifest=train_stages(work.task, work.attempt))
+
+
+def num_processes() -> int:
+    """Return the processes to train with: one for each GPU, or as the environment says.
+
+    Raises:
+        ConfigError: it asks for more than there are GPUs.
+    """
+    wanted = training_processes()
+    if wanted == 1:
+        return 1
+    import torch
+
+    num_gpus = torch.cuda.device_count()
+    if wanted is not None and num_gpus and wanted > num_gpus:
+        raise ConfigError(f"{wanted} processes are asked for, but there are {num_gpus} GPUs")
+    return wanted or max(1, num_gpus)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether an error is one of too little memory of the host, so that less may do."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # What torch raises where its allocator for the CPU gets none.
+    is_torch_s = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, (MemoryError, WorkerLostError)) or is_torch_s
+
+
+def main() -> None:
+    """Train as the folder says."""
+    folder = PeerFolder(Path(sys.argv[1]))
+    sys.exit(train_alone(folder, folder.read_work(), os.getppid()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,324 @@
+"""A step whose training is killed starts it again, where that helps, and says so.
+
+What trains is a stand-in here, in the real step's real child processes, which real signals and the
+kernel's own OOM killer end; with real training the fault bench does the same.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from conftest import HANGS_S
+from digits import digits_run
+from watched_steps import Steps
+
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.step_documents import StepDocument, step_documents
+from accrete.monitoring.status import log_texts, run_states, status_text
+
+PROGRAM = """
+import os, pathlib, signal, sys, time
+from accrete.errors import IntegrityError, PreemptedError, WorkerLostError
+from accrete.steps import _supervision, lone_process
+from accrete.steps.frame import run_attempt
+from accrete.steps.train import train_step
+from accrete.steps.training_task import data_memory_bytes
+
+calls = pathlib.Path({folder!r}) / "calls"
+
+def count():
+    with calls.open("a") as file:
+        file.write(f"{{os.getpid()}}\\n")
+    return len(calls.read_text().splitlines())
+
+def work(task, attempt, context):
+    number = count()
+{body}
+
+lone_process.train_stages = _supervision.train_stages = lambda task, attempt: run_attempt(
+    attempt, lambda context: work(task, attempt, context)
+)
+_supervision._FIRST_PAUSE_S = {pause}
+try:
+    train_step(**{arguments!r})
+finally:
+    assert "torch" not in sys.modules, "the step's own process imported torch"
+"""
+
+
+@pytest.fixture
+def steps(catalog: Catalog, tmp_path: Path) -> Steps:
+    return Steps(catalog, tmp_path)
+
+
+class Supervised:
+    """A training step whose training is a few lines of Python."""
+
+    def __init__(
+        self, steps: Steps, body: str, *, pause_s: float = 0.02, data_memory: str = "", **env: str
+    ) -> None:
+        self.steps = steps
+        arguments = steps.written(digits_run(10)) | {"data_memory": data_memory}
+        program = PROGRAM.format(
+            folder=str(steps.folder),
+            body="\n".join(f"    {line}" for line in body.strip("\n").splitlines()),
+            pause=pause_s,
+            arguments=arguments,
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            env=steps.env | {"ACCRETE_PROCESSES": "1"} | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def calls(self) -> list[int]:
+        """The processes that trained, by id."""
+        path = self.steps.folder / "calls"
+        return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def wait_for_calls(self, number: int) -> None:
+        deadline = time.monotonic() + HANGS_S
+        while len(self.calls) < number:
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def ended(self) -> tuple[int, str, str]:
+        """Return exit code, the one line of the error, and what was printed before."""
+        out, err = self.process.communicate(timeout=HANGS_S)
+        assert "Traceback" not in err
+        (line,) = err.splitlines()
+        assert line.startswith("accrete: error: ")
+        document = self.document()
+        assert document.failure is not None
+        assert line == f"accrete: error: {document.failure.error}"
+        assert document.failure.exit_code == self.process.returncode
+        assert not [pid for pid in self.calls if Path(f"/proc/{pid}").exists()]
+        return self.process.returncode, line, out
+
+    def document(self) -> StepDocument:
+        (document,) = step_documents(self.steps.catalog.store, "watched")
+        return document
+
+
+def test_a_crash_loop_ends_after_some_tries_with_the_signal_s_name(steps: Steps) -> None:
+    step = Supervised(steps, "os.kill(os.getpid(), signal.SIGSEGV)", ACCRETE_RESTARTS="2")
+    code, line, out = step.ended()
+    assert code == 1
+    assert "was ended by SIGSEGV, 3 times without getting any further: the log above" in line
+    assert len(step.calls) == 3
+    restarts = [line for line in out.splitlines() if "started again in" in line]
+    assert len(restarts) == 2
+    assert "(restart 2 of at most 2 without getting further)" in restarts[1]
+    assert "memory" not in line + "".join(restarts)  # it has nothing to do with it
+    ((_, log),) = log_texts(steps.catalog.store, "watched", None)
+    assert restarts[0] in log.splitlines()  # one log of one attempt
+    assert step.document().restarts in (1, 2)  # the third may have died before it could say
+
+
+def test_training_that_gets_further_is_started_again_more_often(steps: Steps) -> None:
+    body = """
+if number == 5:
+    raise IntegrityError("for good")
+context.journal.say(f"this is try {number}")
+context.kept(1, number)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    step = Supervised(steps, body, ACCRETE_RESTARTS="1")
+    code, line, out = step.ended()
+    assert (code, line) == (4, "accrete: error: for good")
+    assert len(step.calls) == 5
+    assert out.count("(restart 1 of at most 1 without getting further)") == 4
+    assert "OOM" not in out
+    document = step.document()
+    assert document.restarts == 4
+    (state,) = run_states(steps.catalog.store, "watched")
+    assert "stage-0001 failed: for good" in status_text(state)
+
+
+@pytest.mark.slow
+def test_getting_to_the_same_place_again_is_no_progress(steps: Steps) -> None:
+    body = "context.kept(1, 7)\nos.kill(os.getpid(), signal.SIGABRT)"
+    step = Supervised(steps, body, ACCRETE_RESTARTS="2")
+    code, line, _ = step.ended()
+    assert code == 1
+    assert "was ended by SIGABRT, 3 times without getting any further" in line
+    assert len(step.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ('raise IntegrityError("for good")', 4, "for good"),
+        pytest.param('raise ValueError("a bug")', 1, "ValueError: a bug", marks=pytest.mark.slow),
+        pytest.param(
+            'raise PreemptedError("told to end")', 75, "told to end", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_what_fails_for_good_is_not_tried_again(
+    body: str, code: int, words: str, steps: Steps
+) -> None:
+    step = Supervised(steps, body)
+    if words.startswith("ValueError"):  # a bug shows where it is
+        _, err = step.process.communicate(timeout=HANGS_S)
+        assert err.startswith("Traceback")
+        assert err.splitlines()[-1] == f"accrete: error: {words}"
+        assert step.process.returncode == code
+    else:
+        assert step.ended()[:2] == (code, f"accrete: error: {words}")
+    assert len(step.calls) == 1
+    assert step.document().restarts == 0
+
+
+@pytest.mark.slow
+def test_without_restarts_a_killed_process_fails_the_step_at_once(steps: Steps) -> None:
+    step = Supervised(steps, "os.kill(os.getpid(), signal.SIGKILL)", ACCRETE_RESTARTS="0")
+    out, err = step.process.communicate(timeout=HANGS_S)
+    assert step.calls == [step.process.pid]
+    assert (step.process.returncode, out, err) == (-signal.SIGKILL, "", "")
+
+
+@pytest.mark.slow
+def test_wrong_number_of_restarts_is_refused(steps: Steps) -> None:
+    code, line, _ = Supervised(steps, "pass", ACCRETE_RESTARTS="some").ended()
+    assert code == 2
+    assert "ACCRETE_RESTARTS is 'some': give a number from 0 to 100" in line
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        'raise WorkerLostError("a process that reads images was killed")',
+        pytest.param("raise MemoryError", marks=pytest.mark.slow),
+        pytest.param("raise OSError(12, 'Cannot allocate memory')", marks=pytest.mark.slow),
+        pytest.param("os.kill(os.getpid(), signal.SIGBUS)", marks=pytest.mark.slow),
+    ],
+)
+def test_want_of_memory_leaves_less_to_the_images(failure: str, steps: Steps) -> None:
+    body = f"""
+context.journal.say(f"has: {{data_memory_bytes(task)}}")
+{failure}
+"""
+    step = Supervised(steps, body, data_memory="100Mi", ACCRETE_RESTARTS="3")
+    code, line, out = step.ended() if "BUS" in failure else (*_with_traceback(step),)
+    assert code == 1
+    assert "give the step more memory, or less to the data with --data-memory" in line
+    told = [int(line.rpartition(" ")[2]) for line in out.splitlines() if " has: " in line]
+    assert told == [100 << 20, 50 << 20, 32 << 20, 32 << 20]  # no less than that
+    assert "with 50.0 MiB instead of 100.0 MiB of memory for images" in out
+    assert "with 32.0 MiB instead of 50.0 MiB of memory for images" in out
+
+
+def _with_traceback(step: Supervised) -> tuple[int, str, str]:
+    out, err = step.process.communicate(timeout=HANGS_S)
+    return step.process.returncode, err.splitlines()[-1], out
+
+
+def test_sigterm_passes_through_at_once(steps: Steps) -> None:
+    step = Supervised(steps, "time.sleep(600)")
+    step.wait_for_calls(1)
+    began = time.monotonic()
+    step.process.send_signal(signal.SIGTERM)
+    code, line, _ = step.ended()
+    assert time.monotonic() - began < 60
+    assert code == 75
+    assert "told to end before the step was done" in line
+    assert step.document().restarts == 0
+
+
+@pytest.mark.slow
+def test_sigterm_between_two_tries_ends_the_step(steps: Steps) -> None:
+    step = Supervised(steps, "os.kill(os.getpid(), signal.SIGKILL)", pause_s=500)
+    step.wait_for_calls(1)
+    deadline = time.monotonic() + HANGS_S
+    while Path(f"/proc/{step.calls[0]}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.2)
+    step.process.send_signal(signal.SIGTERM)
+    code, line, _ = step.ended()
+    assert code == 75
+    assert "told to end while its training, which was killed, was to be started again" in line
+    assert len(step.calls) == 1
+
+
+@pytest.mark.slow
+def test_training_ends_with_the_step_s_own_process(steps: Steps) -> None:
+    step = Supervised(steps, "time.sleep(600)")
+    step.wait_for_calls(1)
+    step.process.kill()
+    step.process.communicate(timeout=HANGS_S)
+    (child,) = step.calls
+    deadline = time.monotonic() + HANGS_S
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{child}").exists()
+    failure = step.document().failure
+    assert failure is not None
+    assert failure.exit_code == 75  # it had a moment to save
+
+
+@pytest.fixture
+def limited() -> Iterator[Callable[[int, int], None]]:
+    """Puts a process into a memory group of its own, version 2 or 1, with a limit."""
+    groups = Path("/sys/fs/cgroup")
+    root = groups if (groups / "cgroup.controllers").exists() else groups / "memory"
+    group = root / f"accrete-test-{uuid4().hex[:8]}"
+    try:
+        group.mkdir()
+        limit = group / ("memory.max" if root == groups else "memory.limit_in_bytes")
+        limit.write_text(str(1 << 30))
+    except OSError as error:
+        with suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"no memory group can be made here: {error}")
+
+    def limit_process(pid: int, num_bytes: int) -> None:
+        limit.write_text(str(num_bytes))
+        for name in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
+            with suppress(OSError):
+                (group / name).write_text(str(num_bytes if "memsw" in name else 0))
+        (group / "cgroup.procs").write_text(str(pid))
+
+    yield limit_process
+    deadline = time.monotonic() + 30
+    while group.exists() and time.monotonic() < deadline:
+        with suppress(OSError):
+            group.rmdir()
+        time.sleep(0.05)
+
+
+def test_the_kernel_s_oom_killer_leaves_the_step_alive_and_images_less_memory(
+    steps: Steps, limited: Callable[[int, int], None]
+) -> None:
+    body = """
+while not (calls.parent / "go").exists():
+    time.sleep(0.02)
+num_bytes = data_memory_bytes(task)
+context.journal.say(f"takes {num_bytes}")
+taken = b"x" * num_bytes  # every page is written
+raise IntegrityError("enough memory")
+"""
+    step = Supervised(steps, body, data_memory="800Mi")
+    step.wait_for_calls(1)
+    limited(step.process.pid, 300 << 20)
+    limited(step.calls[0], 300 << 20)
+    (steps.folder / "go").touch()
+    code, line, out = step.ended()
+    assert (code, line) == (4, "accrete: error: enough memory")
+    taken = [line.rpartition(" ")[2] for line in out.splitlines() if " takes " in line]
+    assert taken == [str(size << 20) for size in (800, 400, 200)]
+    assert "was ended by SIGKILL (1 OOM kill in its memory group): started again in" in out
+    assert "with 400.0 MiB instead of 800.0 MiB of memory for images" in out
+    assert len(step.calls) == 3
+    assert step.document().restarts == 2
