@@ -105,22 +105,29 @@ audit: $(STAMP) ## Look up the lock's packages in PyPI's advisories; exits with 
 licences: $(STAMP) ## List the licence of each of the lock's packages; fails on one not decided on
 	$(BIN)/python images/licences.py
 
+BUILD_IMAGE = docker build --network host --file images/Dockerfile \
+  $(foreach name,BASE_IMAGE TORCH_INDEX_URL PIP_INDEX_URL PIP_CERT REVISION,\
+    $(if $($(name)),--build-arg $(name)=$($(name))))
+
 .PHONY: images
 images: ## Build the trainer image (needs Docker); BASE_IMAGE=… and others: images/README.md
-	docker build --network host --file images/Dockerfile --tag accrete-trainer:0.1.0 \
-	  $(foreach name,BASE_IMAGE TORCH_INDEX_URL PIP_INDEX_URL PIP_CERT REVISION,\
-	    $(if $($(name)),--build-arg $(name)=$($(name)))) .
+	$(BUILD_IMAGE) --tag accrete-trainer:0.1.0 .
+
+.PHONY: images-cpu
+images-cpu: TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+images-cpu: ## Build it without CUDA, for kind and clusters without GPUs: torch from PyTorch's own index
+	$(BUILD_IMAGE) --tag accrete-trainer:0.1.0-cpu .
 
 .PHONY: test-containers
 test-containers: $(STAMP) images ## Build the image, and run the digits pipeline in containers
 	$(BIN)/python -m pytest tests/containers $(ARGS)
 
 .PHONY: kind-up
-kind-up: ## A kind cluster with Kubeflow Pipelines and the image (needs Docker, kind, a registry)
-	manifests/kind/up.sh
+kind-up: ## A kind cluster with Kubeflow Pipelines and that image (Docker, kind, a registry); ARGS=--trainer
+	manifests/kind/up.sh $(ARGS)
 
 .PHONY: kind-test
-kind-test: $(STAMP) ## Run digits on that cluster and look at what came of it
+kind-test: $(STAMP) ## Run pipelines on that cluster, and harm them: an hour or more
 	PYTHON=$(BIN)/python manifests/kind/test.sh
 
 .PHONY: kind-down

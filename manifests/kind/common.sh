@@ -5,22 +5,32 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 repository="$(cd "$here/../.." && pwd)"
 export here repository
 
+# The versions are those that this was run with, on kind 0.33: docs/cluster.md.
 export CLUSTER="${CLUSTER:-accrete}"
-export IMAGE="${IMAGE:-accrete-trainer:0.1.0}"
-# One of the Kubernetes versions that Kubeflow Pipelines 2.17.0 is tested with.
-export NODE_IMAGE="${NODE_IMAGE:-kindest/node:v1.33.12}"
+export IMAGE="${IMAGE:-accrete-trainer:0.1.0-cpu}"
+export NODE_IMAGE="${NODE_IMAGE:-kindest/node:v1.34.4}"
 export KFP_VERSION="${KFP_VERSION:-2.17.0}"
+export TRAINER_VERSION="${TRAINER_VERSION:-v2.3.0}"
 export FAKE_GPUS="${FAKE_GPUS:-4}"
 
 dry_run=false
-case "${1:-}" in
-  "") ;;
-  --dry-run) dry_run=true ;;
-  *)
-    echo "usage: $(basename "$0") [--dry-run]" >&2
+with_trainer=false
+for argument in "$@"; do
+  case "$argument" in
+    --dry-run) dry_run=true ;;
+    --trainer)
+      with_trainer=true
+      # Of up.sh alone.
+      [ "$(basename "$0")" = up.sh ] || argument=unknown
+      ;;
+    *) argument=unknown ;;
+  esac
+  if [ "$argument" = unknown ]; then
+    echo "usage: $(basename "$0") [--dry-run]$([ "$(basename "$0")" != up.sh ] || echo " [--trainer]")" >&2
     exit 2
-    ;;
-esac
+  fi
+done
+export with_trainer
 
 # Do a command, or say in a dry run that it would be done.
 run() {

@@ -2,8 +2,10 @@
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from manifest_sample import (
     Document,
     containers,
     documents_of,
+    environment,
     of_kind,
     pod_specs,
     pod_templates,
@@ -25,6 +28,7 @@ from manifest_sample import (
 from yaml_sample import document_in, documents_in
 
 from accrete.config.placement import Placement
+from accrete.store._ports import free_ports
 
 CLUSTER_SCOPED = ("Namespace", "PriorityClass")
 STORE = {
@@ -312,21 +316,103 @@ def test_shell_scripts_in_manifests_pass_shellcheck(documents: list[Document]) -
         assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("writable", [True, False])
-def test_the_cache_s_job_says_what_to_do_where_it_cannot_write(
-    writable: bool, tmp_path: Path
-) -> None:
+def test_the_kind_cluster_with_trainer_has_what_steps_need_where_they_run() -> None:
+    def listed(form: str) -> set[tuple[str, str, str]]:
+        return {
+            (d["kind"], d["metadata"].get("namespace", ""), d["metadata"]["name"])
+            for d in documents_of(form)
+        }
+
+    assert listed("kind") <= listed("kind-multi-node")
+    assert listed("kind-multi-node") - listed("kind") == {
+        ("NetworkPolicy", "kubeflow", "accrete-nodes"),
+        ("Role", "kubeflow", "accrete-train-jobs"),
+        ("RoleBinding", "kubeflow", "accrete-train-jobs"),
+        ("TrainingRuntime", "kubeflow", "accrete-torch"),
+    }
+    (binding,) = of_kind(documents_of("kind-multi-node"), "RoleBinding")
+    assert binding["subjects"] == [
+        {"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}
+    ]
+
+
+def cache_script(folder: Path) -> list[str]:
+    """Return the command line of the cache's Job, on another folder and without its pauses."""
     (job,) = [
         j for j in of_kind(documents_of("base"), "Job") if j["metadata"]["name"] == "accrete-cache"
     ]
     (container,) = job["spec"]["template"]["spec"]["containers"]
+    (script,) = container["args"]
+    script = script.replace("/cache", str(folder)).replace("sleep 2", "sleep 0.02")
+    return [str(shutil.which("sh")), *container["command"][1:], script]
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_the_cache_s_job_says_what_to_do_where_it_cannot_write(
+    writable: bool, tmp_path: Path
+) -> None:
     folder = tmp_path / "cache" if writable else tmp_path / "missing"
     (tmp_path / "cache").mkdir()
-    (script,) = container["args"]
     done = subprocess.run(
-        [shutil.which("sh"), *container["command"][1:], script.replace("/cache", str(folder))],
-        capture_output=True, text=True, timeout=HANGS_S, check=False,
-    )  # fmt: skip
+        cache_script(folder), capture_output=True, text=True, timeout=HANGS_S, check=False
+    )
     assert done.returncode == (0 if writable else 1)
     assert ("ignores fsGroup" in done.stderr) != writable
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_cache_s_job_waits_for_a_volume_that_becomes_writable(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        cache_script(tmp_path / "cache"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    with process:
+        time.sleep(0.2)
+        assert process.poll() is None
+        (tmp_path / "cache").mkdir()
+        _, said = process.communicate(timeout=HANGS_S)
+    assert (process.returncode, said) == (0, b"")
+
+
+def waiting(endpoint: str, limit_s: str) -> "subprocess.Popen[str]":
+    """Start what the doctor's Job does before its checks."""
+    (job,) = [
+        j for j in of_kind(documents_of("base"), "Job") if j["metadata"]["name"] == "accrete-doctor"
+    ]
+    (container,) = job["spec"]["template"]["spec"]["initContainers"]
+    assert container["command"] == ["python3", "-c"]
+    limit = float(environment(container)["WAIT_S"]["value"])
+    assert 0 < limit < job["spec"]["activeDeadlineSeconds"]
+    return subprocess.Popen(
+        [sys.executable, "-c", *container["args"]],
+        env={"ACCRETE_S3_ENDPOINT": endpoint, "WAIT_S": limit_s},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_the_doctor_s_job_waits_for_the_store_and_says_so_once() -> None:
+    (port,) = free_ports(1)
+    with waiting(f"http://127.0.0.1:{port}", "60") as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first.startswith(f"waiting for the store at 127.0.0.1:{port}: ")
+        with socket.create_server(("127.0.0.1", port)):
+            rest, said = process.communicate(timeout=HANGS_S)
+    assert (process.returncode, said) == (0, "")
+    assert re.fullmatch(rf"the store at 127\.0\.0\.1:{port} is there after \d+ s\n", rest)
+
+
+def test_the_doctor_s_job_does_not_wait_for_ever() -> None:
+    (port,) = free_ports(1)
+    with waiting(f"http://127.0.0.1:{port}", "0") as process:
+        _, said = process.communicate(timeout=HANGS_S)
+    assert process.returncode == 1
+    assert said.startswith(f"the store at 127.0.0.1:{port} was not there for 0 s: ")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("endpoint", ["accrete-store:8333", "ftp://store", "http://", "http://a:b"])
+def test_an_address_that_is_none_is_one_line_of_the_doctor_s_job(endpoint: str) -> None:
+    with waiting(endpoint, "60") as process:
+        _, said = process.communicate(timeout=HANGS_S)
+    assert process.returncode == 1
+    assert said == "ConfigMap accrete-store: endpoint is no http:// or https:// address\n"

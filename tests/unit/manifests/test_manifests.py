@@ -63,9 +63,9 @@ def example_secret() -> Document:
 
 @pytest.fixture
 def doctor(documents: list[Document]) -> Document:
-    """Return the only container of the doctor's Job."""
+    """Return the container of the doctor's Job that does the checks."""
     (job,) = [d for d in of_kind(documents, "Job") if d["metadata"]["name"] == "accrete-doctor"]
-    ((container,),) = [containers(pod) for pod in pod_specs([job])]
+    ((container,),) = [pod["containers"] for pod in pod_specs([job])]
     return container
 
 
