@@ -135,7 +135,11 @@ class Bench:
         return (
             os.environ
             | self.settings.as_environment()
-            | {"ACCRETE_HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig)}
+            | {
+                "ACCRETE_HOME": str(self.folder),
+                "KUBECONFIG": str(self.kubeconfig),
+                "PYTHONUNBUFFERED": "1",  # what is said is read as it is said
+            }
         )
 
     def submit(self, scenario: str, name: str, *options: str) -> "subprocess.CompletedProcess[str]":
