@@ -99,10 +99,12 @@ def kill_inside_a_step(trial: Trial) -> None:
             break
         attempt.process.wait(trial.rng.uniform(0, 0.5 * trial.reference.train_s))
         num_kills += kill_training(attempt, trial.rng.choice((signal.SIGKILL, signal.SIGSEGV)))
-    trial.verdict.struck = num_kills > 0
     trial.well(attempt)
-    if (said := attempt.process.printed().count(": started again in ")) != num_kills:
+    # The last one may have come when all was done and said.
+    said = attempt.process.printed().count(": started again in ")
+    if said not in (num_kills, num_kills - 1):
         trial.verdict.wrong.append(f"killed {num_kills} times, started again {said} times")
+    trial.verdict.struck = said > 0
     trial.compare_lives(attempt)
     trial.conclude(tidy=True)
 
@@ -125,6 +127,28 @@ def kill_above_training(trial: Trial) -> None:
     if trial.reference.stage in known and trial.done(again).first is not None:
         trial.verdict.lost.append("the stage was published, and trained again")
     trial.conclude()
+
+
+def terminate_in_a_second(trial: Trial) -> None:
+    """SIGTERM, and SIGKILL a second later, while the store takes longer for any snapshot."""
+    trial.put(trial.reference.parent)
+    slow = at("PUT", "/snapshots/")
+    with trial.proxy(lambda request: Fault(delay_s=3.0) if slow(request) else None) as proxy:
+        attempt = trial.train(proxy)
+        trial.wait_for_steps(attempt)
+        attempt.process.wait(trial.rng.uniform(0, 0.5 * trial.reference.train_s))
+        attempt.process.signal(signal.SIGTERM, alone=True)
+        attempt.process.wait(1.0)
+        trial.verdict.struck = not attempt.process.ended.is_set()
+        attempt.process.kill()
+        attempt.process.wait(TIMEOUT_S)
+    done = trial.done(attempt)
+    again = trial.train()
+    trial.well(again)
+    first = trial.done(again).first
+    if trial.verdict.struck and first is not None and first < done.last:
+        trial.verdict.lost.append(f"told to end after step {done.last}, went on from {first}")
+    trial.conclude(tidy=True)
 
 
 def kill_training(attempt: Attempt, signum: int) -> bool:

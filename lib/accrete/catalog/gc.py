@@ -317,6 +317,6 @@ def remove_files(files: list[CachedFile]) -> None:
 
 
 def _candidates(root: Path) -> Iterator[Path]:
-    """Yield objects, half-pulled ones and temporary files; compiled code is torch's own."""
-    for folder in ("objects", "tmp"):
+    """Yield objects, half-pulled ones, temporary files, snapshots; compiled code is torch's own."""
+    for folder in ("objects", "tmp", "snapshots"):
         yield from sorted(path for path in (root / folder).rglob("*") if not path.is_dir())

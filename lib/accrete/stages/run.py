@@ -27,9 +27,16 @@ from accrete.stages.inputs import (
     open_split,
     pull_inputs,
 )
+from accrete.stages.local_snapshots import LocalSnapshots
 from accrete.stages.observer import NULL_OBSERVER, StageObserver
 from accrete.stages.snapshot_listing import delete_snapshots
-from accrete.stages.snapshots import NullSnapshotWatcher, Progress, SnapshotWatcher, newest_snapshot
+from accrete.stages.snapshots import (
+    NullSnapshotWatcher,
+    Pace,
+    Progress,
+    SnapshotWatcher,
+    newest_snapshot,
+)
 from accrete.store.cache import NodeCache, Prefetch, Pulled
 from accrete.training.augmentation import Augmentation
 from accrete.training.batches import TrainingBatches
@@ -67,6 +74,8 @@ class StageContext:
     """The processes that train it."""
     snapshot_interval_s: float = 60.0
     """Seconds between snapshots, from which another attempt goes on."""
+    least_snapshot_interval_s: float | None = None
+    """Seconds between them where they cost little; None: the same."""
     progress: Progress = lambda _steps, _loss: None
     """What the training loop reports to."""
     observer: StageObserver = NULL_OBSERVER
@@ -117,6 +126,7 @@ def run_stage(
     if context.peers.broadcast_object(existing is not None):
         if context.peers.is_main:  # its attempt may have been killed before it did
             delete_snapshots(spec.digest, context.catalog.store, context.notice)
+            LocalSnapshots(spec.digest, context.cache).delete()
         return StageOutcome(manifest=existing or _published(spec, context), reused=True)
     attempt = _Attempt(spec, dataset, context)
     watch = Stopwatch(context.observer)
@@ -160,6 +170,7 @@ def run_stage(
     )
     published = context.catalog.create_stage(manifest)
     delete_snapshots(spec.digest, context.catalog.store, context.notice)
+    LocalSnapshots(spec.digest, context.cache).delete()
     context.peers.barrier()
     return StageOutcome(manifest=published, reused=published != manifest)
 
@@ -194,7 +205,7 @@ class _Attempt:
         snapshot = None
         if context.peers.is_main:
             store = context.catalog.store
-            snapshot = newest_snapshot(self._spec.digest, store, context.cache.work_path)
+            snapshot = newest_snapshot(self._spec.digest, store, context.cache)
             if snapshot is not None:
                 done, num_steps = snapshot.info.state.position, self._spec.schedule.num_steps
                 context.notice(f"goes on from a snapshot, after step {done:,} of {num_steps:,}")
@@ -258,8 +269,8 @@ class _Attempt:
         return SnapshotWatcher(
             self._spec.digest,
             context.catalog.store,
-            context.cache.work_path,
-            interval_s=context.snapshot_interval_s,
+            context.cache,
+            pace=Pace(context.snapshot_interval_s, context.least_snapshot_interval_s),
             progress=context.progress,
             observer=context.observer,
             notice=context.notice,

@@ -1,8 +1,9 @@
 """Snapshots of a stage in training: saved now and then, found again after a kill.
 
 A composer: joins store and training. The training loop only asks whether a snapshot is due; the
-tensors are copied then, and written and uploaded in a thread. A snapshot's key names its size and
-SHA-256, so a damaged or half-written one is passed over; the newest whole one counts.
+tensors are copied then, and written to this node's disk and uploaded in a thread. A snapshot's key
+names its size and SHA-256, so a damaged or half-written one is passed over; the newest whole one
+counts, of the store's and this node's.
 """
 
 import signal
@@ -24,9 +25,11 @@ from accrete.core.validation import check_sha256
 from accrete.errors import AccreteError, IntegrityError, ObjectMissingError, PreemptedError
 from accrete.models.checkpoint import Checkpoint, load_described, save_checkpoint
 from accrete.models.networks import Classifier
+from accrete.stages.local_snapshots import LocalSnapshots
 from accrete.stages.observer import StageObserver
 from accrete.stages.snapshot_listing import listed_snapshots
 from accrete.store import keys
+from accrete.store.cache import NodeCache
 from accrete.store.keys import ObjectRef
 from accrete.store.object_store import ObjectStore
 from accrete.training.loop import TrainState
@@ -34,6 +37,13 @@ from accrete.training.optimizer import Sgd, momentum_of
 
 Progress = Callable[[int, float], None]
 """Called now and then with optimizer steps done in the stage and the mean loss since last time."""
+
+
+_MOST_SHARE = 0.005
+"""Part of the time that snapshots oftener than asked for may take from training."""
+
+_MOST_BYTES_PER_S = 2.7e6
+"""What they may write: a snapshot of VGG-19 with momentum, 160 MB, a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +70,27 @@ def load_snapshot(path: Path) -> Checkpoint[SnapshotInfo]:
     return load_described(path, SnapshotInfo)
 
 
+class Pace:
+    """How often a stage is saved: as often as may be asked, or oftener where that costs little."""
+
+    def __init__(self, most_s: float, least_s: float | None = None) -> None:
+        """Begin with the shortest interval: what is dear shows with the first snapshot.
+
+        Args:
+            most_s: seconds between snapshots.
+            least_s: where they cost little; None: always the same.
+        """
+        self._most_s = most_s
+        self._least_s = most_s if least_s is None else min(least_s, most_s)
+        self.interval_s = self._least_s
+        """Seconds to the next one."""
+
+    def cost(self, num_bytes: int, seconds: float) -> None:
+        """Learn of a snapshot: its size, and the time that it may have taken from training."""
+        dear_s = max(seconds / _MOST_SHARE, num_bytes / _MOST_BYTES_PER_S)
+        self.interval_s = min(self._most_s, max(self._least_s, dear_s))
+
+
 class SnapshotWatcher:
     """Watches a stage's training and saves its state: every so often, and when told to end."""
 
@@ -67,9 +98,9 @@ class SnapshotWatcher:
         self,
         stage: str,
         store: ObjectStore,
-        work_path: Path,
+        cache: NodeCache,
         *,
-        interval_s: float,
+        pace: Pace,
         progress: Progress,
         observer: StageObserver,
         notice: Callable[[str], None],
@@ -79,18 +110,21 @@ class SnapshotWatcher:
         Args:
             stage: its identity.
             store: where snapshots go.
-            work_path: folder for the files on their way.
-            interval_s: seconds between snapshots, at least; the next waits for the last.
+            cache: of this node, which keeps the newest, too.
+            pace: how often; a snapshot waits until the last one is written.
             progress: told of optimizer steps and loss.
             observer: told of snapshots.
             notice: told what the user should know.
         """
-        self._stage, self._store, self._work_path = stage, store.in_background(), work_path
-        self._interval_s = interval_s
+        self._stage, self._store, self._work_path = stage, store.in_background(), cache.work_path
+        self._local = LocalSnapshots(stage, cache)
+        self._pace = pace
         self.progress, self.notice, self._observer = progress, notice, observer
-        self._due = time.monotonic() + interval_s
+        self._due = time.monotonic() + pace.interval_s
+        self._writer: Thread | None = None
         self._upload: Thread | None = None
-        self._told_to_end = False
+        self._is_writing = self._told_to_end = False
+        self._uploading: Path | None = None
         self._saved_position = -1
         self._model: Classifier | None = None
         self._optimizer: Sgd | None = None
@@ -111,77 +145,139 @@ class SnapshotWatcher:
         finally:
             with suppress(ValueError):
                 signal.signal(signal.SIGTERM, previous)
-            if self._upload is not None:
-                self._store.release()
-                self._upload.join()
+            self._store.release()
+            self._join(self._writer, self._upload)
 
     def _end_soon(self, _signum: int, _frame: object) -> None:
         self._told_to_end = True
         ending().set()  # a snapshot on its way to a store that is away waits no more
 
     def wants_state(self) -> bool:
-        """Return whether a snapshot is due and the last one is on its way no more."""
+        """Return whether a snapshot is due and the last one is written."""
         if self._told_to_end:
             return True
-        if time.monotonic() < self._due:
-            return False
-        return self._upload is None or not self._upload.is_alive()
+        return time.monotonic() >= self._due and not self._is_writing
 
     def take_state(self, state: TrainState) -> None:
         """Copy the state and send it off; if told to end, wait until it is stored, then end.
+
+        While the snapshot before is still on its way to the store, this one goes to the disk alone.
 
         Raises:
             PreemptedError: told to end; says from which optimizer step another attempt goes on.
         """
         assert self._model is not None
         assert self._optimizer is not None
-        if self._upload is not None:
-            self._upload.join()
-        info = SnapshotInfo(
-            format=FORMAT, stage=self._stage, state=replace(state, history=list(state.history))
+        began = time.monotonic()
+        snapshot = _Snapshot(
+            info=SnapshotInfo(
+                format=FORMAT, stage=self._stage, state=replace(state, history=list(state.history))
+            ),
+            weights=_copied(self._model.state_dict()),
+            momentum=_copied(momentum_of(self._model, self._optimizer)),
+            began=began,
+            stood_s=time.monotonic() - began,
         )
-        weights = _copied(self._model.state_dict())
-        momentum = _copied(momentum_of(self._model, self._optimizer))
-        self._upload = Thread(target=self._save, args=(weights, momentum, info))
-        self._upload.start()
-        self._due = time.monotonic() + self._interval_s
         if self._told_to_end:
-            self._upload.join()
-            saved = self._saved_position == state.position
-            raise PreemptedError(
-                f"told to end after step {state.position:,} of the stage: another attempt goes on "
-                + ("from there" if saved else "from the snapshot before, this one was not stored")
-            )
+            self._end(snapshot)
+        self._is_writing = True
+        if self._upload is not None and self._upload.is_alive():
+            self._writer = Thread(target=self._keep, args=(snapshot,))
+            self._writer.start()
+        else:
+            self._upload = Thread(target=self._save, args=(snapshot,))
+            self._upload.start()
+        self._due = time.monotonic() + self._pace.interval_s
 
-    def _save(
-        self, weights: dict[str, Tensor], momentum: dict[str, Tensor], info: SnapshotInfo
-    ) -> None:
-        """Store a snapshot, then delete those before it; a store that fails costs no training.
+    def _end(self, snapshot: "_Snapshot") -> None:
+        """Save: first where it takes a moment, since there may be no more; then in the store.
 
-        Nor does a disk without room for it.
+        Raises:
+            PreemptedError: that is done, as far as it could be.
         """
-        started = time.monotonic()
-        position = info.state.position
+        position = snapshot.info.state.position
+        kept = self._keep(snapshot)
+        self._join(self._writer, self._upload)
+        if kept is not None:
+            self._store_kept(snapshot, *kept)
+        words = "from the snapshot before, this one was not stored"
+        if self._saved_position == position:
+            words = "from there"
+        elif kept is not None:
+            words = "from there on this node, else from the snapshot before, which is in the store"
+        raise PreemptedError(
+            f"told to end after step {position:,} of the stage: another attempt goes on {words}"
+        )
+
+    def _save(self, snapshot: "_Snapshot") -> None:
+        """Write a snapshot and upload it; a store that fails costs no training, nor a full disk."""
+        kept = self._keep(snapshot)
+        if kept is not None:
+            self._store_kept(snapshot, *kept)
+
+    def _keep(self, snapshot: "_Snapshot") -> tuple[str, Path] | None:
+        """Write a snapshot to this node's disk; return its key and file, None where that fails."""
+        position, began = snapshot.info.state.position, time.monotonic()
         try:
             with (
                 disk_full_named(self._work_path),
                 TemporaryDirectory(dir=self._work_path, prefix="snapshot-") as folder,
             ):
                 path = Path(folder) / "snapshot.safetensors"
-                save_checkpoint(path, weights, momentum, info)
+                save_checkpoint(path, snapshot.weights, snapshot.momentum, snapshot.info)
                 num_bytes = path.stat().st_size
                 key = keys.snapshot_key(self._stage, position, sha256_of_file(path), num_bytes)
-                self._store.upload(key, path)
-        except AccreteError as error:
-            self._observer.snapshot_failed()
-            self.notice(f"the snapshot after step {position:,} was not stored: {error}")
+                path = self._local.take(path, key)
+        except (AccreteError, OSError) as error:
+            self._failed(position, error)
+            return None
+        finally:
+            self._is_writing = False
+        self._observer.snapshot_kept(position)
+        self._local.delete(before=position, keep=self._uploading)
+        self._pace.cost(num_bytes, snapshot.stood_s + time.monotonic() - began)
+        return key, path
+
+    def _store_kept(self, snapshot: "_Snapshot", key: str, path: Path) -> None:
+        """Upload a snapshot, then delete those before it."""
+        position = snapshot.info.state.position
+        self._uploading = path
+        try:
+            num_bytes = path.stat().st_size
+            self._store.upload(key, path)
+        except (AccreteError, OSError) as error:  # or an attempt that is done has deleted it
+            self._failed(position, error)
             return
+        finally:
+            self._uploading = None
         self._saved_position = position
-        self._observer.snapshot_stored(num_bytes, time.monotonic() - started)
+        self._observer.snapshot_stored(num_bytes, time.monotonic() - snapshot.began)
         with suppress(AccreteError):
             for other, older in listed_snapshots(self._store, self._stage):
                 if older < position:
                     self._store.delete(other)
+
+    def _failed(self, position: int, error: Exception) -> None:
+        self._observer.snapshot_failed()
+        self.notice(f"the snapshot after step {position:,} was not stored: {error}")
+
+    @staticmethod
+    def _join(*threads: Thread | None) -> None:
+        for thread in threads:
+            if thread is not None:
+                thread.join()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Snapshot:
+    """What is to be saved, copied."""
+
+    info: SnapshotInfo
+    weights: dict[str, Tensor]
+    momentum: dict[str, Tensor]
+    began: float
+    stood_s: float
+    """For which training stood still."""
 
 
 class NullSnapshotWatcher:
@@ -212,23 +308,39 @@ class NullSnapshotWatcher:
 
 
 def newest_snapshot(
-    stage: str, store: ObjectStore, work_path: Path
+    stage: str, store: ObjectStore, cache: NodeCache
 ) -> Checkpoint[SnapshotInfo] | None:
-    """Return the snapshot of a stage that is furthest and whole, None where there is none."""
-    for key, _ in sorted(listed_snapshots(store, stage), key=lambda found: found[1], reverse=True):
-        parsed = keys.parse_snapshot_key(key)
-        assert parsed is not None
-        position, num_bytes, sha256 = parsed
-        with TemporaryDirectory(dir=work_path, prefix="snapshot-") as folder:
-            path = Path(folder) / "snapshot.safetensors"
+    """Return the snapshot of a stage that is furthest and whole, None where there is none.
+
+    Args:
+        stage: its identity.
+        store: where its snapshots are.
+        cache: of this node, which may have one that did not get there.
+    """
+    local = LocalSnapshots(stage, cache)
+    found = [(position, True, key) for key, position in local.listed()]
+    found += [(position, False, key) for key, position in listed_snapshots(store, stage)]
+    for position, is_here, key in sorted(found, reverse=True):
+        with TemporaryDirectory(dir=cache.work_path, prefix="snapshot-") as folder:
+            path = local.whole(key) if is_here else Path(folder) / "snapshot.safetensors"
+            if path is None:
+                continue
             try:
-                store.pull_file(ObjectRef(sha256=sha256, num_bytes=num_bytes), path, key)
+                if not is_here:
+                    store.pull_file(_ref_of(key), path, key)
                 snapshot = load_snapshot(path)
-            except (IntegrityError, ObjectMissingError):
+            except (IntegrityError, ObjectMissingError, FileNotFoundError):
                 continue  # damaged, or another attempt has just deleted it
             if (snapshot.info.stage, snapshot.info.state.position) == (stage, position):
                 return snapshot
     return None
+
+
+def _ref_of(key: str) -> ObjectRef:
+    parsed = keys.parse_snapshot_key(key)
+    assert parsed is not None
+    _, num_bytes, sha256 = parsed
+    return ObjectRef(sha256=sha256, num_bytes=num_bytes)
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -19,7 +19,12 @@ from accrete.catalog.manifests import (
 from accrete.catalog.records import RunRecord, parse_record, parse_sweep_record
 from accrete.core.processes import available_cpus, available_memory_bytes
 from accrete.core.serialization import to_json
-from accrete.core.settings import cache_path, fetches_ahead, snapshot_interval_s
+from accrete.core.settings import (
+    cache_path,
+    fetches_ahead,
+    least_snapshot_interval_s,
+    snapshot_interval_s,
+)
 from accrete.core.units import parse_bytes
 from accrete.core.untrusted import parse_json
 from accrete.errors import AccreteError, ConfigError, IntegrityError
@@ -27,6 +32,7 @@ from accrete.monitoring.journal import NullJournal
 from accrete.monitoring.metrics import StepMetrics
 from accrete.monitoring.stage_metrics import StageMetrics
 from accrete.monitoring.status import stage_text
+from accrete.stages.local_snapshots import LocalSnapshots
 from accrete.stages.snapshot_listing import delete_snapshots
 from accrete.steps.frame import Attempt, StepContext, run_attempt
 from accrete.store import keys
@@ -181,6 +187,7 @@ def _train_all(task: TrainingTask, peers: "Peers | None", context: StepContext) 
         for spec, manifest in zip(task.stages, manifests, strict=True):
             # An attempt that published the stage may have been killed before it deleted them.
             delete_snapshots(spec.digest, context.catalog.store, context.journal.say)
+            LocalSnapshots(spec.digest, context.cache).delete()
             telling.tell(spec, manifest, telling.metrics(spec), reused=True)
         return manifests[-1]
     stage_context = _stage_context(task, peers, context)
@@ -211,6 +218,7 @@ def _stage_context(
         ),
         peers=peers,
         snapshot_interval_s=snapshot_interval_s(),
+        least_snapshot_interval_s=least_snapshot_interval_s(),
         notice=context.journal.say,
     )
 
