@@ -118,9 +118,10 @@ def kill_above_training(trial: Trial) -> None:
     children = attempt.process.children()
     attempt.process.signal(signal.SIGKILL, alone=True)
     see_killed(trial, attempt)
+    known: dict[str, bytes] = {}
     if trial.rng.random() < 0.5:  # else beside the other attempt
         wait_for_end(children)
-    known = trial.stored()
+        known = trial.stored()
     again = trial.train()
     trial.well(again)
     wait_for_end(children)

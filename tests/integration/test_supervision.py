@@ -25,7 +25,7 @@ from accrete.monitoring.status import log_texts, run_states, status_text
 PROGRAM = """
 import os, pathlib, signal, sys, time
 from accrete.errors import IntegrityError, PreemptedError, WorkerLostError
-from accrete.steps import _supervision, lone_process
+from accrete.steps import _peer_launch, _supervision, lone_process
 from accrete.steps.frame import run_attempt
 from accrete.steps.train import train_step
 from accrete.steps.training_task import data_memory_bytes
@@ -45,6 +45,8 @@ lone_process.train_stages = _supervision.train_stages = lambda task, attempt: ru
     attempt, lambda context: work(task, attempt, context)
 )
 _supervision._FIRST_PAUSE_S = {pause}
+if {group!r}:
+    _peer_launch.memory_group_that_dies_whole = lambda: pathlib.Path({group!r})
 try:
     train_step(**{arguments!r})
 finally:
@@ -61,7 +63,14 @@ class Supervised:
     """A training step whose training is a few lines of Python."""
 
     def __init__(
-        self, steps: Steps, body: str, *, pause_s: float = 0.02, data_memory: str = "", **env: str
+        self,
+        steps: Steps,
+        body: str,
+        *,
+        pause_s: float = 0.02,
+        data_memory: str = "",
+        group: str = "",
+        **env: str,
     ) -> None:
         self.steps = steps
         arguments = steps.written(digits_run(10)) | {"data_memory": data_memory}
@@ -69,6 +78,7 @@ class Supervised:
             folder=str(steps.folder),
             body="\n".join(f"    {line}" for line in body.strip("\n").splitlines()),
             pause=pause_s,
+            group=group,
             arguments=arguments,
         )
         self.process = subprocess.Popen(
@@ -266,6 +276,30 @@ def test_training_ends_with_the_step_s_own_process(steps: Steps) -> None:
     failure = step.document().failure
     assert failure is not None
     assert failure.exit_code == 75  # it had a moment to save
+
+
+@pytest.mark.slow
+def test_where_the_kernel_would_end_all_of_a_container_training_is_ended_first(
+    steps: Steps,
+) -> None:
+    """The group's files are a stand-in: none of version 2 with a limit could be had."""
+    group = steps.folder / "group"
+    group.mkdir()
+    for name, text in (("max", "1000000000"), ("current", "5000000"), ("stat", "inactive_file 0")):
+        (group / f"memory.{name}").write_text(text)
+    step = Supervised(steps, "time.sleep(600)", data_memory="100Mi", group=str(group))
+    step.wait_for_calls(1)
+    (group / "memory.current").write_text("990000000")
+    deadline = time.monotonic() + HANGS_S
+    while Path(f"/proc/{step.calls[0]}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (group / "memory.current").write_text("5000000")
+    step.wait_for_calls(2)
+    step.process.send_signal(signal.SIGTERM)  # which the thread that watches leaves alone
+    code, _, out = step.ended()
+    assert code == 75
+    assert "was ended when the container held 944.1 MiB of its 953.7 MiB of memory" in out
+    assert "with 50.0 MiB instead of 100.0 MiB of memory for images" in out
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -67,9 +68,11 @@ def die_before_parent() -> None:
         path.write_text(str(min(1000, int(path.read_text()) + 100)))
 
 
-def count_oom_kills(
-    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> int | None:
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+
+
+def count_oom_kills(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int | None:
     """Return how many processes of this one's memory group were killed for want of memory.
 
     Args:
@@ -79,26 +82,60 @@ def count_oom_kills(
     Returns:
         The kernel's count, those below the group included (v2); None: it cannot be read.
     """
-    for line in _lines_of(own):
-        _, controllers, path = line.split(":", 2)
-        if controllers == "memory":
-            root, name = groups / "memory", "memory.oom_control"
-        elif controllers == "":
-            root, name = groups, "memory.events"
-        else:
-            continue
-        # A container may see its own group as the root, and be told the path of the node's.
-        for folder in (root / path.lstrip("/"), root):
+    for folder in _memory_groups(groups, own):
+        for name in ("memory.events", "memory.oom_control"):
             with suppress(OSError, KeyError, ValueError):
                 return int(_fields(folder / name, separator=" ")["oom_kill"])
     return None
 
 
-def _lines_of(path: Path) -> list[str]:
+def memory_group_that_dies_whole(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> Path | None:
+    """Return this process's memory group where the kernel, short of memory, kills all of it.
+
+    The kubelet has it so for containers under version 2, from Kubernetes 1.28 on.
+    """
+    for folder in _memory_groups(groups, own):
+        with suppress(OSError, ValueError):
+            if int((folder / "memory.oom.group").read_text()) == 1:
+                return folder
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMemory:
+    """What a memory group (v2) takes."""
+
+    limit_bytes: int
+    """What it may."""
+    held_bytes: int
+    """What the kernel cannot take back: without cached files."""
+
+
+def group_memory(group: Path) -> GroupMemory | None:
+    """Return what a memory group takes; None: it has no limit, or does not say."""
     try:
-        return path.read_text().splitlines()
+        limit = int((group / "memory.max").read_text())  # "max" where there is none
+        used = int((group / "memory.current").read_text())
+        found = _fields(group / "memory.stat", separator=" ")
+        names = ("inactive_file", "active_file", "slab_reclaimable")
+        cached = sum(int(found.get(name, "0")) for name in names)
+    except (OSError, ValueError):
+        return None
+    return GroupMemory(limit_bytes=limit, held_bytes=max(0, used - cached))
+
+
+def _memory_groups(groups: Path, own: Path) -> Iterator[Path]:
+    """Yield the folders that may be this process's memory group's, most likely first."""
+    try:
+        lines = own.read_text().splitlines()
     except OSError:
-        return []
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(",") or not controllers:
+            root = groups / "memory" if controllers else groups
+            # A container may see its own group as the root, and be told the path of the node's.
+            yield from (root / path.lstrip("/"), root)
 
 
 def leave_quickly() -> None:

@@ -55,6 +55,8 @@ class Death:
     """Which, and how."""
     signum: int
     """The signal that ended it; 0: none is known."""
+    lacks_memory: bool = False
+    """Whether it was ended for want of memory, as far as is known."""
 
 
 class PeerFolder:

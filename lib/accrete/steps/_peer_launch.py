@@ -19,8 +19,13 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 
 from accrete.catalog.step_documents import StepFailure
-from accrete.core.processes import has_one_thread, share_cpus_well
+from accrete.core.processes import (
+    has_one_thread,
+    memory_group_that_dies_whole,
+    share_cpus_well,
+)
 from accrete.errors import PreemptedError
+from accrete.steps._memory_guard import MemoryGuard, kill_group
 from accrete.steps._peer_folder import Death, Outcome, PeerFolder, Work
 from accrete.steps.lone_process import train_alone
 
@@ -73,18 +78,21 @@ class Termination:
 
 def launch_alone(work: Work, termination: Termination) -> Outcome | Death:
     """Have one process train, and return how it ended."""
+    guard = MemoryGuard(memory_group_that_dies_whole())
     with TemporaryDirectory(prefix="accrete-training-") as name:
         folder = PeerFolder(Path(name))
-        code = (_forked if has_one_thread() else _started)(folder, work, termination)
+        code = (_forked if has_one_thread() else _started)(folder, work, termination, guard)
         outcomes = folder.outcomes([0])
     if outcomes:
         return outcomes[0]
     if termination.came.is_set():
         return _preempted()
+    if guard.words is not None:
+        return Death(guard.words, signal.SIGKILL, lacks_memory=True)
     return Death(f"the training process {_how(code)}", max(0, -code))
 
 
-def _forked(folder: PeerFolder, work: Work, termination: Termination) -> int:
+def _forked(folder: PeerFolder, work: Work, termination: Termination, guard: MemoryGuard) -> int:
     """Train in a fork, which has imported already what this process has; return its code."""
     process = multiprocessing.get_context("fork").Process(
         target=_be_fork, args=(folder, work, os.getpid())
@@ -96,8 +104,13 @@ def _forked(folder: PeerFolder, work: Work, termination: Termination) -> int:
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     assert process.pid is not None
-    with termination.handed_to(process.pid), _ended(process.terminate, process.kill, process.join):
+    with (
+        termination.handed_to(process.pid),
+        guard.watching(process.pid),
+        _ended(process.terminate, process.kill, process.join),
+    ):
         process.join()
+    kill_group(process.pid)  # processes that read images look for their parent every few seconds
     assert process.exitcode is not None
     return process.exitcode
 
@@ -106,11 +119,15 @@ def _be_fork(folder: PeerFolder, work: Work, parent: int) -> None:
     sys.exit(train_alone(folder, work, parent))
 
 
-def _started(folder: PeerFolder, work: Work, termination: Termination) -> int:
+def _started(folder: PeerFolder, work: Work, termination: Termination, guard: MemoryGuard) -> int:
     """Train in a new interpreter: another thread of this process could hold a fork up."""
     folder.write_work(work)
     command = [sys.executable, "-m", "accrete.steps.lone_process", str(folder.path)]
-    return _code_of(subprocess.Popen(command), termination)
+    process = subprocess.Popen(command, process_group=0)
+    with guard.watching(process.pid):
+        code = _code_of(process, termination)
+    kill_group(process.pid)
+    return code
 
 
 def _code_of(process: "subprocess.Popen[bytes]", termination: Termination) -> int:
@@ -163,9 +180,15 @@ def launch_peers(
             # Gloo would take the address that the host name resolves to, which a pod may not have.
             environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
         command += ["--module", "accrete.steps.peer_process", name]
-        code = _code_of(subprocess.Popen(command, env=environment), termination)
+        guard = MemoryGuard(memory_group_that_dies_whole())
+        process = subprocess.Popen(command, env=environment, process_group=0)
+        with guard.watching(process.pid):
+            code = _code_of(process, termination)
         if code < 0:  # it ended none of its processes, which the kernel told to end
             folder.wait_for_all(_SAVING_S)
+        kill_group(process.pid)
+        if guard.words is not None and is_alone:
+            return Death(guard.words, signal.SIGKILL, lacks_memory=True)
         is_expected = termination.came.is_set() or not is_alone
         return _result(folder.outcomes(ranks), ranks, code, is_expected=is_expected)
 

@@ -198,5 +198,8 @@ def _kill_of(ended: Outcome | Death, before: int | None, after: int | None) -> _
         ended.words,
         ended.signum,
         num_oom_kills,
-        lacks_memory=bool(num_oom_kills) or is_suspected or ended.signum == signal.SIGBUS,
+        lacks_memory=ended.lacks_memory
+        or bool(num_oom_kills)
+        or is_suspected
+        or ended.signum == signal.SIGBUS,
     )
