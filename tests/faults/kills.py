@@ -143,12 +143,32 @@ def terminate_in_a_second(trial: Trial) -> None:
         trial.verdict.struck = not attempt.process.ended.is_set()
         attempt.process.kill()
         attempt.process.wait(TIMEOUT_S)
+    go_on_from_the_end(trial, attempt, trial.cache)
+
+
+def terminate_in_time(trial: Trial) -> None:
+    """SIGTERM, and as long as it takes; then another attempt, on another node."""
+    trial.put(trial.reference.parent)
+    attempt = trial.train()
+    trial.wait_for_steps(attempt)
+    attempt.process.wait(trial.rng.uniform(0, 0.5 * trial.reference.train_s))
+    attempt.process.signal(signal.SIGTERM, alone=True)
+    trial.verdict.struck = trial.ended(attempt) != 0
+    if trial.verdict.struck:
+        trial.error(attempt, "told to end")
+    go_on_from_the_end(trial, attempt, trial.folder / "new-node")
+
+
+def go_on_from_the_end(trial: Trial, attempt: Attempt, cache: Path) -> None:
+    """Hold that another attempt repeats no step of one that was told to end."""
     done = trial.done(attempt)
-    again = trial.train()
+    again = trial.train(cache=cache)
     trial.well(again)
     first = trial.done(again).first
-    if trial.verdict.struck and first is not None and first < done.last:
-        trial.verdict.lost.append(f"told to end after step {done.last}, went on from {first}")
+    if trial.verdict.struck and first is not None:
+        trial.verdict.repeated_steps = done.last - first
+        if first < done.last:
+            trial.verdict.lost.append(f"told to end after step {done.last}, went on from {first}")
     trial.conclude(tidy=True)
 
 

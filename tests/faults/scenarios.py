@@ -130,6 +130,7 @@ SCENARIOS = (
     _of("kill inside a step", kills.kill_inside_a_step),
     _of("kill above training", kills.kill_above_training),
     _of("terminate in a second", kills.terminate_in_a_second),
+    _of("terminate in time", kills.terminate_in_time),
     _of("store answers 500 and 503", network.failing_store),
     _of("connections cut", network.cut_connections),
     _of("slow network", network.slow_network),

@@ -302,6 +302,38 @@ def test_where_the_kernel_would_end_all_of_a_container_training_is_ended_first(
     assert "with 50.0 MiB instead of 100.0 MiB of memory for images" in out
 
 
+THREADED = """
+import threading, time
+from accrete.steps import _peer_launch
+from accrete.steps.train import train_step
+
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+_peer_launch._forked = None  # it must not be used
+train_step(**{arguments!r})
+"""
+
+
+@pytest.mark.slow
+def test_a_step_with_another_thread_has_a_new_interpreter_train(
+    steps: Steps, catalog: Catalog
+) -> None:
+    program = THREADED.format(arguments=steps.written(digits_run(10)))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=steps.env | {"ACCRETE_PROCESSES": "1", "ACCRETE_CACHE": "/dev/null/cache"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANGS_S,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("accrete: error: the node cache /dev/null/cache cannot be made")
+    (document,) = step_documents(catalog.store, "watched")
+    assert document.failure is not None
+    assert line == f"accrete: error: {document.failure.error}"
+
+
 @pytest.fixture
 def limited() -> Iterator[Callable[[int, int], None]]:
     """Puts a process into a memory group of its own, version 2 or 1, with a limit."""
