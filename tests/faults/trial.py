@@ -34,6 +34,8 @@ from accrete.data.splits import training_counts
 from accrete.store.settings import StoreSettings
 
 BUCKET, RUN = "accrete", "faults"
+NUM_STEPS = 45
+"""Of the second stage."""
 INTERVAL_S = 0.08
 """Between snapshots, so that a kill meets them in every phase."""
 TIMEOUT_S = 600.0

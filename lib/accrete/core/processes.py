@@ -68,11 +68,9 @@ def die_before_parent() -> None:
         path.write_text(str(min(1000, int(path.read_text()) + 100)))
 
 
-_GROUPS = Path("/sys/fs/cgroup")
-_OWN_GROUPS = Path("/proc/self/cgroup")
-
-
-def count_oom_kills(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int | None:
+def count_oom_kills(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int | None:
     """Return how many processes of this one's memory group were killed for want of memory.
 
     Args:
@@ -89,7 +87,9 @@ def count_oom_kills(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int | No
     return None
 
 
-def memory_group_that_dies_whole(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> Path | None:
+def memory_group_that_dies_whole(
+    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> Path | None:
     """Return this process's memory group where the kernel, short of memory, kills all of it.
 
     The kubelet has it so for containers under version 2, from Kubernetes 1.28 on.

@@ -229,6 +229,7 @@ class _Attempt:
                     watcher=watcher,
                     peers=peers,
                 )
+                watcher.finish(learner.state)
         except TrainingDivergedError as error:
             raise TrainingDivergedError(f"{spec.name}: {error}") from None
         if learner.state.stopped is not None:

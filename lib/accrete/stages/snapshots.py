@@ -39,6 +39,9 @@ Progress = Callable[[int, float], None]
 """Called now and then with optimizer steps done in the stage and the mean loss since last time."""
 
 
+_FRESH_SHARE = 2 / 3
+"""Of the interval: a snapshot of which more is left is fresh enough when training is done."""
+
 _MOST_SHARE = 0.005
 """Part of the time that snapshots oftener than asked for may take from training."""
 
@@ -158,6 +161,15 @@ class SnapshotWatcher:
             return True
         return time.monotonic() >= self._due and not self._is_writing
 
+    def finish(self, state: TrainState) -> None:
+        """Keep the state after the last step on this node's disk, unless the last one is fresh.
+
+        What comes then, evaluating and publishing, may be killed, too.
+        """
+        if time.monotonic() >= self._due - _FRESH_SHARE * self._pace.interval_s:
+            self._join(self._writer)
+            self._keep(self._copy(state))
+
     def take_state(self, state: TrainState) -> None:
         """Copy the state and send it off; if told to end, wait until it is stored, then end.
 
@@ -166,18 +178,7 @@ class SnapshotWatcher:
         Raises:
             PreemptedError: told to end; says from which optimizer step another attempt goes on.
         """
-        assert self._model is not None
-        assert self._optimizer is not None
-        began = time.monotonic()
-        snapshot = _Snapshot(
-            info=SnapshotInfo(
-                format=FORMAT, stage=self._stage, state=replace(state, history=list(state.history))
-            ),
-            weights=_copied(self._model.state_dict()),
-            momentum=_copied(momentum_of(self._model, self._optimizer)),
-            began=began,
-            stood_s=time.monotonic() - began,
-        )
+        snapshot = self._copy(state)
         if self._told_to_end:
             self._end(snapshot)
         self._is_writing = True
@@ -188,6 +189,20 @@ class SnapshotWatcher:
             self._upload = Thread(target=self._save, args=(snapshot,))
             self._upload.start()
         self._due = time.monotonic() + self._pace.interval_s
+
+    def _copy(self, state: TrainState) -> "_Snapshot":
+        assert self._model is not None
+        assert self._optimizer is not None
+        began = time.monotonic()
+        return _Snapshot(
+            info=SnapshotInfo(
+                format=FORMAT, stage=self._stage, state=replace(state, history=list(state.history))
+            ),
+            weights=_copied(self._model.state_dict()),
+            momentum=_copied(momentum_of(self._model, self._optimizer)),
+            began=began,
+            stood_s=time.monotonic() - began,
+        )
 
     def _end(self, snapshot: "_Snapshot") -> None:
         """Save: first where it takes a moment, since there may be no more; then in the store.
@@ -301,6 +316,9 @@ class NullSnapshotWatcher:
     def wants_state(self) -> bool:
         """Return False."""
         return False
+
+    def finish(self, state: TrainState) -> None:
+        """Leave it to the first process."""
 
     def take_state(self, state: TrainState) -> None:
         """Never called."""
