@@ -232,8 +232,7 @@ class Placement:
     ttl_s: Annotated[
         int | None,
         Option(
-            "Seconds that a finished run's workflow and pods stay; Kubeflow may remove them after "
-            "a day.",
+            "Seconds that a finished run's workflow and pods stay, a day at most on Kubeflow.",
             flag="run-ttl",
             metavar="S",
             default="Kubeflow's own",
