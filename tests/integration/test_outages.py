@@ -1,8 +1,11 @@
 """A store that is away for a while: who waits, who does not, and what is said of it."""
 
 import hashlib
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,12 +20,25 @@ from watched_steps import Steps
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.gc import collect
+from accrete.config.run import ModelConfig
 from accrete.core.processes import ending
-from accrete.errors import BucketMissingError, StoreAccessError, StoreError, StoreUnreachableError
+from accrete.errors import (
+    BucketMissingError,
+    PreemptedError,
+    StoreAccessError,
+    StoreError,
+    StoreUnreachableError,
+)
+from accrete.models.networks import build_model
 from accrete.monitoring.status import run_states, status_text
+from accrete.stages.observer import NULL_OBSERVER
+from accrete.stages.snapshots import Pace, SnapshotWatcher
+from accrete.store.cache import NodeCache
 from accrete.store.keys import ObjectRef
 from accrete.store.object_store import ObjectStore
 from accrete.store.settings import parse_store_uri
+from accrete.training.loop import TrainState
+from accrete.training.optimizer import Sgd
 
 CONTENT = b"what was stored before"
 
@@ -250,6 +266,32 @@ def test_a_listing_goes_on_where_it_was_cut_off(gate: Gate) -> None:
     assert len(gate.told) == 2
 
 
+@pytest.mark.parametrize("is_told_to_end", [False, True])
+def test_a_snapshot_on_its_way_when_training_is_done_is_missed_by_nobody(
+    is_told_to_end: bool, gate: Gate, catalog: Catalog, tmp_path: Path
+) -> None:
+    model = build_model(ModelConfig(name="small"), channels=1, num_classes=2, seed=0)
+    optimizer = Sgd([], Steps(catalog, tmp_path).spec(digits_run(10)).schedule)
+    notices: list[str] = []
+    store = gate.opened()
+    watcher = SnapshotWatcher(
+        "a" * 64, store, NodeCache(tmp_path / "cache", store), pace=Pace(60.0),
+        progress=lambda _done, _loss: None, observer=NULL_OBSERVER, notice=notices.append,
+    )  # fmt: skip
+    gate.is_shut.set()
+    expected = pytest.raises(PreemptedError) if is_told_to_end else nullcontext()
+    with expected, watcher.watching(model, optimizer):
+        watcher.take_state(TrainState(position=1))
+        while not gate.told:
+            time.sleep(0.01)
+        if is_told_to_end:
+            os.kill(os.getpid(), signal.SIGTERM)
+            watcher.take_state(TrainState(position=2))
+    assert [notice.partition(" was not stored")[0] for notice in notices] == (
+        ["the snapshot after step 1", "the snapshot after step 2"] if is_told_to_end else []
+    )
+
+
 @pytest.mark.slow
 def test_a_step_says_that_it_waits_and_so_does_status(
     gate: Gate, catalog: Catalog, tmp_path: Path
@@ -275,3 +317,21 @@ def test_a_step_says_that_it_waits_and_so_does_status(
     shown = status_text(state)
     assert begun.partition(" ")[2] in shown
     assert "the object store answers again, after 0:" in shown
+
+
+@pytest.mark.slow
+def test_a_step_that_gave_up_on_its_store_waits_for_it_once(
+    gate: Gate, catalog: Catalog, tmp_path: Path
+) -> None:
+    def plan(request: Request) -> Fault | None:
+        if request.method == "GET" and "/objects/" in request.path:
+            gate.is_shut.set()  # for good
+        return gate._plan(request)
+
+    gate.proxy.plan = plan
+    env = {"ACCRETE_S3_ENDPOINT": gate.proxy.endpoint, "ACCRETE_STORE_WAIT": "3"}
+    process = Steps(catalog, tmp_path).train(digits_run(10), **env)
+    out, _ = process.communicate(timeout=HANGS_S)
+    assert process.returncode == StoreUnreachableError.exit_code, out
+    assert out.count("; it is asked again for ") == 1, out
+    assert "Traceback" not in out

@@ -22,7 +22,13 @@ from accrete.core.disk import disk_full_named
 from accrete.core.hashing import sha256_of_file
 from accrete.core.processes import ending
 from accrete.core.validation import check_sha256
-from accrete.errors import AccreteError, IntegrityError, ObjectMissingError, PreemptedError
+from accrete.errors import (
+    AccreteError,
+    IntegrityError,
+    ObjectMissingError,
+    PreemptedError,
+    StoreError,
+)
 from accrete.models.checkpoint import Checkpoint, load_described, save_checkpoint
 from accrete.models.networks import Classifier
 from accrete.stages.local_snapshots import LocalSnapshots
@@ -126,7 +132,7 @@ class SnapshotWatcher:
         self._due = time.monotonic() + pace.interval_s
         self._writer: Thread | None = None
         self._upload: Thread | None = None
-        self._is_writing = self._told_to_end = False
+        self._is_writing = self._told_to_end = self._is_trained = False
         self._uploading: Path | None = None
         self._saved_position = -1
         self._model: Classifier | None = None
@@ -145,6 +151,7 @@ class SnapshotWatcher:
             signal.signal(signal.SIGTERM, self._end_soon)
         try:
             yield
+            self._is_trained = True
         finally:
             with suppress(ValueError):
                 signal.signal(signal.SIGTERM, previous)
@@ -273,6 +280,8 @@ class SnapshotWatcher:
                     self._store.delete(other)
 
     def _failed(self, position: int, error: Exception) -> None:
+        if self._is_trained and isinstance(error, StoreError) and error.may_pass:
+            return  # the store is still away, and the stage needs its snapshots no more
         self._observer.snapshot_failed()
         self.notice(f"the snapshot after step {position:,} was not stored: {error}")
 

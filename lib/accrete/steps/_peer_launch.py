@@ -20,6 +20,7 @@ from types import FrameType
 
 from accrete.catalog.step_documents import StepFailure
 from accrete.core.processes import (
+    ending,
     has_one_thread,
     memory_group_that_dies_whole,
     share_cpus_well,
@@ -68,6 +69,7 @@ class Termination:
 
     def _hand_on(self, _signum: int, _frame: FrameType | None) -> None:
         self.came.set()
+        ending().set()
         self._terminate()
 
     def _terminate(self) -> None:

@@ -124,7 +124,8 @@ def failures_in_journal(attempt: Attempt) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        journal, metrics = _journal(attempt, ObjectStore.open(attempt.store_uri))
+        # Not waited for again, where it is away: the attempt may have failed by just that.
+        journal, metrics = _journal(attempt, ObjectStore.open(attempt.store_uri, wait_s=0))
         if journal.take_over() != StepFailure.of(error):
             with suppress(BaseException), _ending_told(journal, metrics):
                 raise

@@ -160,10 +160,10 @@ def follow_stages(task: TrainingTask, attempt: Attempt, peers: "Peers") -> Stage
 def is_finished(task: TrainingTask, store_uri: str) -> bool:
     """Return whether all of a task's stages exist: then it needs neither GPUs nor torch.
 
-    What goes wrong in finding out is the step's to tell.
+    What goes wrong in finding out is the step's to tell; a store that is away, to wait for.
     """
     try:
-        catalog = Catalog(ObjectStore.open(store_uri))
+        catalog = Catalog(ObjectStore.open(store_uri, wait_s=0))
         return None not in [catalog.stage(spec.digest) for spec in task.stages]
     except AccreteError:
         return False
