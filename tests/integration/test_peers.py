@@ -257,7 +257,7 @@ def told_of(step: Step, process: "subprocess.Popen[str]", store: ObjectStore) ->
     assert document.state == "failed"
     assert document.failure is not None
     assert line == f"accrete: error: {document.failure.error}"
-    assert process.returncode == document.failure.exit_code == 1
+    assert process.returncode == document.failure.exit_code == 128 + signal.SIGKILL
     (state,) = run_states(store, "peers")
     assert state.state == "failed"
     assert f"stage-0001 failed: {document.failure.error}" in status_text(state)

@@ -88,6 +88,11 @@ class _Kill:
         return f"{self.words} ({self.num_oom_kills} {kills} in its memory group)"
 
     @property
+    def exit_code(self) -> int:
+        """As a shell has it of a process that a signal ended; whoever reads it knows a kill by it."""
+        return 128 + (self.signum or signal.SIGKILL)
+
+    @property
     def advice(self) -> str:
         """What to do where it keeps happening."""
         if self.lacks_memory:
@@ -152,10 +157,9 @@ class _Supervisor:
 
     def _given_up(self, kill: _Kill, ended: Outcome | Death, num_tries: int) -> StepFailedError:
         if isinstance(ended, Outcome) and ended.failure and num_tries == 1:
-            return ended.failure.as_error()
+            return StepFailedError(ended.failure.error, kill.exit_code)
         times = f", {num_tries} times without getting any further" if num_tries > 1 else ""
-        code = ended.failure.exit_code if isinstance(ended, Outcome) and ended.failure else 1
-        return StepFailedError(f"{kill}{times}: {kill.advice}", code)
+        return StepFailedError(f"{kill}{times}: {kill.advice}", kill.exit_code)
 
     def _prepare_again(self, kill: _Kill, num_tries: int) -> None:
         """Lower the memory where that was short, say what happened, and wait a while.

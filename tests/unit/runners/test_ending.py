@@ -93,9 +93,9 @@ def test_a_step_that_was_cut_off_without_any_word_is_named() -> None:
         (1, "the loss became NaN", "own"),
         (75, "told to end (SIGTERM)", "infrastructure"),
         (3, "s3://accrete cannot be reached", "infrastructure"),
-        (137, "its training ended by SIGKILL", "infrastructure"),
-        (1, "a process that reads images was killed, for want of memory", "infrastructure"),
-        (1, "the 2 processes of the step ended without a word (code 1)", "infrastructure"),
+        (137, "the training process was ended by SIGKILL", "infrastructure"),
+        (2, "class 'killed' has no images; 'ended without a word' neither", "own"),
+        (1, "photos/OOMKilled, evicted.png is no image", "own"),
     ],
 )  # fmt: skip
 def test_a_step_that_could_say_why_it_failed_is_believed(code: int, error: str, cause: str) -> None:

@@ -18,11 +18,8 @@ from accrete.runners.kubeflow.waiting import Waiting
 
 _PASSING_CODES = (os.EX_TEMPFAIL, StoreError.exit_code)
 """Of a step that was told to end, or whose store was away: nothing is wrong with the run."""
-_LEAST_SIGNAL_CODE = 128
-"""From here on an exit code is a signal's (128 + 9: SIGKILL)."""
-_KILLED = re.compile(r"\bkilled\b|\bended by SIG|ended without a word")
-"""How a step tells that its processes were killed."""
-
+_LEAST_SIGNAL = 128
+"""Codes over it are a signal's (128 + 9: SIGKILL), those of a step whose training was killed too."""
 _STORE_SAYS_NO = re.compile(r"refuses access to|\bdoes not exist at\b")
 """How a step tells of a store that was there, and will say the same again (store/_errors.py)."""
 
@@ -105,8 +102,7 @@ def _may_pass(failure: StepFailure) -> bool:
     code = failure.exit_code
     if code == StoreError.exit_code and _STORE_SAYS_NO.search(failure.error):
         return False
-    is_signal = code < 0 or code >= _LEAST_SIGNAL_CODE
-    return code in _PASSING_CODES or is_signal or bool(_KILLED.search(failure.error))
+    return code in _PASSING_CODES or code < 0 or code > _LEAST_SIGNAL
 
 
 def _was_lost(waiting: Waiting) -> bool:
