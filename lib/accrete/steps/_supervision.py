@@ -89,7 +89,7 @@ class _Kill:
 
     @property
     def exit_code(self) -> int:
-        """As a shell has it of a process that a signal ended; whoever reads it knows a kill by it."""
+        """As a shell has it of a process that a signal ended: who reads it knows a kill by it."""
         return 128 + (self.signum or signal.SIGKILL)
 
     @property

@@ -19,7 +19,7 @@ from accrete.runners.kubeflow.waiting import Waiting
 _PASSING_CODES = (os.EX_TEMPFAIL, StoreError.exit_code)
 """Of a step that was told to end, or whose store was away: nothing is wrong with the run."""
 _LEAST_SIGNAL = 128
-"""Codes over it are a signal's (128 + 9: SIGKILL), those of a step whose training was killed too."""
+"""Codes over it are a signal's (128 + 9: SIGKILL); also of a step whose training was killed."""
 _STORE_SAYS_NO = re.compile(r"refuses access to|\bdoes not exist at\b")
 """How a step tells of a store that was there, and will say the same again (store/_errors.py)."""
 
