@@ -1,5 +1,6 @@
 """Steps under the eyes of a real Prometheus and a real Pushgateway."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -182,6 +183,10 @@ def test_a_step_that_is_killed_outright_is_left_as_running(steps: Steps, gateway
         long_stage(), ACCRETE_METRICS_PORT=str(steps.port), ACCRETE_PUSHGATEWAY=gateway
     )
     eventually(in_training(f"http://127.0.0.1:{steps.port}/metrics"), "training")
+    # The one that trains as well, as when a container is killed: alone it would save and say so.
+    os.kill(process.pid, signal.SIGSTOP)
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
     process.kill()
     process.communicate(timeout=HANGS_S)
     assert pushed_value(gateway, STEP, "accrete_step_running") == 1

@@ -291,7 +291,7 @@ def test_no_command_prints_what_a_store_repeats(number: int, tmp_path: Path) -> 
                 env=clean | {
                     "ACCRETE_S3_ENDPOINT": endpoint, "ACCRETE_S3_ACCESS_KEY": ACCESS,
                     "ACCRETE_S3_SECRET_KEY": SECRET, "ACCRETE_S3_SESSION_TOKEN": TOKEN,
-                    "ACCRETE_HOME": str(tmp_path),
+                    "ACCRETE_HOME": str(tmp_path), "ACCRETE_STORE_WAIT": "0",
                 },
                 capture_output=True, text=True, check=False,
             )  # fmt: skip

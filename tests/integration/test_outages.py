@@ -3,9 +3,10 @@
 import hashlib
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -175,6 +176,41 @@ def test_a_store_that_says_no_is_not_waited_for(
     with pytest.raises(error):
         store.read_note("key")
     assert gate.told == []
+
+
+@pytest.mark.parametrize(
+    ("first_line", "words", "waits"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n", "but what does not speak HTTP: check ACCRETE_S3_ENDPOINT", False),
+        (b"\x00\x00\x12\x04\x00\x00", "but what does not speak HTTP", False),  # gRPC
+        (b"\x15\x03\x01\x00\x02\x02\x0a", "give https:// if that is its port for TLS", False),
+        (b"HTTP/1.", "cannot be reached", True),  # cut off
+        (b"", "cannot be reached", True),
+    ],
+)
+def test_what_is_no_store_at_all_is_not_waited_for(
+    first_line: bytes, words: str, waits: bool, store: ObjectStore
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    with server.accept()[0] as connection:
+                        connection.recv(1 << 16)
+                        connection.sendall(first_line)
+
+        Thread(target=answer, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        there = ObjectStore(
+            replace(store.settings, endpoint=endpoint), store.address, patient=False, wait_s=1
+        )
+        told: list[str] = []
+        there.told_by(told.append)
+        with pytest.raises(StoreError, match=words):
+            there.check()
+        assert bool(told) == waits
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_store_that_is_too_busy_is_waited_for(gate: Gate) -> None:

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from http.client import BadStatusLine, RemoteDisconnected
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
 
@@ -24,6 +25,7 @@ from accrete.store._answers import StoreAnswer, other_region, refusal, stranger
 from accrete.store._redaction import shown_text
 from accrete.store._retry import TRANSIENT
 from accrete.store._tls import tls_failure
+from accrete.store._whole_answers import TLS_ALERT
 from accrete.store.settings import (
     StoreAddress,
     StoreSettings,
@@ -126,6 +128,10 @@ class StoreErrors:
             return self._failing(str(reason))
         if isinstance(reason, urllib3.exceptions.ProxyError) and self._proxy is not None:
             return self._behind_proxy(self._shown(str(reason.original_error))).passing()
+        no_http = _no_http(reason)
+        if no_http is not None:
+            is_tls = TLS_ALERT in no_http.args and not self.has_tls
+            return self.wants_tls() if is_tls else self.not_a_store("what does not speak HTTP")
         where = f"the object store at {self._settings.endpoint} cannot be reached"
         failure = tls_failure(reason, self._settings)
         if failure is not None:
@@ -293,7 +299,7 @@ class StoreErrors:
     def wants_tls(self) -> StoreError:
         """Return the error of a store that may want TLS and is not given it."""
         return StoreError(
-            f"the object store at {self._settings.endpoint} does not understand plain HTTP (400): "
+            f"the object store at {self._settings.endpoint} does not understand plain HTTP: "
             "give https:// if that is its port for TLS"
         )
 
@@ -308,3 +314,9 @@ class StoreErrors:
         """Return what was said, for a message: not what it repeats of the request."""
         known = f"{self._settings.endpoint} {self._address}"
         return shown_text(one_line(said)[:300], self._secrets(), known)
+
+
+def _no_http(reason: Exception) -> BadStatusLine | None:
+    """Return what was said of an answer that is not HTTP; None where none came, or a part."""
+    said = (each for each in reason.args if isinstance(each, BadStatusLine))
+    return next((each for each in said if not isinstance(each, RemoteDisconnected)), None)

@@ -18,6 +18,12 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+TLS_ALERT = "an alert of TLS"
+"""What a BadStatusLine says of an answer to plain HTTP from what expects TLS."""
+
+_ALERT = b"\x15\x03"
+"""RFC 8446: content type alert, and the version that every record says it is of."""
+
 
 class _Lines:
     """A file that remembers the last line that was read of it."""
@@ -52,7 +58,10 @@ class _WholeResponse(HTTPResponse):
         except RemoteDisconnected:
             raise
         except (BadStatusLine, UnknownProtocol):
-            raise BadStatusLine("an answer that is not HTTP") from None
+            if b"HTTP/".startswith(lines.last[:5]) and not lines.last.endswith(b"\n"):
+                raise IncompleteRead(b"") from None
+            is_tls = lines.last.startswith(_ALERT)
+            raise BadStatusLine(TLS_ALERT if is_tls else "an answer that is not HTTP") from None
         response.msg.defects.clear()  # of these urllib3 would warn with what it could not read
         response.msg.set_payload("")
         if response.fp is lines:

@@ -53,8 +53,8 @@ def follow_remote(
             pause_s = min(_FIRST_PAUSE_S * 2 ** (number - 1), _LONGEST_PAUSE_S)
             why = ending.words or f"see its page, {remote.address}"
             when = f"it is submitted again in {format_clock(pause_s)}"
-            console.line(f"run {remote.name!r} ended: {why}; {when}")
-            remote = _again(submit_again, remote.name, pause_s, console)
+            line = f"run {remote.name!r} ended: {why}; {when}"
+            remote = _again(submit_again, remote.name, pause_s, line, console)
             console.line(
                 f"{remote.name}: submitted again as {remote.run.run_id}, {number} of {times}: "
                 f"{remote.address}"
@@ -76,9 +76,16 @@ def _failure(ending: Ending, remote: RemoteRun, resubmitted: int) -> StepFailedE
 
 
 def _again(
-    submit_again: Callable[[], RemoteRun], name: str, pause_s: float, console: Console
+    submit_again: Callable[[], RemoteRun], name: str, pause_s: float, line: str, console: Console
 ) -> RemoteRun:
     """Return the run that was submitted again, after a pause; an API that is away is waited for.
+
+    Args:
+        submit_again: submits it.
+        name: of the run.
+        pause_s: before it is, and before each further try.
+        line: that says so.
+        console: where.
 
     Raises:
         PipelineError: it is refused, or is away for too long.
@@ -87,6 +94,9 @@ def _again(
     end, is_told = time.monotonic() + pause_s + AWAY_S, False
     while True:
         try:
+            if line:
+                console.line(line)
+                line = ""
             time.sleep(pause_s)
         except (KeyboardInterrupt, TerminatedError) as stop:
             raise type(stop)(f"{name} ended, and was not submitted again") from None
