@@ -108,6 +108,20 @@ class CostOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedOption:
+    """How fast training is, where nothing but packing needs to know."""
+
+    images_per_second: Annotated[
+        float,
+        Option(
+            "Training speed: sets --step-overhead against images.",
+            metavar="R",
+            on_cluster=True,
+        ),
+    ] = IMAGES_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeedOption:
     """RunConfig's seed."""
 
@@ -221,6 +235,7 @@ Naming = Annotated[Given[PipelineRequest], Group("Run")]
 Where = Annotated[Given[WhereOptions], Group("Where")]
 Cluster = Annotated[Given[Placement], _CLUSTER]
 Packed = Annotated[Given[Packing], _CLUSTER]
+Speed = Annotated[Given[SpeedOption], _CLUSTER]
 Spot = Annotated[Given[SpotOption], _CLUSTER]
 
 

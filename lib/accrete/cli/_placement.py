@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from accrete.cli._adapter import Group
-from accrete.cli._options import CostOptions, SpotOption
+from accrete.cli._options import CostOptions, SpeedOption, SpotOption
 from accrete.config.allocation import FewestNodes, GrowingGpus, parse_gpus
 from accrete.config.packing import UNPACKED, Packing
 from accrete.config.placement import SPOT_TOLERATIONS, Placement
@@ -47,27 +47,30 @@ def make_placement(given: Given[Placement], spot: Given[SpotOption], *, local: b
     return placement
 
 
-def make_packing(given: Given[Packing], costs: Given[CostOptions], *, local: bool) -> Packing:
+def make_packing(
+    given: Given[Packing], speed: Given[CostOptions] | Given[SpeedOption], *, local: bool
+) -> Packing:
     """Return which stages share a step.
 
     Args:
         given: what the user says of it.
-        costs: how fast training is.
+        speed: of training.
         local: whether the run stays on this machine, where a step costs next to nothing.
 
     Raises:
         ConfigError: a value is outside its range, or has no effect here.
     """
     if local:
-        if "images_per_second" in costs.typed and "stage_seconds" not in costs.values:
+        has_other_use = speed.kind is CostOptions
+        is_typed = "images_per_second" in speed.typed
+        if has_other_use and is_typed and "stage_seconds" not in speed.values:
             raise ConfigError(
                 "--images-per-second has no effect without --stage-seconds on a run on this "
                 "machine: leave it out"
             )
-        refuse_typed_here(given)
+        refuse_typed_here(given, speed)
         return UNPACKED
-    speed = costs.alone().images_per_second
-    return replace(given.alone(), images_per_second=speed)
+    return replace(given.alone(), images_per_second=speed.alone().images_per_second)
 
 
 def _check_typed(typed: Collection[str], placement: Placement) -> None:

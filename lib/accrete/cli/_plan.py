@@ -21,7 +21,6 @@ from accrete.errors import ConfigError
 from accrete.store.settings import default_store_uri
 
 if TYPE_CHECKING:
-    from accrete.config.cost import CostModel
     from accrete.config.plan import Plan
 
 
@@ -83,7 +82,7 @@ def plan(options: PlanCommandOptions, as_json: bool) -> None:
     made = make_plan(options.plan, options.classes, costs, counts)
     model = cost_model(costs) if options.plan.alpha == "auto" or costs.costs else None
     gpus = options.planned.of_stages(made)
-    time = _time(options, made, model)
+    time = _time(options, made, gpus)
     if as_json:
         facts = plan_json(made, model, options.plan.initial, gpus)
         on_cluster = {"on_cluster": to_json(time)} if time else {}
@@ -95,7 +94,7 @@ def plan(options: PlanCommandOptions, as_json: bool) -> None:
     warn_about(made)
 
 
-def _time(options: PlanCommandOptions, plan: "Plan", model: "CostModel | None") -> PlanTime | None:
+def _time(options: PlanCommandOptions, plan: "Plan", gpus: tuple[int, ...]) -> PlanTime | None:
     """Return how long a plan takes; None: nobody says how fast training is, or asks for it."""
     speed = options.costs.values.get("images_per_second")
     if speed is None and "step_overhead_s" not in options.packing.typed:
@@ -106,7 +105,7 @@ def _time(options: PlanCommandOptions, plan: "Plan", model: "CostModel | None") 
             )
         return None
     packing = replace(options.packing.alone(), images_per_second=speed or IMAGES_PER_SECOND)
-    return plan_time(plan, model, packing)
+    return plan_time(plan, packing, gpus)
 
 
 def _check_source_counts(options: PlanCommandOptions) -> None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from accrete.config.cost import Alternative, CostModel, alternatives, stage_spans
-from accrete.config.packing import Packing, packed_steps
+from accrete.config.packing import STEP_OVERHEAD_S, Packing, packed_steps
 from accrete.config.plan import Plan, default_initial
+from accrete.config.recipe import Recipe
 from accrete.config.rules import shown_rule
+from accrete.config.schedule import resolve
 from accrete.core.serialization import to_json
 from accrete.core.units import format_clock, format_percent
 
@@ -82,7 +84,7 @@ def plan_text(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanTime:
-    """How long a plan takes on Kubeflow, as far as it can be told beforehand."""
+    """How long a plan takes on Kubeflow with the recipe that a run has where none is asked for."""
 
     images_per_second: float
     """How fast training is taken to be."""
@@ -96,45 +98,39 @@ class PlanTime:
     """Of all steps: those that train, prepare and report."""
     total_s: float
     """Both; what prepare and report do themselves is not in it."""
-    is_of_one_epoch: bool
-    """Whether each stage counts with one epoch; else with what it is expected to take."""
 
     @property
     def text(self) -> str:
         """The same for people."""
         steps = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in self.steps)
-        what = "an epoch in each stage" if self.is_of_one_epoch else "training as expected"
         return (
-            f"on Kubeflow, {what} takes {format_clock(self.training_s)} at "
+            f"on Kubeflow, training takes {format_clock(self.training_s)} by the recipe fast at "
             f"{self.images_per_second:,.0f} images a second; beside that "
             f"{len(self.steps) + 2} steps of {self.step_overhead_s:g} s (prepare, stages {steps}, "
             f"report): {format_clock(self.total_s)} in all"
         )
 
 
-def plan_time(plan: Plan, model: CostModel | None, packing: Packing) -> PlanTime:
+def plan_time(plan: Plan, packing: Packing, gpus: Sequence[int] = ()) -> PlanTime:
     """Return how long a plan takes on Kubeflow, each of its stages on one node.
 
     Args:
         plan: of which run.
-        model: what stages cost; None: an epoch each.
         packing: how stages are shared out to steps, and how fast training is.
+        gpus: of each stage; none: as many for each.
     """
-    num_images = [stage.num_images for stage in plan.stages]
-    seen: Sequence[float] = num_images
-    if model is not None:
-        seen = [cost - model.stage_images for cost in _stage_costs(plan, model)]
-    steps = packed_steps(seen, num_images, packing)
+    seen = [each.num_images_seen for each in resolve(Recipe(), plan, image_side=32)]
+    steps = packed_steps(seen, [stage.num_images for stage in plan.stages], packing, gpus)
     training_s = packing.seconds(sum(seen))
-    overhead_s = (len(steps) + 2) * packing.step_overhead_s
+    each_s = packing.step_overhead_s or STEP_OVERHEAD_S  # 0 is said to have a step a stage
+    overhead_s = (len(steps) + 2) * each_s
     return PlanTime(
         images_per_second=packing.images_per_second,
-        step_overhead_s=packing.step_overhead_s,
+        step_overhead_s=each_s,
         steps=tuple((step[0], step[-1]) for step in steps),
         training_s=training_s,
         overhead_s=overhead_s,
         total_s=training_s + overhead_s,
-        is_of_one_epoch=model is None,
     )
 
 

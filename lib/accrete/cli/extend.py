@@ -16,11 +16,11 @@ from accrete.cli._location import refuse_local_data
 from accrete.cli._options import (
     RECIPE_TITLE,
     Cluster,
-    CostOptions,
     Naming,
     Packed,
     Seed,
     Source,
+    Speed,
     Spot,
     Where,
 )
@@ -120,6 +120,7 @@ class ExtendOptions:
     where: Where
     cluster: Cluster
     packing: Packed
+    speed: Speed
     spot: Spot
 
 
@@ -166,7 +167,7 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
         refuse_local_data(options.source)
     store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
-    packing = make_packing(options.packing, Given(CostOptions), local=local)
+    packing = make_packing(options.packing, options.speed, local=local)
     catalog = Catalog(ObjectStore.open(store_uri))
     catalog.store.check()
     base, model, given, source = _base(options, run, catalog)

@@ -22,6 +22,7 @@ from accrete.cli._options import (
     RunOptions,
     Seed,
     Source,
+    Speed,
     Spot,
     Where,
 )
@@ -120,6 +121,7 @@ class StudyOptions:
     where: Where
     cluster: Cluster
     packing: Packed
+    speed: Speed
     spot: Spot
 
     def of_a_run(self) -> CompileOptions:
@@ -264,7 +266,7 @@ def make_study(options: StudyOptions, purpose: str, local: bool) -> PipelineRequ
         refuse_local_data(options.source)
     store_uri = options.naming.values.get("store_uri", default_store_uri())
     placement = make_placement(options.cluster, options.spot, local=local)
-    packing = make_packing(options.packing, Given(CostOptions), local=local)
+    packing = make_packing(options.packing, options.speed, local=local)
     # Of the source only classes and counts are asked.
     config = run_config(options.of_a_run(), placement, store_uri, local=local)
     plan, grid = config.plan, options.grid.alone()
