@@ -107,10 +107,10 @@ else
   on_cluster -n accrete create secret generic accrete-store \
     --from-file="$scratch/access-key" --from-file="$scratch/secret-key"
 fi
-if $dry_run || ! kubectl --context "kind-$CLUSTER" -n kubeflow get secret accrete-store >/dev/null 2>&1; then
-  on_cluster -n kubeflow create secret generic accrete-store \
-    --from-file="$scratch/access-key" --from-file="$scratch/secret-key"
-fi
+# The steps' copy follows: an older one may have the keys of a store that is gone.
+on_cluster -n kubeflow delete secret accrete-store --ignore-not-found
+on_cluster -n kubeflow create secret generic accrete-store \
+  --from-file="$scratch/access-key" --from-file="$scratch/secret-key"
 
 overlay="$repository/manifests/overlays/kind"
 if $with_trainer; then overlay="$overlay-multi-node"; fi

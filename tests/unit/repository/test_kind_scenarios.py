@@ -38,7 +38,7 @@ def test_each_stage_of_a_scenario_has_a_step_which_is_what_is_harmed(
     monkeypatch.setenv("ACCRETE_STORE", "s3://accrete")
     command = accrete.get_command(click.Context(accrete), "run")
     assert command is not None
-    options = dict([("--image", "a:1"), ("--gpus", "1"), ("--seed", "7"), ("--name", "kind-0")])
+    options = {"--image": "a:1", "--gpus": "1", "--seed": "7", "--name": "kind-0"}
     given = [*SMALL, *SCENARIOS[scenario][1:]]
     if scenario == "old classes":
         given += ["--only-classes", str(tmp_path / "names.txt")]
