@@ -142,15 +142,25 @@ class Journal:
             self._document = replace(self._document, results=told, progress=None)
         self._write_file()
 
-    def meter(self, title: str, total: int, unit: str) -> Meter:
-        """Return what is to be told how far something is."""
-        started = time.monotonic()
+    def meter(
+        self, title: str, total: int, unit: str, *, first: int = 0, began: float | None = None
+    ) -> Meter:
+        """Return what is to be told how far something is.
+
+        Args:
+            title: of it.
+            total: in unit.
+            unit: what is counted.
+            first: what was done before, at no time of this attempt.
+            began: when that was, by the monotonic clock; None: now.
+        """
+        started = time.monotonic() if began is None else began
 
         def report(done: int, detail: str = "") -> None:
             now = time.monotonic()
             if now < self._next_file and now < self._next_line and done < total:
                 return
-            rate = done / max(now - started, 1e-9)
+            rate = (done - first) / max(now - started, 1e-9)
             progress = Progress(
                 title=title,
                 done=done,
@@ -245,7 +255,7 @@ class NullJournal:
     def result(self, text: str, **facts: Any) -> None:
         """Keep nothing."""
 
-    def meter(self, title: str, total: int, unit: str) -> Meter:  # noqa: ARG002
+    def meter(self, *_: object, **__: object) -> Meter:
         """Return what takes no notice."""
         return _ignore
 

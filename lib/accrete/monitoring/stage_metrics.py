@@ -32,8 +32,10 @@ class StageMetrics(StageObserver):
         self._metrics, self._schedule = metrics, spec.schedule
         self._kept = partial(kept, spec.index)
         self._stage = str(spec.index)
-        self._first_position = 0
-        self._began = time.monotonic()
+        self.first_position = 0
+        """Optimizer steps that earlier attempts had done."""
+        self.began = time.monotonic()
+        """When the training loop began, by the monotonic clock."""
         self._set("accrete_stage_classes", spec.num_classes)
         self._set("accrete_stage_steps_planned", spec.schedule.num_steps)
         self._set("accrete_snapshot_interval_seconds", snapshot_interval_s)
@@ -42,8 +44,8 @@ class StageMetrics(StageObserver):
 
     def training_begins(self, position: int) -> None:
         """Begin the training loop."""
-        self._first_position = position
-        self._began = time.monotonic()
+        self.first_position = position
+        self.began = time.monotonic()
         self._set("accrete_stage_train_started_timestamp_seconds", time.time())
         self._set("accrete_stage_training", 1)
         self._set_position(position)
@@ -52,8 +54,8 @@ class StageMetrics(StageObserver):
     def progress(self, num_steps: int, loss: float) -> None:
         """Note optimizer steps done in the stage, and the mean loss since the last call."""
         self._set_position(num_steps)
-        images = (num_steps - self._first_position) * self._schedule.batch_size
-        seconds = max(time.monotonic() - self._began, 1e-9)
+        images = (num_steps - self.first_position) * self._schedule.batch_size
+        seconds = max(time.monotonic() - self.began, 1e-9)
         self._set("accrete_train_images_per_second", images / seconds)
         self._set("accrete_train_loss", loss)
         lr = lr_at(self._schedule, self._schedule.first_step + num_steps - 1)
@@ -97,7 +99,7 @@ class StageMetrics(StageObserver):
         self._metrics.progressed()
 
     def _set_position(self, position: int) -> None:
-        num_steps = position - self._first_position
+        num_steps = position - self.first_position
         self._set("accrete_stage_steps_done", position)
         self._set("accrete_train_steps_total", num_steps)
         self._set("accrete_train_images_total", num_steps * self._schedule.batch_size)

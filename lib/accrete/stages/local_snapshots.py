@@ -5,12 +5,18 @@ that of its key in the store, with size and SHA-256, so that a half-written one 
 nothing is flushed for it. A node whose disk is gone has the store's.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
+from accrete.core.disk import disk_full_named
 from accrete.core.hashing import sha256_of_file
+from accrete.errors import DiskFullError
 from accrete.store import keys
 from accrete.store.cache import NodeCache
+
+T = TypeVar("T")
 
 
 class LocalSnapshots:
@@ -69,3 +75,30 @@ class LocalSnapshots:
 
     def _path(self, key: str) -> Path:
         return self._folder / key.rpartition("/")[2]
+
+
+def with_room(work: Callable[[], T], cache: NodeCache, keep: str | None = None) -> T:
+    """Return what some work on a cache's disk comes to, done again without snapshots if it is full.
+
+    Args:
+        work: that writes there.
+        cache: of this node.
+        keep: a stage whose snapshots stay; None: none do.
+
+    Raises:
+        DiskFullError: there is no room for it all the same.
+    """
+    try:
+        with disk_full_named(cache.work_path):
+            return work()
+    except DiskFullError:
+        kept = keys.snapshot_prefix(keep).rstrip("/") if keep else None
+        folders = (cache.work_path.parent / keys.snapshot_prefix()).glob("*")
+        root = cache.work_path.parent
+        files = [p for f in folders if str(f.relative_to(root)) != kept for p in f.glob("*")]
+        if not files:
+            raise
+    for path in files:
+        with suppress(OSError):  # another attempt has just deleted it
+            path.unlink(missing_ok=True)
+    return work()

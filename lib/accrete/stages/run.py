@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -27,7 +28,7 @@ from accrete.stages.inputs import (
     open_split,
     pull_inputs,
 )
-from accrete.stages.local_snapshots import LocalSnapshots
+from accrete.stages.local_snapshots import LocalSnapshots, with_room
 from accrete.stages.observer import NULL_OBSERVER, StageObserver
 from accrete.stages.snapshot_listing import delete_snapshots
 from accrete.stages.snapshots import (
@@ -138,14 +139,15 @@ def run_stage(
     wanted = needed_objects(following, dataset, None) if following and context.peers.is_main else []
     with Prefetch(context.cache, wanted) as prefetch:
         attempt.train(learner, inputs.pulled)
-        train_s = watch.lap("train")
+        train_s = learner.state.train_s + watch.lap("train")
         test = attempt.evaluation(learner, inputs.pulled, "test")
         validation = attempt.evaluation(learner, inputs.pulled, "validation")
         evaluate_s = watch.lap("evaluate")
     if not context.peers.is_main:
         context.peers.barrier()
         return StageOutcome(manifest=_published(spec, context), reused=True)
-    manifest = push_outputs(
+    push = partial(
+        push_outputs,
         spec,
         dataset,
         StageOutputs(
@@ -168,6 +170,7 @@ def run_stage(
             push_s=watch.lap("push"),
         ),
     )
+    manifest = with_room(push, context.cache)
     published = context.catalog.create_stage(manifest)
     delete_snapshots(spec.digest, context.catalog.store, context.notice)
     LocalSnapshots(spec.digest, context.cache).delete()
@@ -194,7 +197,8 @@ class _Attempt:
         parent = find_parent(spec, context.catalog)
         if not context.peers.is_main:
             context.peers.barrier()
-        inputs = pull_inputs(spec, self._dataset, parent, context.cache)
+        pull = partial(pull_inputs, spec, self._dataset, parent, context.cache)
+        inputs = with_room(pull, context.cache, keep=spec.digest)
         if context.peers.is_main:
             context.peers.barrier()
         return inputs

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
+from uuid import uuid4
 
 from torch import Tensor
 
@@ -135,6 +136,7 @@ class SnapshotWatcher:
         self._is_writing = self._told_to_end = self._is_trained = False
         self._uploading: Path | None = None
         self._saved_position = -1
+        self._began = time.monotonic()
         self._model: Classifier | None = None
         self._optimizer: Sgd | None = None
 
@@ -146,6 +148,7 @@ class SnapshotWatcher:
             PreemptedError: SIGTERM came.
         """
         self._model, self._optimizer = model, optimizer
+        self._began = time.monotonic()
         previous = signal.getsignal(signal.SIGTERM)
         with suppress(ValueError):  # not in the main thread: no signal comes here
             signal.signal(signal.SIGTERM, self._end_soon)
@@ -175,7 +178,9 @@ class SnapshotWatcher:
         """
         if time.monotonic() >= self._due - _FRESH_SHARE * self._pace.interval_s:
             self._join(self._writer)
-            self._keep(self._copy(state))
+            kept = self._keep(self._copy(state))
+            if kept is not None and kept[1].parent == self._work_path:
+                kept[1].unlink(missing_ok=True)
 
     def take_state(self, state: TrainState) -> None:
         """Copy the state and send it off; if told to end, wait until it is stored, then end.
@@ -203,7 +208,13 @@ class SnapshotWatcher:
         began = time.monotonic()
         return _Snapshot(
             info=SnapshotInfo(
-                format=FORMAT, stage=self._stage, state=replace(state, history=list(state.history))
+                format=FORMAT,
+                stage=self._stage,
+                state=replace(
+                    state,
+                    history=list(state.history),
+                    train_s=state.train_s + began - self._began,
+                ),
             ),
             weights=_copied(self._model.state_dict()),
             momentum=_copied(momentum_of(self._model, self._optimizer)),
@@ -225,7 +236,7 @@ class SnapshotWatcher:
         words = "from the snapshot before, this one was not stored"
         if self._saved_position == position:
             words = "from there"
-        elif kept is not None:
+        elif kept is not None and kept[1].parent != self._work_path:
             words = "from there on this node, else from the snapshot before, which is in the store"
         raise PreemptedError(
             f"told to end after step {position:,} of the stage: another attempt goes on {words}"
@@ -238,7 +249,10 @@ class SnapshotWatcher:
             self._store_kept(snapshot, *kept)
 
     def _keep(self, snapshot: "_Snapshot") -> tuple[str, Path] | None:
-        """Write a snapshot to this node's disk; return its key and file, None where that fails."""
+        """Write a snapshot to this node's disk; return its key and file, None where that fails.
+
+        The file is among this node's snapshots, or where these cannot be, in the working folder.
+        """
         position, began = snapshot.info.state.position, time.monotonic()
         try:
             with (
@@ -249,13 +263,17 @@ class SnapshotWatcher:
                 save_checkpoint(path, snapshot.weights, snapshot.momentum, snapshot.info)
                 num_bytes = path.stat().st_size
                 key = keys.snapshot_key(self._stage, position, sha256_of_file(path), num_bytes)
-                path = self._local.take(path, key)
+                try:
+                    path = self._local.take(path, key)
+                except OSError:  # no folder can be made there: what is stored counts alone
+                    path = path.replace(self._work_path / f"snapshot-{uuid4().hex}")
         except (AccreteError, OSError) as error:
             self._failed(position, error)
             return None
         finally:
             self._is_writing = False
-        self._observer.snapshot_kept(position)
+        if path.parent != self._work_path:
+            self._observer.snapshot_kept(position)
         self._local.delete(before=position, keep=self._uploading)
         self._pace.cost(num_bytes, snapshot.stood_s + time.monotonic() - began)
         return key, path
@@ -272,6 +290,8 @@ class SnapshotWatcher:
             return
         finally:
             self._uploading = None
+            if path.parent == self._work_path:
+                path.unlink(missing_ok=True)
         self._saved_position = position
         self._observer.snapshot_stored(num_bytes, time.monotonic() - snapshot.began)
         with suppress(AccreteError):

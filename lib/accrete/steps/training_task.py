@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from accrete.core.settings import (
 from accrete.core.units import parse_bytes
 from accrete.core.untrusted import parse_json
 from accrete.errors import AccreteError, ConfigError, IntegrityError
-from accrete.monitoring.journal import NullJournal
+from accrete.monitoring.journal import Meter, NullJournal
 from accrete.monitoring.metrics import StepMetrics
 from accrete.monitoring.stage_metrics import StageMetrics
 from accrete.monitoring.status import stage_text
@@ -233,12 +234,18 @@ def _train_one(
     from accrete.stages.run import run_stage
 
     title = telling.title(spec)
-    meter = telling.context.journal.meter(title, spec.schedule.num_images_seen, "images")
+    journal, schedule = telling.context.journal, spec.schedule
     metrics = telling.metrics(spec)
+
+    @cache
+    def meter() -> Meter:  # from where and when training began, which shows with its first report
+        first = metrics.first_position * schedule.batch_size
+        total = schedule.num_images_seen
+        return journal.meter(title, total, "images", first=first, began=metrics.began)
 
     def progress(num_steps: int, loss: float) -> None:
         metrics.progress(num_steps, loss)
-        meter(num_steps * spec.schedule.batch_size, f"loss {loss:.3f}")
+        meter()(num_steps * schedule.batch_size, f"loss {loss:.3f}")
 
     stage_context = replace(stage_context, progress=progress, observer=metrics)
     following = following if fetches_ahead() else None

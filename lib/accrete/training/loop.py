@@ -55,11 +55,14 @@ class TrainState:
     """`bf16` or `fp32`, likewise."""
     num_parts: int = 1
     """Parts that each batch is computed in, for want of memory."""
+    train_s: float = 0.0
+    """Seconds that the attempts took whose steps these are, where they are saved."""
     stopped: str | None = None
     """Why the stage ended before its budget; None: it did not."""
 
     def __post_init__(self) -> None:
         check_range("position", self.position, 0, 2**53)
+        check_range("seconds of training", self.train_s, 0.0, 1e12)
         check_range("number of summed steps", self.num_summed, 0, 2**53)
         if self.precision is not None:
             check_choice("precision", self.precision, ("bf16", "fp32"))

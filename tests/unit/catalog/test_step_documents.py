@@ -1,6 +1,7 @@
 """What a step's journal stores, byte for byte, and what is read of it."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,14 @@ def test_a_failure_has_the_error_s_words_and_code_and_a_bug_its_type() -> None:
     error = StepFailure("told to end", 75).as_error()
     assert isinstance(error, StepFailedError)
     assert StepFailure.of(error) == StepFailure("told to end", 75)
+
+
+def test_what_was_done_before_an_attempt_says_nothing_of_its_speed(tmp_path: Path) -> None:
+    journal = Journal("run", "stage-0001", store=None, folder=tmp_path)
+    began = time.monotonic() - 10
+    journal.meter("stage 1/1", 1000, "images", first=500, began=began)(600)
+    document = parse_document((tmp_path / "stage-0001.json").read_bytes(), "step.json")
+    progress = document.progress
+    assert progress is not None
+    assert progress.rate == pytest.approx(10, rel=0.05)
+    assert progress.left_s == pytest.approx(40, rel=0.05)
