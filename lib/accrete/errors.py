@@ -1,7 +1,8 @@
 """What can go wrong, as types: the command line turns each into one line and an exit code."""
 
+import copy
 import unicodedata
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 
 class AccreteError(Exception):
@@ -154,6 +155,16 @@ class StepFailedError(AccreteError):
         """Carry a step's message and exit code."""
         super().__init__(message)
         self.exit_code = exit_code
+
+
+E = TypeVar("E", bound=AccreteError)
+
+
+def reworded(error: E, message: str) -> E:
+    """Return an error that is another one in all but its words: what may pass still may."""
+    made = copy.copy(error)
+    made.args = (message, *error.args[1:])
+    return made
 
 
 def one_line(message: str) -> str:

@@ -20,6 +20,7 @@ from accrete.core import environment as names
 from accrete.core.credentials import check_credential, read_credential
 from accrete.core.proxies import proxy_to
 from accrete.core.settings import proxy_variables
+from accrete.core.tls import is_lasting, tls_error
 from accrete.errors import (
     AccreteError,
     ConfigError,
@@ -27,6 +28,7 @@ from accrete.errors import (
     StoreError,
     StoreUnreachableError,
     one_line,
+    reworded,
 )
 from accrete.store._aws_profiles import (
     command_of,
@@ -37,7 +39,7 @@ from accrete.store._aws_profiles import (
 )
 from accrete.store._http import http_pool
 from accrete.store._redaction import shown_text
-from accrete.store._retry import retries
+from accrete.store._retry import TRANSIENT, retries
 from accrete.store._tls import tls_failure
 from accrete.store._whole_answers import only_whole_answers
 from accrete.store.credentials import (
@@ -94,7 +96,7 @@ def asking(settings: StoreSettings) -> Ask:
         except AccreteError as error:
             # of the causes, those of files alone are known to repeat nothing
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else None
-            raise type(error)(f"credentials of {source}: {error}") from cause
+            raise reworded(error, f"credentials of {source}: {error}") from cause
 
     return ask
 
@@ -339,13 +341,13 @@ class _Client:
                 else (f" ({type(reason).__name__}): check its address and the network to it")
             )
             away = StoreUnreachableError(f"{self._service} cannot be reached{why}")
-            raise (away if tls else away.passing()) from None
+            raise (away if is_lasting(tls_error(reason)) else away.passing()) from None
 
     def _refused(self, response: urllib3.BaseHTTPResponse, code: str | None) -> StoreError:
         told = f"{response.status}"
         if code:
             told = f"{told}, {shown_text(f'{code}: {_message_of(response)}', self._secrets)}"
-        if response.status >= 500:
+        if response.status in TRANSIENT or response.status >= 500 or code in _TRY_AGAIN:
             return StoreUnreachableError(f"{self._service} keeps failing ({told})").passing()
         return StoreAccessError(f"{self._service} refuses to give any ({told})")
 

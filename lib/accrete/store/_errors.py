@@ -1,5 +1,6 @@
 """What can go wrong with a store, from the client library's terms into one line for the user."""
 
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from accrete.core.environment import ENV_ENDPOINT, ENV_REGION
 from accrete.core.proxies import Proxy
+from accrete.core.tls import is_lasting, tls_error
 from accrete.errors import (
     BucketMissingError,
     ObjectMissingError,
@@ -23,7 +25,7 @@ from accrete.errors import (
 )
 from accrete.store._answers import StoreAnswer, other_region, refusal, stranger
 from accrete.store._redaction import shown_text
-from accrete.store._retry import TRANSIENT
+from accrete.store._retry import NOT_NOW, TRANSIENT
 from accrete.store._tls import tls_failure
 from accrete.store._whole_answers import TLS_ALERT
 from accrete.store.settings import (
@@ -40,6 +42,8 @@ _TOKEN_CODES = {
     *("InvalidToken", "InvalidTokenId"),
 }
 _CLOCK_CODES = {"RequestTimeTooSkewed", "RequestExpired", "RequestNotReadyYet"}
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
+"""What Python's http.client says of a proxy's answer to CONNECT."""
 _MISSING_CODES = {"NoSuchKey", "NoSuchObject", "ResourceNotFound"}
 
 
@@ -75,17 +79,25 @@ class StoreErrors:
         if answer.status == 400 and is_plain and b"HTTPS" in (answer.body or b"").upper():
             return self.wants_tls()
         who = stranger(answer, of_object=self._is_of_object(answer.path))
-        return self.not_a_store(who) if who is not None else self._not_now(answer)
+        if who is not None and answer.status not in TRANSIENT:
+            return self.not_a_store(who)
+        return self._not_now(answer, who)
 
-    def _not_now(self, answer: StoreAnswer) -> StoreError | None:
-        """Return the error of a store that could not, as often as it was asked."""
+    def _not_now(self, answer: StoreAnswer, who: str | None) -> StoreError | None:
+        """Return the error of a store that could not, as often as it was asked.
+
+        Args:
+            answer: its own, or of what stands before it.
+            who: status and words of the latter; None: the store's own.
+        """
         said = refusal(answer.body)
         words = f"{said.code}: {said.message}" if said else ""
         if answer.status in TRANSIENT:
             wait = answer.headers.get("retry-after")
             asks = f", and asks to be left alone: Retry-After {wait}" if wait else ""
-            return self._failing(f"{answer.status} {words}".strip() + asks)
-        return self._failing(words) if said and 200 <= answer.status < 300 else None
+            told = who or f"{answer.status} {words}".strip()
+            return self._failing(told + asks, is_stranger=who is not None)
+        return self._failing(words) if said and _is_not_now(said.code, answer.status) else None
 
     @contextmanager
     def translating(
@@ -112,10 +124,11 @@ class StoreErrors:
                 raise self.wants_tls() from error
             status = getattr(error, "status_code", getattr(error, "_code", None))
             if isinstance(error, InvalidResponseError | ServerError) and status is not None:
-                raise StoreError(
+                answered = StoreError(
                     f"{self._address.uri(key)}: {self._settings.endpoint} answered {status} and "
                     f"says no more: check {ENV_ENDPOINT} and what stands before the store"
-                ) from error
+                )
+                raise (answered.passing() if status in TRANSIENT else answered) from error
             raise StoreError(
                 f"{self._address.uri(key)}: the store answered with {self._shown(str(error))}"
             ) from error
@@ -127,7 +140,8 @@ class StoreErrors:
         if isinstance(reason, urllib3.exceptions.ResponseError):
             return self._failing(str(reason))
         if isinstance(reason, urllib3.exceptions.ProxyError) and self._proxy is not None:
-            return self._behind_proxy(self._shown(str(reason.original_error))).passing()
+            away = self._behind_proxy(self._shown(str(reason.original_error)))
+            return away if _is_proxys_no(reason) else away.passing()
         no_http = _no_http(reason)
         if no_http is not None:
             is_tls = TLS_ALERT in no_http.args and not self.has_tls
@@ -135,7 +149,8 @@ class StoreErrors:
         where = f"the object store at {self._settings.endpoint} cannot be reached"
         failure = tls_failure(reason, self._settings)
         if failure is not None:
-            return StoreUnreachableError(f"{where}: {failure}")
+            broken = StoreUnreachableError(f"{where}: {failure}")
+            return broken if is_lasting(tls_error(reason)) else broken.passing()
         if isinstance(reason, urllib3.exceptions.NameResolutionError):
             return StoreUnreachableError(
                 f"{where}: its name is not known here (DNS): check the endpoint; where the bucket "
@@ -153,8 +168,13 @@ class StoreErrors:
             "the store in NO_PROXY"
         )
 
-    def _failing(self, what: str) -> StoreError:
-        if what.startswith("429") or "SlowDown" in what:
+    def _failing(self, what: str, *, is_stranger: bool = False) -> StoreError:
+        if is_stranger and self._proxy is not None:
+            advice = f"look at it, at the proxy {self._proxy.address} of {self._proxy.variable} "
+            advice += "and at what else stands before the store"
+        elif is_stranger:
+            advice = "look at it and at what stands before it"
+        elif what.startswith("429") or "SlowDown" in what:
             advice = "it is asked more often than it likes: let fewer steps run at once, or look "
             advice += "at its limits"
         else:
@@ -314,6 +334,19 @@ class StoreErrors:
         """Return what was said, for a message: not what it repeats of the request."""
         known = f"{self._settings.endpoint} {self._address}"
         return shown_text(one_line(said)[:300], self._secrets(), known)
+
+
+def _is_not_now(code: str, status: int) -> bool:
+    """Return whether a refusal is one of the moment: in a success, or by its code."""
+    return 200 <= status < 300 or code in NOT_NOW
+
+
+def _is_proxys_no(reason: urllib3.exceptions.ProxyError) -> bool:
+    """Return whether a proxy would say the same another time: no to a tunnel, a wrong CA."""
+    refused = _TUNNEL_REFUSED.search(str(reason.original_error))
+    if refused is not None:
+        return int(refused[1]) not in TRANSIENT
+    return is_lasting(tls_error(reason.original_error))
 
 
 def _no_http(reason: Exception) -> BadStatusLine | None:

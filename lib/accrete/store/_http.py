@@ -20,17 +20,10 @@ from accrete.core.environment import ENV_CA_BUNDLE
 from accrete.core.proxies import Proxy
 from accrete.core.tls import trusting
 from accrete.store._answers import MAX_ANSWER_BYTES, StoreAnswer, refusal
-from accrete.store._retry import TRANSIENT, never_again, retries
+from accrete.store._retry import NOT_NOW, TRANSIENT, never_again, retries
 from accrete.store._whole_answers import only_whole_answers
 from accrete.store.settings import StoreSettings
 from accrete.store.traffic import Traffic
-
-_NOT_NOW = {
-    *("RequestTimeout", "OperationAborted", "ConditionalRequestConflict", "InternalError"),
-    *("ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "ThrottledException"),
-    *("RequestLimitExceeded", "TooManyRequests", "BandwidthLimitExceeded"),
-}
-"""Codes of S3 that may come with any status, 200 too where a store answers before it is done."""
 
 _PAUSES_S = (0.2, 1.0, 5.0)
 
@@ -61,7 +54,7 @@ class _LookingPool:
             self.traffic.add_retries(len(response.retries.history) if response.retries else 0)
             answer, response = _looked_at(method, url, response, preload=preload)
             said = refusal(answer.body)
-            not_now = said is not None and said.code in _NOT_NOW
+            not_now = said is not None and said.code in NOT_NOW
             if not (not_now and answer.status not in TRANSIENT and pause_s is not None):
                 break
             response.close()

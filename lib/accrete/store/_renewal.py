@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from minio.credentials import Credentials, Provider
 
-from accrete.errors import AccreteError
+from accrete.errors import AccreteError, reworded
 from accrete.store._credential_requests import Ask, Obtained, asking, marks_of
 from accrete.store.credentials import KeysSource
 from accrete.store.settings import StoreSettings
@@ -135,7 +135,7 @@ class RenewedCredentials(Provider):  # type: ignore[misc]  # minio is not typed
         """Ask the source; where it fails, go on with what holds."""
         holds = held is not None and held.holds()
         if not holds and self._failure and time.monotonic() < self._failure[0] + _FAILED_S:
-            raise type(self._failure[1])(str(self._failure[1]))
+            raise reworded(self._failure[1], str(self._failure[1]))
         try:
             self._held = self._asked()
         except AccreteError as error:

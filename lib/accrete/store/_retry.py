@@ -7,8 +7,15 @@ import urllib3
 
 from accrete.core.tls import is_lasting, tls_error
 
-TRANSIENT = (408, 429, 500, 502, 503, 504, 509, 529)
-"""Statuses that may be others a moment later."""
+TRANSIENT = (408, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529)
+"""Statuses that may be others a moment later; those from 520 on are Cloudflare's."""
+
+NOT_NOW = {
+    *("RequestTimeout", "OperationAborted", "ConditionalRequestConflict", "InternalError"),
+    *("ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "ThrottledException"),
+    *("RequestLimitExceeded", "TooManyRequests", "BandwidthLimitExceeded"),
+}
+"""Codes of S3 that may come with any status, 200 too where a store answers before it is done."""
 
 LONGEST_WAIT_S = 120.0
 """A store that asks to be left alone for longer is not waited for."""

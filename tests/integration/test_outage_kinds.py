@@ -1,0 +1,285 @@
+"""What a store's outage looks like from here: who says it, in which words, and what is none.
+
+Answers of others have the form that those give: nginx's pages, Envoy's local replies ("upstream
+connect error …", "no healthy upstream"), Squid's pages, Cloudflare's statuses from 520 on.
+"""
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from credential_servers import (
+    ROLE,
+    Answer,
+    Bucket,
+    ContainerAgent,
+    Keys,
+    TokenService,
+    answering,
+    sts_error,
+)
+from proxy import Fault, Plan, Proxy, Request, reply, s3_error
+
+from accrete.errors import StoreAccessError, StoreError, StoreUnreachableError
+from accrete.store._ports import free_ports
+from accrete.store.object_store import ObjectStore
+from accrete.store.settings import parse_store_uri, store_settings
+
+PAGE = "<html><head><title>502 Bad Gateway</title></head><body>502</body></html>"
+ENVOY = (
+    "upstream connect error or disconnect/reset before headers. reset reason: connection failure"
+)
+
+
+def impatient(store: ObjectStore, endpoint: str, told: list[str], wait_s: float) -> ObjectStore:
+    """The store at an endpoint, asked once in each try, so that a try takes no seconds."""
+    settings = replace(store.settings, endpoint=endpoint)
+    made = ObjectStore(settings, store.address, patient=False, wait_s=wait_s)
+    made.told_by(told.append)
+    return made
+
+
+def for_a_while(num_requests: int, answer: bytes) -> Plan:
+    left = [num_requests]
+
+    def plan(request: Request) -> Fault | None:
+        left[0] -= 1
+        head = answer.split(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        return Fault(answer=head if request.method == "HEAD" else answer) if left[0] >= 0 else None
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            reply(502, PAGE, content_type="text/html", server="nginx"),
+            "keeps failing (502 a page called '502 Bad Gateway' from nginx): look at it and at",
+        ),
+        (
+            reply(503, ENVOY, content_type="text/plain", server="istio-envoy"),
+            "keeps failing (503 'upstream connect error or disconnect/reset before headers. ",
+        ),
+        (reply(503, "no healthy upstream", content_type="text/plain"), "503 'no healthy upstream'"),
+        (reply(504, PAGE, content_type="text/html"), "keeps failing (504 a page"),
+        (reply(429, "slow down", content_type="text/plain"), "keeps failing (429 'slow down')"),
+        (reply(500, '{"error": "x"}', content_type="application/json"), "keeps failing (500 "),
+        (reply(522, PAGE, content_type="text/html", server="cloudflare"), "from cloudflare)"),
+        (reply(503), "keeps failing (503): look at its log"),
+        (s3_error(400, "RequestTimeout"), "keeps failing (RequestTimeout: by plan): look at its"),
+        (s3_error(409, "OperationAborted"), "keeps failing (OperationAborted: by plan)"),
+    ],
+)
+def test_whoever_says_not_now_is_waited_for(
+    answer: bytes, words: str, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accrete.store._http._PAUSES_S", ())
+    for method, ask in (
+        ("GET", lambda seen: seen.read_note("key")),
+        ("PUT", lambda seen: seen.write_note("key", b"1")),
+        ("HEAD", lambda seen: seen.size_of("key")),
+        ("GET", lambda seen: seen.list_keys("")),
+    ):
+        if method == "HEAD" and answer.split()[1] in (b"400", b"409"):
+            continue  # it says no more: asked again in words, which is the listing below
+        told: list[str] = []
+        with Proxy(store.settings.endpoint, for_a_while(1, answer)) as proxy:
+            ask(impatient(store, proxy.endpoint, told, wait_s=60))
+        assert [line for line in told if "answers again" in line] == told[1:]
+        assert words in told[0] or method == "HEAD"
+        assert "keeps failing (" in told[0]
+        assert told[0].endswith("; it is asked again for 1:00 (ACCRETE_STORE_WAIT)")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(200, PAGE, content_type="text/html"),
+        reply(301, location="https://login.example.com/"),
+        reply(302, location="https://login.example.com/"),
+        reply(403, "RBAC: access denied", content_type="text/plain"),
+        reply(404, "404 page not found", content_type="text/plain"),
+        reply(501, PAGE, content_type="text/html"),
+    ],
+)
+def test_somebody_else_in_a_store_s_place_is_not_waited_for(
+    answer: bytes, store: ObjectStore
+) -> None:
+    told: list[str] = []
+    with Proxy(store.settings.endpoint, for_a_while(99, answer)) as proxy:
+        seen = impatient(store, proxy.endpoint, told, wait_s=60)
+        with pytest.raises(StoreError, match="no object store answers at"):
+            seen.read_note("key")
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("status", "passes"), [(502, True), (503, True), (504, True), (403, False), (407, False)]
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_forward_proxy_that_cannot_reach_a_store_is_waited_for(
+    scheme: str,
+    status: int,
+    passes: bool,
+    store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = reply(status, "<title>ERROR: The URL could not be retrieved</title>",
+                 content_type="text/html", server="squid/6.6")  # fmt: skip
+    with Proxy("http://127.0.0.1:9", for_a_while(9999, page)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.endpoint)
+        monkeypatch.setenv("HTTPS_PROXY", proxy.endpoint)
+        monkeypatch.setenv("NO_PROXY", "")
+        told: list[str] = []
+        seen = impatient(store, f"{scheme}://store.example:9000", told, wait_s=0.5)
+        with pytest.raises(StoreError, match=f"the proxy {proxy.endpoint}") as caught:
+            seen.read_note("key")
+    assert caught.value.may_pass == passes
+    assert bool(told) == passes
+
+
+class Greeting:
+    """Takes connections and ends each one's TLS in the handshake."""
+
+    def __init__(self, said: bytes, *, resets: bool = False) -> None:
+        self.said, self.resets = said, resets
+        self.server = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"https://127.0.0.1:{self.server.getsockname()[1]}"
+
+    def __enter__(self) -> "Greeting":
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown(socket.SHUT_RDWR)
+        self.server.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                with self.server.accept()[0] as connection, suppress(OSError):
+                    connection.recv(1 << 14)
+                    if self.resets:
+                        linger = struct.pack("ii", 1, 0)
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    connection.sendall(self.said)
+
+
+def alert(description: int) -> bytes:
+    """A fatal alert of TLS (RFC 8446, 6)."""
+    return bytes([0x15, 3, 3, 0, 2, 2, description])
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        (b"", True),
+        (alert(80), True),
+        (alert(112), True),
+        (alert(40), True),
+        (b"SSH-2.0\r\n", False),
+    ],
+    ids=["ends", "internal_error", "unrecognized_name", "handshake_failure", "no TLS"],
+)
+def test_tls_that_breaks_off_in_its_handshake_is_waited_for(
+    said: bytes, passes: bool, store: ObjectStore
+) -> None:
+    told: list[str] = []
+    with Greeting(said) as greeting:
+        seen = impatient(store, greeting.endpoint, told, wait_s=0.5)
+        with pytest.raises(StoreUnreachableError) as caught:
+            seen.read_note("key")
+    assert caught.value.may_pass == passes
+    assert bool(told) == passes
+
+
+def pod_identity(agent: str, bucket: str) -> dict[str, str]:
+    return {
+        "ACCRETE_S3_ENDPOINT": bucket,
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{agent}/v1/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "first-token",
+    }
+
+
+@contextmanager
+def waiting_store(env: dict[str, str], told: list[str], wait_s: float) -> Iterator[ObjectStore]:
+    settings = store_settings({"HOME": "/nonexistent"} | env)
+    assert settings is not None
+    store = ObjectStore(settings, parse_store_uri("s3://accrete"), wait_s=wait_s)
+    store.told_by(told.append)
+    yield store
+
+
+@pytest.mark.slow
+def test_an_agent_for_credentials_that_is_away_is_waited_for() -> None:
+    """As Pod Identity's is while its pod on a new node is not ready yet."""
+    keys, told = Keys(), list[str]()
+    agent = ContainerAgent(keys, "first-token")
+    address = f"http://127.0.0.1:{free_ports(1)[0]}"
+    with answering(Bucket(keys)) as bucket:
+        env = pod_identity(address, bucket)
+        with (
+            waiting_store(env, told, 6) as store,
+            pytest.raises(
+                StoreUnreachableError, match=r"^credentials of .* cannot be reached"
+            ) as e,
+        ):
+            store.check()
+        assert e.value.may_pass
+        assert told[0].startswith("credentials of ")
+        assert told[0].endswith("; it is asked again for 0:06 (ACCRETE_STORE_WAIT)")
+        told.clear()
+        away = [2]
+
+        def at_last(asked: object) -> Answer:
+            away[0] -= 1
+            return Answer(503, b"later") if away[0] >= 0 else agent(asked)  # type: ignore[arg-type]
+
+        with (
+            answering(at_last) as there,
+            waiting_store(pod_identity(there, bucket), told, 60) as store,
+        ):
+            store.write_note("note", b"x")
+            assert store.read_note("note") == b"x"
+
+
+@pytest.mark.parametrize(
+    ("failure", "passes"),
+    [
+        (Answer(503, b"later"), True),
+        (Answer(429, b"later"), True),
+        (Answer(None), True),
+        (sts_error(400, "Throttling", "Rate exceeded"), True),
+        (sts_error(400, "IDPCommunicationError", "try again"), True),
+        (sts_error(403, "AccessDenied", "no"), False),
+    ],
+)
+def test_a_token_service_says_no_or_not_now(
+    failure: Answer, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accrete.store._credential_requests._TRIES", 1)
+    keys, told = Keys(), list[str]()
+    tokens = TokenService(keys)
+    (tmp_path / "token").write_text("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln")
+    with answering(Bucket(keys)) as bucket, answering(tokens) as service:
+        env = {
+            "ACCRETE_S3_ENDPOINT": bucket, "AWS_ENDPOINT_URL_STS": service, "AWS_ROLE_ARN": ROLE,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+        }  # fmt: skip
+        with waiting_store(env, told, 60) as store:
+            tokens.failure = failure
+            if passes:
+                threading.Timer(0.5, lambda: setattr(tokens, "failure", None)).start()
+                monkeypatch.setattr("accrete.store._credential_requests.retries", lambda: False)
+                store.check()
+                assert len(told) == 2
+                return
+            with pytest.raises(StoreAccessError):
+                store.check()
+            assert told == []
