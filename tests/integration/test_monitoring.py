@@ -13,6 +13,7 @@ from conftest import HANGS_S, Cli
 from digits import digits_run
 from monitors import Prometheus, eventually, get, prometheus, pushed, pushed_value
 from monitors import running_pushgateway as pushgateway_at
+from proxy import Fault, Proxy, Request
 from watched_steps import Steps
 
 from accrete.catalog.catalog import Catalog
@@ -228,12 +229,13 @@ def test_every_step_of_a_run_leaves_its_figures(cli: Cli, gateway: str, catalog:
 
 
 def test_sigterm_before_training_is_pushed_too(steps: Steps, gateway: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # a store that never answers
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    def silent(request: Request) -> Fault | None:  # once it told whose the run's name is
+        return Fault(delay_s=3600) if "list-type" in request.path else None
+
+    with Proxy(steps.catalog.store.settings.endpoint, silent) as proxy:
         process = steps.prepare(
-            long_stage(), ACCRETE_S3_ENDPOINT=address, ACCRETE_PUSHGATEWAY=gateway
+            long_stage(), ACCRETE_S3_ENDPOINT=proxy.endpoint, ACCRETE_PUSHGATEWAY=gateway
         )
-        # The look at the run's name, before that, has not the five minutes' patience of the rest.
         eventually(lambda: pushed(gateway).get("00-prepare"), "the push of its start", 200)
         process.send_signal(signal.SIGTERM)
         eventually(

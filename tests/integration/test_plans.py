@@ -279,7 +279,7 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_written(
     assert store.list_keys("") == []
 
 
-@pytest.mark.parametrize("num_cut", [0, 2])
+@pytest.mark.parametrize("num_cut", [0, 2, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_clone_with_a_name_that_is_taken_leaves_the_other_run_as_it_is(
     num_cut: int,
     in_pod: dict[str, Any],
@@ -294,12 +294,37 @@ def test_a_clone_with_a_name_that_is_taken_leaves_the_other_run_as_it_is(
     plan = lambda request: Fault(answer_bytes=0) if request.number <= num_cut else None  # noqa: E731
     with Proxy(store.settings.endpoint, plan) as proxy:
         monkeypatch.setenv("ACCRETE_S3_ENDPOINT", proxy.endpoint)
+        monkeypatch.setenv("ACCRETE_STORE_WAIT", "60")
         with pytest.raises(SystemExit):
             prepare_step(config=editable, planned=planned, num_stages=4, **in_pod)
     assert proxy.num_faults == num_cut
-    said = capfd.readouterr().err
+    out, said = capfd.readouterr()
+    assert ("; it is asked again for 1:00 (ACCRETE_STORE_WAIT)" in out) == (num_cut > 5)
     assert "exists with another configuration (alpha = 1 from 2 classes; recipe.lr is " in said
     assert ", and 0.05 here): choose another --name (in Kubeflow: run_name)" in said
+    assert {key: store.read_note(key) for key in store.list_keys("")} == before
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_a_name_that_may_be_another_run_s_keeps_its_journal(
+    is_away: bool,
+    in_pod: dict[str, Any],
+    store: ObjectStore,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether nobody tells whose it is, or what is asked can be no run at all."""
+    editable, planned = split_config(digits_run(alpha="1"))
+    prepare_step(config=editable, planned=planned, num_stages=4, **in_pod)
+    before = {key: store.read_note(key) for key in store.list_keys("")}
+    cut = lambda r: Fault(answer_bytes=0) if "/runs/" in r.path and r.method == "GET" else None  # noqa: E731
+    with Proxy(store.settings.endpoint, cut if is_away else lambda _: None) as proxy:
+        monkeypatch.setenv("ACCRETE_S3_ENDPOINT", proxy.endpoint)
+        asked = editable if is_away else None
+        with pytest.raises(SystemExit) as ended:
+            prepare_step(config=asked, planned=planned, num_stages=4, **in_pod)
+    assert ended.value.code == (3 if is_away else 2)
+    assert ("cannot be reached" if is_away else "config is None") in capfd.readouterr().err
     assert {key: store.read_note(key) for key in store.list_keys("")} == before
 
 

@@ -261,6 +261,11 @@ def find_sweep_record(store: ObjectStore, name: str) -> SweepRecord | None:
     return None if data is None else parse_sweep_record(data, store.uri(key))
 
 
+def has_record(store: ObjectStore, name: str) -> bool:
+    """Return whether a name stands for a run or a sweep."""
+    return any(store.size_of(key) is not None for key in (keys.run_key(name), keys.sweep_key(name)))
+
+
 def check_name_is_free(store: ObjectStore, name: str, config: RunConfig | Sweep) -> bool:
     """Refuse a name that stands for something else; return whether it stands for this already.
 

@@ -18,9 +18,11 @@ from accrete.catalog.records import (
     dump_sweep_record,
     find_record,
     find_sweep_record,
+    has_record,
     make_record,
     make_sweep_record,
 )
+from accrete.catalog.step_documents import StepFailure
 from accrete.config.known_networks import (
     check_image_sides,
     check_network,
@@ -33,14 +35,13 @@ from accrete.config.run import RunConfig
 from accrete.config.schedule import resolve
 from accrete.config.sweep import Sweep
 from accrete.core.serialization import from_json
+from accrete.core.settings import progress_path
 from accrete.data.extension import extension_of
-from accrete.errors import AccreteError, ConfigError, RunNameTakenError, StoreError
-from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt
+from accrete.errors import AccreteError, ConfigError, RunNameTakenError
+from accrete.monitoring.journal import Journal
+from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt, sigterm_as_error
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
-
-_LOOKS = 3
-"""At whether a run's name is free, each of seconds."""
 
 
 def prepare_step(
@@ -115,26 +116,34 @@ def prepare_step(
 def _refuse_taken_name(
     config: Mapping[str, Any], planned: Mapping[str, Any] | None, attempt: Attempt
 ) -> None:
-    """Refuse a name that is another run's before a journal tells that that run failed.
+    """Refuse a name that is another run's before anything is stored or pushed under it.
 
-    All else that is wrong comes again, and is told; so a store that does not answer is waited for
-    some seconds only here, where neither journal nor metrics say so.
+    A store that is away is waited for as by every step, which the console and a local run's
+    launcher are told. What else is wrong comes again, and the journal tells it, where the name is
+    nobody's.
 
     Raises:
         RunNameTakenError: it is.
+        AccreteError: whose it is cannot be told, or it has a record and this cannot be its run.
     """
-    for _ in range(_LOOKS):
-        try:
-            store = ObjectStore.open(attempt.store_uri, patient=False)
-            asked, _ = _asked(config, planned, attempt.run_name, store)
-            check_name_is_free(store, attempt.run_name, asked)
-        except RunNameTakenError:
-            raise
-        except StoreError:
-            continue  # a connection that was cut must not have the other run's journal overwritten
-        except AccreteError:
-            return
-        return
+    journal = Journal(
+        attempt.run_name, attempt.step, store=None, folder=progress_path(), attempt=attempt.name
+    )
+    try:
+        with sigterm_as_error():
+            store = ObjectStore.open(attempt.store_uri)
+            store.told_by(journal.result)
+            try:
+                asked, _ = _asked(config, planned, attempt.run_name, store)
+                check_name_is_free(store, attempt.run_name, asked)
+            except RunNameTakenError:
+                raise
+            except AccreteError:
+                if has_record(store, attempt.run_name):
+                    raise
+    except AccreteError as error:
+        journal.fail(StepFailure.of(error))
+        raise
 
 
 def _asked(
