@@ -204,7 +204,7 @@ def check_cpu(what: str, quantity: str) -> None:
     Raises:
         ConfigError: it is none, or has a finer part than a thousandth, which Kubernetes refuses.
     """
-    number = _parsed(quantity)
+    number = parse_quantity(quantity)
     if number is None or number <= 0 or number * 1000 > _MOST or (number * 1000) % 1:
         raise ConfigError(
             f"{what} is {quantity!r}: give a number of CPUs such as 4, 0.5 or 500m, in whole "
@@ -218,7 +218,7 @@ def check_memory(what: str, quantity: str) -> None:
     Raises:
         ConfigError: it is none, or under a megabyte.
     """
-    number = _parsed(quantity)
+    number = parse_quantity(quantity)
     if number is None or not _LEAST_BYTES <= number <= _MOST:
         raise ConfigError(
             f"{what} is {quantity!r}: give an amount of bytes, such as 16G or 512Mi, from 1M"
@@ -229,7 +229,7 @@ def plain_cpu(quantity: str) -> str:
     """Return a number of CPUs as kfp takes it, which knows less of the syntax than Kubernetes."""
     if _KFP_CPU.fullmatch(quantity):
         return quantity
-    number = _parsed(quantity)
+    number = parse_quantity(quantity)
     assert number is not None, "it was checked"
     return f"{int(number * 1000)}m"
 
@@ -238,12 +238,12 @@ def plain_memory(quantity: str) -> str:
     """Return an amount of memory as kfp takes it, in whole bytes."""
     if _KFP_MEMORY.fullmatch(quantity):
         return quantity
-    number = _parsed(quantity)
+    number = parse_quantity(quantity)
     assert number is not None, "it was checked"
     return str(ceil(number))
 
 
-def _parsed(quantity: str) -> Fraction | None:
+def parse_quantity(quantity: str) -> Fraction | None:
     """Return the number that a quantity stands for, None where it is none, or below zero."""
     found = _QUANTITY.fullmatch(quantity)
     if found is None:

@@ -39,6 +39,68 @@ def ending(workflow: dict[str, Any] | None = None, *documents: StepDocument, **r
     return ending_of(found, documents, waiting, is_terminated=is_terminated(workflow))
 
 
+LOW = (
+    "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. Container "
+    "main was using 5Gi, request is 0, has larger consumption of memory. "
+)
+OF_KUBELET = [
+    ("Evicted", LOW),
+    ("Evicted", "The node had condition: [DiskPressure]. "),
+    ("Evicted", "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. "),
+    ("Evicted", 'Container main exceeded its local ephemeral storage limit "1Gi". '),
+    ("Evicted", 'Usage of EmptyDir volume "shm" exceeds the limit "2Gi". '),
+    ("Evicted", "Pod was evicted"),
+    ("NodeShutdown", "Pod was rejected as the node is shutting down."),
+    ("NodeShutdown", "Pod was rejected: Pod was rejected as the node is shutting down."),
+    ("NodeShutdown", "Pod Pod was rejected as the node is shutting down."),
+    ("Terminated", "Pod was terminated in response to imminent node shutdown."),
+    ("NodeLost", "Node worker-1 which was running pod run-x7-1 is unresponsive"),
+    ("OutOfcpu", "Pod was rejected: Node didn't have enough resource: cpu, requested: 4000"),
+    ("OutOfpods", "Pod Node didn't have enough resource: pods, requested: 1, used: 110"),
+    ("OutOfephemeral-storage", "Node didn't have enough resource: ephemeral-storage, requested: 2"),
+    (
+        "OutOfnvidia.com/gpu",
+        "Pod was rejected: Node didn't have enough resource: nvidia.com/gpu, requested: 1",
+    ),
+    ("NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match"),
+    (
+        "UnexpectedAdmissionError",
+        "Pod was rejected: Allocate failed due to no healthy devices present; cannot allocate "
+        "unhealthy devices nvidia.com/gpu, which is unexpected",
+    ),
+    ("Preempting", "Preempted in order to admit critical pod"),
+    ("TopologyAffinityError", "Resources cannot be allocated with Topology locality"),
+]
+"""Reasons and messages of pods that failed: kubelet's eviction, shutdown and admission of pods."""
+
+
+@pytest.mark.parametrize(("reason", "message"), OF_KUBELET)
+def test_a_pod_that_its_node_took_is_the_infrastructure_s_by_pods_and_by_argo(
+    reason: str, message: str
+) -> None:
+    run = run_of({"run_id": "1", "state": "FAILED"})
+    status = {"phase": "Failed", "reason": reason, "message": message}
+    by_pods = ending_of(run, (), waiting_of([pod(status)], [], None))
+    by_argo = ending(argo(message))  # which hands on the message alone
+    assert (by_pods.cause, by_argo.cause) == ("infrastructure", "infrastructure")
+    assert message[:30] in by_argo.words
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("SysctlForbidden", "Pod was rejected: forbidden sysctl: kernel.msgmax not allowlisted"),
+        ("AppArmor", "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled"),
+        ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline"),
+    ],
+)
+def test_what_a_node_would_refuse_again_is_the_run_s_own(reason: str, message: str) -> None:
+    run = run_of({"run_id": "1", "state": "FAILED"})
+    status = {"phase": "Failed", "reason": reason, "message": message}
+    assert ending_of(run, (), waiting_of([pod(status)], [], None)).cause == "own"
+    assert ending(argo(message)).cause == "own"
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -46,14 +108,20 @@ def ending(workflow: dict[str, Any] | None = None, *documents: StepDocument, **r
         "Unknown (exit code 255)",
         "main: Unknown (exit code 255)",
         "pod deleted",
-        "The node was low on resource: memory. Threshold quantity: 100Mi; evicted",
-        "Pod was terminated in response to imminent node shutdown.",
         "main: Error (exit code 137)",
         "pod deleted during operation",
+        "pod failed: neither main nor wait container completed successfully",
+        "Pod failed before main container starts due to PodInitializing: ",
+        "can't find failed message for pod run-x7-1 namespace kubeflow",
+        "Taint manager: deleting due to NoExecute taint",
+        "wait: Error (exit code 64): failed to put: dial tcp 10.0.0.1:9000: i/o timeout",
         'pods "run-x7" is forbidden: exceeded quota: gpus, requested: cpu=8, used: cpu=8',
         'Internal error occurred: failed calling webhook "pod-policy": connection refused',
-        "Preempted by a pod on node worker-1",
-        "OutOfcpu: Node didn't have enough resource: cpu",
+        'Post "https://10.96.0.1:443/api/v1/namespaces/kubeflow/pods": context deadline exceeded',
+        "rpc error: code = DeadlineExceeded desc = context deadline exceeded",
+        "client rate limiter Wait returned an error: context deadline exceeded",
+        "Timeout: request did not complete within requested timeout - context deadline exceeded",
+        'Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
     ],
 )
 @pytest.mark.parametrize("phase", ["Failed", "Error"])
@@ -141,11 +209,43 @@ def test_a_step_that_took_too_long_would_do_so_again(message: str) -> None:
         "Unschedulable: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu.",
         'pods "x" is forbidden: failed quota: gpus: must specify limits.cpu for: wait',
         'pods "x" is forbidden: violates PodSecurity "restricted:latest"',
+        "Pod failed before main container starts due to ErrImagePull: connection refused",
+        'admission webhook "a.b" denied the request: preemptionPolicy must be Never; evicted',
+        'admission webhook "a.b" denied the request: connection refused by policy',
+        'pods "x" is forbidden: unable to validate against any security context constraint in '
+        'namespace "eviction-lab"',
+        'Pod "x" is invalid: spec.priorityClassName: preemptible is not allowed',
+        'pods "x" is forbidden: maximum nvidia.com/gpu usage per Container is 4, but limit is 8',
+        'pods "x" is forbidden: exceeded quota: gpus, requested: limits.nvidia.com/gpu=16, used: '
+        "limits.nvidia.com/gpu=0, limited: limits.nvidia.com/gpu=8",
         "main: Error (exit code 1)",
+        "main: Error (exit code 1): Evicted/exit code 137.png: connection refused",
     ],
 )
 def test_what_another_try_would_meet_again_is_the_run_s_own(message: str) -> None:
     assert ending(argo(message)).cause == "own"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ImagePullBackOff: Back-off pulling image",
+        'pods "x" is forbidden: violates PodSecurity "restricted:latest"',
+    ],
+)
+@pytest.mark.parametrize("said", [("running", "", 0), ("failed", "told to end", 75)])
+def test_what_lasts_outweighs_what_an_attempt_before_was_lost_of(
+    message: str, said: tuple[StepState, str, int]
+) -> None:
+    found = ending(argo(message, "Error"), document(*said))
+    assert found.cause == "own"
+    assert message in found.words
+
+
+def test_a_step_that_lost_its_node_and_finds_no_other_now_is_the_infrastructure_s() -> None:
+    nodes = argo("Unschedulable: 0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")
+    assert ending(nodes).cause == "own"
+    assert ending(nodes, document("running")).cause == "infrastructure"
 
 
 def test_kubeflow_s_own_driver_is_no_fault_of_the_run() -> None:

@@ -341,7 +341,7 @@ def workflow(*nodes: Object) -> Object:
             'pods "run-x7" is forbidden: exceeded quota: gpus, requested: cpu=8, used: cpu=0',
             "quota",
         ),
-        ("pods is forbidden: failed quota: q: must specify limits.cpu for: main", "quota"),
+        ("pods is forbidden: failed quota: q: must specify limits.cpu for: main", "refused"),
         ('pods "run-x7" is forbidden: maximum memory usage per Container is 1Gi', "refused"),
         ('pods "run-x7" is forbidden: violates PodSecurity "restricted:latest"', "refused"),
         ('admission webhook "policy.example.com" denied the request: no', "refused"),
@@ -357,7 +357,9 @@ def test_argo_s_words_are_heard_where_no_pod_is(message: str, kind: str) -> None
     ("message", "kind"),
     [
         ("OOMKilled (exit code 137)", "memory"),
-        ("main: Error (exit code 1)", "lost"),
+        ("main: Error (exit code 1)", "failed"),
+        ("main: Error (exit code 1): the node was low on resource; Evicted", "failed"),
+        ("main: Unknown (exit code 255)", "lost"),
         ("pod deleted", "lost"),
     ],
 )
@@ -488,6 +490,10 @@ def test_a_pod_s_own_message_is_kept_before_argo_s() -> None:
          "gets no pod", "--prepare-cpu and --prepare-memory for prepare and report"),
         ('pods "x" is forbidden: exceeded quota: q, requested: cpu=8', "waits for quota",
          "or have the quota raised"),
+        ('pods "x" is forbidden: exceeded quota: q, requested: limits.cpu=8, used: limits.cpu=0, '
+         "limited: limits.cpu=7900m", "gets no pod", "more than the whole quota"),
+        ('pods "x" is forbidden: exceeded quota: q, requested: cpu=8,memory=2Gi, used: cpu=4,'
+         "memory=0, limited: cpu=8,memory=2048Mi", "waits for quota", "ask for less"),
         ('Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
          "has no pod yet", "that passes by itself"),
     ],
@@ -499,16 +505,19 @@ def test_what_a_quota_wants_is_what_is_advised(message: str, begin: str, hint: s
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("message", "kind"),
     [
-        'Pod "x" is invalid: spec.containers[0].resources.requests: Invalid value: "8"',
-        'Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
-        'Internal error occurred: failed calling webhook "sidecar.istio.io": deadline exceeded',
+        ('Pod "x" is invalid: spec.containers[0].resources.requests: Invalid value: "8"',
+         "refused"),
+        ('Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
+         "away"),
+        ('Internal error occurred: failed calling webhook "sidecar.istio.io": deadline exceeded',
+         "away"),
     ],
-)
-def test_a_pod_that_never_was_is_not_said_to_have_failed(message: str) -> None:
+)  # fmt: skip
+def test_a_pod_that_never_was_is_not_said_to_have_failed(message: str, kind: str) -> None:
     (found,) = waiting_of([], [], workflow(node(message, "Error")))
-    assert (found.kind, found.words) == ("refused", f"gets no pod: {message}")
+    assert (found.kind, found.words) == (kind, f"gets no pod: {message}")
 
 
 def test_a_node_that_argo_lets_wait_waits() -> None:

@@ -17,17 +17,13 @@ from accrete.runners.kubeflow._advice import (
     no_node,
     quota_words,
 )
+from accrete.runners.kubeflow._losses import before_start, ended_of, loss_of
 from accrete.runners.kubeflow._objects import Object, at, said
 
-HAS_NO_POD = ("quota", "refused")
+HAS_NO_POD = ("quota", "refused", "away")
 """Kinds of what a pod was refused for: none of this attempt is there."""
 _ATTEMPT = re.compile(r"\(\d+\)$")
 _BEGINNING = {"ContainerCreating", "PodInitializing"}
-_REFUSALS = (
-    *("violates podsecurity", "admission webhook", "is forbidden", "failed calling webhook"),
-    *("denied the request", "serviceaccount"),
-)
-_INVALID = re.compile(r"\bpod \"[^\"]*\" is invalid|^operation cannot be fulfilled", re.IGNORECASE)
 _OF_CHILDREN = ("child ", "no more retries", "omitted")
 """How messages begin that only say that another node has one."""
 _THE_RUN = "the run"
@@ -82,14 +78,17 @@ def argo_words_of_all(workflow: Object) -> list[Words]:
         for words, name in by_message.items():
             step = step_of(name)
             is_whole = "." not in name or step == "root"
-            found[_THE_RUN if is_whole else step] = f"failed: {words}"
-        return [(step, "argo", words) for step, words in found.items()]
+            found[_THE_RUN if is_whole else step] = words
+        return [
+            (step, loss_of(words) or "argo", f"failed: {words}") for step, words in found.items()
+        ]
     status = at(workflow, "status")
     words, phase = said(None, status.get("message")), status.get("phase")
     if not words or phase in ("Running", "Succeeded") or words.lower().startswith(_OF_CHILDREN):
         return []
-    is_over = phase in ("Failed", "Error")
-    return [(_THE_RUN, "argo", f"{'failed' if is_over else 'waits'}: {words}")]
+    if phase in ("Failed", "Error"):
+        return [(_THE_RUN, loss_of(words) or "argo", f"failed: {words}")]
+    return [(_THE_RUN, "argo", f"waits: {words}")]
 
 
 def _nodes(workflow: Object, kind: str) -> list[Object]:
@@ -100,27 +99,31 @@ def _nodes(workflow: Object, kind: str) -> list[Object]:
 
 def _node_words(words: str, begins: str, has_failed: bool) -> tuple[str, str]:
     """Return kind and words of an Argo node's message."""
-    low = words.lower()
-    if begins in ("Unschedulable", "SchedulingGated") or "nodes are available" in low:
+    ended = ended_of(words)
+    if ended is not None:
+        reason, loss = ended
+        if reason == "OOMKilled":
+            return "memory", f"was killed for its memory: {words}; give more with --memory"
+        return loss or "failed", f"has a pod that failed: {words}"
+    if begins in ("Unschedulable", "SchedulingGated") or "nodes are available" in words.lower():
         return no_node(words)
-    if begins in CONFIG_REASONS:
+    reason = before_start(words) or begins
+    if reason in CONFIG_REASONS:
         return "config", config_words(words)
-    quota = quota_words(words)
-    if quota is not None:
-        return "quota", quota
+    if reason in IMAGE_REASONS:
+        return "image", f"waits for its image, which cannot be pulled: {words}; {IMAGE}"
+    return quota_words(words) or _judged(words, has_failed)
+
+
+def _judged(words: str, has_failed: bool) -> tuple[str, str]:
+    low, loss = words.lower(), loss_of(words)
     if "operation cannot be fulfilled on" in low and not has_failed:
         return "start", f"has no pod yet: {words}; that passes by itself"
-    is_refused = any(word in low for word in _REFUSALS) or bool(_INVALID.search(words))
-    for kind, applies, begin, end in (
-        ("refused", is_refused, "gets no pod", ""),
-        ("image", begins in IMAGE_REASONS, "waits for its image, which cannot be pulled", IMAGE),
-        ("memory", "oomkilled" in low, "was killed for its memory", "give more with --memory"),
-        ("lost", has_failed and "pod deleted" in low, "lost its pod", ""),
-        ("late", has_failed and "deadline" in low, "was stopped", ""),
-        ("lost", has_failed, "has a pod that failed", ""),
-    ):
-        if applies:
-            return kind, f"{begin}: {words}" + (f"; {end}" if end else "")
+    if loss in HAS_NO_POD:
+        return loss, f"gets no pod: {words}"
+    if has_failed:
+        begin = {"lost": "lost its pod", "late": "was stopped"}.get(loss or "")
+        return loss or "failed", f"{begin or 'has a pod that failed'}: {words}"
     return "start", f"{'waits' if low.startswith('waiting') else 'cannot start'}: {words}"
 
 

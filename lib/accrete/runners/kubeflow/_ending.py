@@ -1,8 +1,7 @@
 """What a run ended for: its own fault, somebody's wish, or what the cluster did to it.
 
 Pure. A step that could say why it failed is believed; of one that could not, pods and Argo's
-workflow say what became of it. The words are those of Kubernetes' kubelet and controllers, and of
-Argo.
+workflow say what became of it (`_losses.py` has their words).
 """
 
 import os
@@ -13,6 +12,7 @@ from typing import Literal
 
 from accrete.catalog.step_documents import StepDocument, StepFailure
 from accrete.errors import StoreError
+from accrete.runners.kubeflow._losses import loss_of
 from accrete.runners.kubeflow.runs import KfpRun
 from accrete.runners.kubeflow.waiting import Waiting
 
@@ -23,18 +23,12 @@ _LEAST_SIGNAL = 128
 _STORE_SAYS_NO = re.compile(r"refuses access to|\bdoes not exist at\b")
 """How a step tells of a store that was there, and will say the same again (store/_errors.py)."""
 
-_LASTING_KINDS = ("image", "config", "node", "volume", "late")
+_LASTING_KINDS = ("image", "config", "refused", "late")
 """Kinds of what another try would meet again."""
-_PASSING = re.compile(
-    r"evict|preempt|node ?lost|node\b.{0,60}(not ready|unreachable|is lost|takes it away)"
-    r"|\bshutdown\b|unknown \(exit code|exit code (137|143|255)\b|pod deleted|being deleted"
-    r"|loses its pod|max duration limit|exceeded quota|insufficient quota|unexpectedadmissionerror"
-    r"|outof(cpu|memory|pods)|containerstatusunknown|failed calling webhook|etcdserver"
-    r"|too many requests|connection (refused|reset)|i/o timeout|tls handshake|unable to handle",
-    re.IGNORECASE,
-)
-"""Of pods and workflows that were lost: by their node, its kubelet, Kubernetes' API or Argo."""
-_LATE = re.compile(r"deadlineexceeded|exceeded its deadline|specified deadline", re.IGNORECASE)
+_SCARCE_KINDS = ("node", "volume")
+"""Kinds of what another try would meet too, unless the step had it, and it was taken away."""
+_LOST_KINDS = ("lost", "away", "memory", "quota")
+"""Kinds of what the cluster did, and may not do again."""
 _DRIVER = "the driver of "
 """How the name of a step begins that is Kubeflow's own: none of ours is in it."""
 
@@ -73,29 +67,35 @@ def ending_of(
         return Ending(cause="none", words="")
     if run.was_canceled or is_terminated:
         return Ending(cause="canceled", words="it was terminated on Kubeflow")
-    late = next((each for each in waiting if each.kind == "late" or _LATE.search(each.words)), None)
     failures = [each.failure for each in documents if each.failure]
     own = [each for each in failures if not _may_pass(each)]
-    if late is not None and not own:  # the step itself can only say that it was told to end
-        return Ending(cause="own", words=late.line)
-    if failures:
-        said = (own or failures)[-1]
-        cause: Cause = "own" if own else "infrastructure"
-        return Ending(cause=cause, words=said.error, exit_code=said.exit_code or 1)
-    return _unsaid(run, documents, waiting)
-
-
-def _unsaid(run: KfpRun, documents: Sequence[StepDocument], waiting: Sequence[Waiting]) -> Ending:
-    """Return why a run ended of which no step could say it."""
-    words = run.error or next((each.line for each in waiting), "")
+    if own:
+        return _said(own[-1], "own")
     cut_off = [each.step for each in documents if each.state == "running"]
+    # What came last counts: a step that only says that it was told to end, or nothing more, may
+    # have been begun again, and have met what lasts.
+    kinds = _LASTING_KINDS if failures or cut_off else (*_LASTING_KINDS, *_SCARCE_KINDS)
+    lasting = next((each for each in waiting if each.kind in kinds), None)
+    if lasting is not None:
+        return Ending(cause="own", words=lasting.line)
+    if failures:
+        return _said(failures[-1], "infrastructure")
+    return _unsaid(run, cut_off, waiting)
+
+
+def _said(failure: StepFailure, cause: Cause) -> Ending:
+    return Ending(cause=cause, words=failure.error, exit_code=failure.exit_code or 1)
+
+
+def _unsaid(run: KfpRun, cut_off: Sequence[str], waiting: Sequence[Waiting]) -> Ending:
+    """Return why a run ended of which no step could say it."""
+    lost = next((each for each in waiting if _was_lost(each)), None)
+    words = run.error or next((each.line for each in (lost, *waiting) if each), "")
     if cut_off:
         words = words or f"step {cut_off[-1]} ended without a word"
         return Ending(cause="infrastructure", words=words)
-    has_passed = any(map(_was_lost, waiting)) or bool(_PASSING.search(run.error))
-    is_lasting = any(each.kind in _LASTING_KINDS for each in waiting)
-    cause: Cause = "infrastructure" if has_passed and not is_lasting else "own"
-    return Ending(cause=cause, words=words)
+    has_passed = lost is not None or loss_of(run.error) in ("lost", "away")
+    return Ending(cause="infrastructure" if has_passed else "own", words=words)
 
 
 def _may_pass(failure: StepFailure) -> bool:
@@ -106,7 +106,5 @@ def _may_pass(failure: StepFailure) -> bool:
 
 
 def _was_lost(waiting: Waiting) -> bool:
-    if waiting.kind in _LASTING_KINDS:
-        return False
-    is_of_kubeflow = waiting.step.startswith(_DRIVER) and waiting.kind in ("lost", "failed")
-    return waiting.kind == "memory" or is_of_kubeflow or bool(_PASSING.search(waiting.words))
+    is_of_kubeflow = waiting.step.startswith(_DRIVER) and waiting.kind in ("failed", "error")
+    return waiting.kind in _LOST_KINDS or is_of_kubeflow

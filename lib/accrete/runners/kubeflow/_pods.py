@@ -15,6 +15,11 @@ from accrete.runners.kubeflow._advice import (
     missing_hint,
     no_node,
 )
+from accrete.runners.kubeflow._losses import (
+    GOOD_REASONS_TO_REJECT,
+    loss_of,
+    loss_of_container,
+)
 from accrete.runners.kubeflow._objects import Object, at, every, newest_first, said
 
 _LOST_BY_EVENT = {"NodeNotReady", "TaintManagerEviction", "Preempted", "Evicted", "NodeLost"}
@@ -119,15 +124,23 @@ def _limit(pod: Object, container: str) -> str | None:
 
 def _failed(status: Object, statuses: list[Object]) -> tuple[str, str] | None:
     reason, message = _reason_of(status)
-    if reason:
-        return "lost", f"lost its pod: {said(reason, message)}"
+    if reason or message:
+        words, loss = said(reason, message), loss_of(str(message or ""))
+        if reason == "DeadlineExceeded" or loss == "late":
+            return "late", f"was stopped: {words}"
+        if reason in GOOD_REASONS_TO_REJECT or loss == "refused":
+            return "refused", f"is kept out by its node: {words}"
+        return "lost", f"lost its pod: {words}"
     for each in sorted(statuses, key=lambda each: each.get("name") != _STEP):
-        ended, name = at(at(each, "state"), "terminated"), each.get("name")
-        if ended.get("exitCode"):
-            words = said(ended.get("reason"), ended.get("message"))
-            of = "" if name == _STEP else f"container {one_line(str(name))[:60]}, "
-            kind = "lost" if ended.get("message") else "failed"
-            return kind, f"has a pod that failed ({of}exit code {ended.get('exitCode')}: {words})"
+        ended, name = at(at(each, "state"), "terminated"), str(each.get("name"))
+        code = ended.get("exitCode")
+        if code:
+            why, told = str(ended.get("reason") or ""), ended.get("message")
+            of = "" if name == _STEP else f"container {one_line(name)[:60]}, "
+            loss = loss_of_container(name, why, int(code), str(told or ""))
+            kind = loss or ("error" if told else "failed")
+            words = said(why, told)
+            return kind, f"has a pod that failed ({of}exit code {code}: {words})"
     return None
 
 

@@ -31,8 +31,9 @@ class Waiting:
     step: str
     """In words, such as `train-stage-2` or `the driver of prepare`."""
     kind: str
-    """`image`, `config`, `node`, `volume`, `quota`, `refused`, `lost`, `late` (it took too long),
-    `failed` (of which no more is said), `memory`, `start`, `argo`."""
+    """`image`, `config`, `node`, `volume`, `quota`, `refused`, `lost`, `away` (the API of the
+    cluster was), `late` (it took too long), `error` (of its own), `failed` (of which no more is
+    said), `memory`, `start`, `argo`."""
     words: str
     """What it waits for or lost, with the object's own message, and what to do."""
 
