@@ -16,7 +16,7 @@ from kubernetes_pods import PodCluster, pod, pod_cluster
 from accrete.catalog.step_documents import StepDocument, StepFailure, StepState
 from accrete.cli._options import WhereOptions
 from accrete.errors import ConfigError, PipelineError, StepFailedError
-from accrete.runners.kubeflow import _lookout, following, resubmission
+from accrete.runners.kubeflow import _lookout, following, resubmission, submission
 from accrete.runners.kubeflow.client import Kubeflow
 from accrete.runners.kubeflow.submission import RemoteRun
 from accrete.store import keys
@@ -241,6 +241,141 @@ def test_an_api_that_is_away_while_a_run_is_watched_is_said_once(
     assert said.splitlines()[-1] == "far: succeeded"
 
 
+class Submitting(Watched):
+    """The same by `submit`, as the command does it."""
+
+    def submit(self) -> RemoteRun:
+        request: Any = _Request(str(self.store.address))
+        return submission.submit(self.kubeflow, lambda _: None, request, "accrete", print)
+
+
+@pytest.fixture
+def submitting(
+    api: KfpApi, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Submitting]:
+    """A run that is submitted as a command does it, lost at its third look, and done the next."""
+    monkeypatch.setattr(submission, "_compiled", lambda *_: {"pipeline_spec": {}})
+    monkeypatch.setattr(submission, "_LOOKS_S", (0.01, 0.02))
+    found = Submitting(api, store)
+    found.kubeflow._patience_s = 0
+
+    def ends(number: int, run: dict[str, Any]) -> None:
+        api.workflow = argo("pod deleted")
+        run["state"] = "FAILED" if number == 1 else "SUCCEEDED"
+
+    on_each_look(api, ends)
+    return found
+
+
+AWAY = saying("<html>503 Service Unavailable", 503, "text/html")
+
+
+def test_a_run_that_was_submitted_again_and_cannot_be_read_is_followed_and_not_made_twice(
+    api: KfpApi, submitting: Submitting, capfd: pytest.CaptureFixture[str]
+) -> None:
+    away = failing(3, AWAY)
+
+    def gate(handler: Handler) -> bool:
+        return len(api.runs) == 2 and handler.command == "GET" and away(handler)
+
+    api.gates.append(gate)
+    submitting.follow(times=5)
+    assert len(api.runs) == 2
+    said = capfd.readouterr().err
+    assert f"run {list(api.runs)[1]} was created, but cannot be read again" in said
+    assert "it is followed all the same" in said
+    assert said.splitlines()[-1] == "far: succeeded"
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_an_api_that_goes_away_in_the_middle_of_it_is_asked_for_the_run_when_it_is_back(
+    is_made: bool, api: KfpApi, submitting: Submitting, capfd: pytest.CaptureFixture[str]
+) -> None:
+    away, cut = failing(4, AWAY), []
+
+    def gate(handler: Handler) -> bool:
+        is_it = handler.command == "POST" and handler.path.endswith("/runs") and bool(api.runs)
+        if is_it and not cut:
+            cut.append(is_made and api.create_run(handler.body))
+            handler.hang_up()
+            return True
+        return bool(cut) and away(handler)
+
+    api.gates.append(gate)
+    submitting.follow(times=5)
+    assert len(api.runs) == 2
+    said = capfd.readouterr().err
+    assert said.count("it cannot be told whether run 'far' was submitted") == 1
+    assert said.count("it is looked for when Kubeflow answers") == 1
+    assert f"submitted again as {list(api.runs)[1]}, 1 of 5" in said
+
+
+def test_an_api_that_stays_away_in_the_middle_of_it_ends_it_with_the_words_of_doubt(
+    api: KfpApi, submitting: Submitting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resubmission, "AWAY_S", 0.2)
+    cut: list[bool] = []
+
+    def gate(handler: Handler) -> bool:
+        if handler.command == "POST" and handler.path.endswith("/runs") and api.runs:
+            cut.append(True)
+            handler.hang_up()
+            return True
+        return bool(cut) and AWAY(handler)
+
+    api.gates.append(gate)
+    with pytest.raises(PipelineError, match="cannot be told whether run 'far' was submitted; look"):
+        submitting.follow(times=5)
+    assert len(cut) == 1
+
+
+@pytest.mark.parametrize(("state", "is_canceled"), [("SUCCEEDED", False), ("CANCELED", True)])
+def test_a_run_that_somebody_retried_in_the_pause_is_followed_and_none_made_beside_it(
+    state: str, is_canceled: bool, api: KfpApi, watched: Watched, capfd: pytest.CaptureFixture[str]
+) -> None:
+    looks: list[str] = []
+
+    def gate(handler: Handler) -> bool:
+        run_id = handler.path.rpartition("/")[2]
+        if "v2beta1/runs/" in handler.path and run_id in api.runs:
+            looks.append(run_id)
+            lives = {3: "FAILED", 4: "RUNNING", 6: state}
+            api.runs[run_id]["state"] = lives.get(len(looks)) or api.runs[run_id].get("state")
+            if api.runs[run_id]["state"] is None:
+                del api.runs[run_id]["state"]
+        return False
+
+    api.gates.append(gate)
+    api.workflow = argo("pod deleted")
+    if is_canceled:
+        with pytest.raises(StepFailedError, match="canceled"):
+            watched.follow(times=2)
+    else:
+        watched.follow(times=2)
+    assert len(api.runs) == 1
+    said = capfd.readouterr().err
+    assert "far: is running again on Kubeflow, and is not submitted beside that: http://" in said
+
+
+def test_a_run_that_somebody_terminated_in_the_pause_is_not_submitted_again(
+    api: KfpApi, watched: Watched
+) -> None:
+    api.workflow = argo("pod deleted")
+    looks: list[str] = []
+
+    def gate(handler: Handler) -> bool:
+        if "v2beta1/runs/" in handler.path:
+            looks.append(handler.path)
+            (run,) = api.runs.values()
+            run |= {"state": "FAILED"} if len(looks) == 3 else CANCELED if len(looks) == 4 else {}
+        return False
+
+    api.gates.append(gate)
+    with pytest.raises(StepFailedError, match="canceled"):
+        watched.follow(times=2)
+    assert len(api.runs) == 1
+
+
 @pytest.fixture
 def cluster(api: KfpApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PodCluster]:
     with pod_cluster() as server:
@@ -299,6 +434,18 @@ def test_a_signal_in_the_pause_ends_the_command_and_submits_nothing(
     assert "far ended, and was not submitted again" in said
     assert process.returncode == code
     assert len(api.runs) == 1
+
+
+@pytest.mark.slow
+def test_the_command_follows_a_run_that_it_submitted_and_cannot_read(cli: Cli, api: KfpApi) -> None:
+    error = '{"error":"x","code":13,"message":"Failed to get a run"}'
+    fail = failing(1, saying(error, 500, "application/json"))
+    api.gates.append(lambda handler: "v2beta1/runs/" in handler.path and fail(handler))
+    api.states = ["RUNNING", "SUCCEEDED"]
+    done = cli("run", "--endpoint", api.address, "--watch", "--name", "far")
+    assert done.returncode == 0, done.stderr
+    assert "was created, but cannot be read again" in done.stderr
+    assert done.stderr.splitlines()[-1] == "far: succeeded"
 
 
 @pytest.mark.slow

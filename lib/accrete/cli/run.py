@@ -182,7 +182,7 @@ def _run_here(build: Build, make: MakeRequest, runner: str) -> None:
 def _run_remotely(build: Build, make: MakeRequest, options: PlacedOptions, endpoint: str) -> None:
     from accrete.runners.kubeflow.client import Kubeflow
     from accrete.runners.kubeflow.resubmission import follow_remote
-    from accrete.runners.kubeflow.submission import submit
+    from accrete.runners.kubeflow.submission import UnreadRunError, submit
 
     where = options.where.alone()
     if options.source.values.get("location"):
@@ -193,7 +193,13 @@ def _run_remotely(build: Build, make: MakeRequest, options: PlacedOptions, endpo
         request = make(False)
         kubeflow = Kubeflow(endpoint, where.access)
     submitted = partial(submit, kubeflow, build, request, where.experiment, _remark)
-    run = submitted()
+    try:
+        run = submitted()
+    except UnreadRunError as unread:
+        if not where.watch:
+            raise
+        _remark(f"{unread}; it is followed all the same")
+        run = unread.remote
     click.echo(f"submitted {request.run_name}: {run.address}")
     if where.watch:
         follow_remote(kubeflow, run, request, submitted, where.resubmit)

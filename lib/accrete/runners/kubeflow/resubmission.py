@@ -6,15 +6,21 @@ stages that exist are reused, and one in training goes on from its last snapshot
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from accrete.core.processes import TerminatedError
 from accrete.core.units import format_clock
-from accrete.errors import PipelineError, PipelineUnavailableError, StepFailedError
+from accrete.errors import (
+    PipelineError,
+    PipelineRunGoneError,
+    PipelineUnavailableError,
+    StepFailedError,
+)
 from accrete.monitoring.console import Console
 from accrete.runners.kubeflow._ending import Ending
 from accrete.runners.kubeflow.client import Kubeflow
 from accrete.runners.kubeflow.following import AWAY_S, follow_run
-from accrete.runners.kubeflow.submission import RemoteRun
+from accrete.runners.kubeflow.submission import RemoteRun, UndecidedRunError, UnreadRunError
 from accrete.runners.pipeline_file import PipelineRequest
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 600.0
@@ -42,19 +48,26 @@ def follow_remote(
         PipelineError: it can be followed, or submitted, no longer.
         KeyboardInterrupt: who watches stops; it says what goes on, as does SIGTERM's.
     """
-    console = Console()
+    console, number = Console(), 0
     try:
-        for number in range(1, times + 2):
+        while True:
             ending = follow_run(kubeflow, remote, request, console)
             if ending.cause == "none":
                 return
-            if ending.cause != "infrastructure" or number > times:
-                raise _failure(ending, remote, number - 1)
-            pause_s = min(_FIRST_PAUSE_S * 2 ** (number - 1), _LONGEST_PAUSE_S)
+            if ending.cause != "infrastructure" or number >= times:
+                raise _failure(ending, remote, number)
+            pause_s = min(_FIRST_PAUSE_S * 2**number, _LONGEST_PAUSE_S)
             why = ending.words or f"see its page, {remote.address}"
             when = f"it is submitted again in {format_clock(pause_s)}"
-            line = f"run {remote.name!r} ended: {why}; {when}"
-            remote = _again(submit_again, remote.name, pause_s, line, console)
+            console.line(f"run {remote.name!r} ended: {why}; {when}")
+            before, remote = remote, _Again(kubeflow, remote, submit_again, console).run(pause_s)
+            if remote.run.run_id == before.run.run_id:
+                console.line(
+                    f"{remote.name}: is {remote.run.state.lower()} again on Kubeflow, and is not "
+                    f"submitted beside that: {remote.address}"
+                )
+                continue
+            number += 1
             console.line(
                 f"{remote.name}: submitted again as {remote.run.run_id}, {number} of {times}: "
                 f"{remote.address}"
@@ -75,43 +88,83 @@ def _failure(ending: Ending, remote: RemoteRun, resubmitted: int) -> StepFailedE
     return StepFailedError(f"run {remote.name!r} failed: {words}{more}", ending.exit_code)
 
 
-def _again(
-    submit_again: Callable[[], RemoteRun], name: str, pause_s: float, line: str, console: Console
-) -> RemoteRun:
-    """Return the run that was submitted again, after a pause; an API that is away is waited for.
+class _Again:
+    """One more submission of a run that ended."""
 
-    Args:
-        submit_again: submits it.
-        name: of the run.
-        pause_s: before it is, and before each further try.
-        line: that says so.
-        console: where.
+    def __init__(
+        self,
+        kubeflow: Kubeflow,
+        ended: RemoteRun,
+        submit_again: Callable[[], RemoteRun],
+        console: Console,
+    ) -> None:
+        self._kubeflow, self._ended, self._console = kubeflow, ended, console
+        self._submit = submit_again
+        self._undecided: UndecidedRunError | None = None
+        self._is_told = False
 
-    Raises:
-        PipelineError: it is refused, or is away for too long.
-        KeyboardInterrupt, TerminatedError: who watches stops.
-    """
-    end, is_told = time.monotonic() + pause_s + AWAY_S, False
-    while True:
+    def run(self, pause_s: float) -> RemoteRun:
+        """Return the run that was submitted again, or the ended one where somebody revived it.
+
+        An API that is away is waited for.
+
+        Args:
+            pause_s: before it is submitted.
+
+        Raises:
+            PipelineError: it is refused, or is away for too long.
+            KeyboardInterrupt, TerminatedError: who watches stops.
+        """
+        end = time.monotonic() + pause_s + AWAY_S
+        while True:
+            try:
+                time.sleep(pause_s)
+                return self._tried()
+            except (KeyboardInterrupt, TerminatedError) as stop:
+                raise type(stop)(str(stop) or self._left()) from None
+            except UnreadRunError as error:
+                self._console.line(f"{error}; it is followed all the same")
+                return error.remote
+            except UndecidedRunError as error:
+                if error.settle is None or time.monotonic() > end:
+                    raise PipelineError(f"run {self._ended.name!r} ended, and {error}") from None
+                self._undecided = error
+                self._tell(f"{error}; it is looked for when Kubeflow answers")
+            except PipelineUnavailableError as error:
+                # It looked for a run that might have been made all the same, and there is none.
+                self._undecided = None
+                if time.monotonic() > end:
+                    raise self._refused(error) from None
+                self._tell(f"{error}; the run is submitted again when it answers")
+            except PipelineError as error:
+                raise self._refused(error) from None
+            pause_s = _FIRST_PAUSE_S
+
+    def _tried(self) -> RemoteRun:
+        if self._undecided is not None and self._undecided.settle is not None:
+            return self._undecided.settle()
+        return self._revived() or self._submit()
+
+    def _revived(self) -> RemoteRun | None:
+        """Return the ended run where it goes on, has succeeded since, or was told to end."""
         try:
-            if line:
-                console.line(line)
-                line = ""
-            time.sleep(pause_s)
-        except (KeyboardInterrupt, TerminatedError) as stop:
-            raise type(stop)(f"{name} ended, and was not submitted again") from None
-        try:
-            return submit_again()
-        except PipelineUnavailableError as error:
-            # It looked for a run that might have been made all the same, and there is none.
-            if time.monotonic() > end:
-                raise _not_again(name, error) from None
-            if not is_told:
-                console.line(f"{error}; the run is submitted again when it answers")
-                is_told = True
-        except PipelineError as error:
-            raise _not_again(name, error) from None
+            run = self._kubeflow.get_run(self._ended.run.run_id)
+        except PipelineRunGoneError:
+            return None
+        is_as_it_was = run.state == "FAILED" and not run.was_canceled
+        return None if is_as_it_was else replace(self._ended, run=run)
 
+    def _left(self) -> str:
+        if self._undecided is not None:
+            return str(self._undecided)
+        return f"{self._ended.name} ended, and was not submitted again"
 
-def _not_again(name: str, error: PipelineError) -> PipelineError:
-    return type(error)(f"run {name!r} ended, and could not be submitted again: {error}")
+    def _tell(self, words: str) -> None:
+        if not self._is_told:
+            self._console.line(words)
+            self._is_told = True
+
+    def _refused(self, error: PipelineError) -> PipelineError:
+        return type(error)(
+            f"run {self._ended.name!r} ended, and could not be submitted again: {error}"
+        )

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,7 @@ from accrete.core.processes import TerminatedError
 from accrete.core.settings import kfp_variable
 from accrete.errors import PipelineAccessError, PipelineError, PipelineUnavailableError
 from accrete.runners.kubeflow.client import Kubeflow
-from accrete.runners.kubeflow.runs import ENDED, KfpRun
+from accrete.runners.kubeflow.runs import ENDED, KfpRun, run_of
 from accrete.runners.pipeline_file import Build, PipelineRequest, compile_to
 
 Tell = Callable[[str], None]
@@ -39,6 +40,30 @@ class RemoteRun:
     """Its page in the Kubeflow Pipelines UI."""
 
 
+class UnreadRunError(PipelineError):
+    """A run was submitted, and cannot be read again now."""
+
+    def __init__(self, message: str, remote: RemoteRun) -> None:
+        """Have what is known of it."""
+        super().__init__(message)
+        self.remote = remote
+
+
+class UndecidedRunError(PipelineError):
+    """Whether a run was submitted cannot be told."""
+
+    def __init__(self, message: str, settle: Callable[[], RemoteRun] | None = None) -> None:
+        """Have how it is told later.
+
+        Args:
+            message: says it.
+            settle: looks for the run by its mark, and submits it where it certainly is not there;
+                None: that cannot be told later either.
+        """
+        super().__init__(message)
+        self.settle = settle
+
+
 def submit(
     kubeflow: Kubeflow, build: Build, request: PipelineRequest, experiment: str, tell: Tell
 ) -> RemoteRun:
@@ -53,6 +78,8 @@ def submit(
 
     Raises:
         KeyboardInterrupt: who submits stops; it says that the run may be there, as does SIGTERM's.
+        UnreadRunError: it is there, and cannot be read now.
+        UndecidedRunError: it may be there.
         PipelineError: the service refuses it.
     """
     name = request.run_name
@@ -70,23 +97,7 @@ def submit(
         if other.state not in ENDED:
             page = kubeflow.page_of(other.run_id)
             tell(f"another run {name!r} is {other.state.lower()} on Kubeflow: {page}")
-    try:
-        run_id = _submitted(kubeflow, body, before, tell)
-        _end_doubles(kubeflow, body, run_id, tell)
-    except (KeyboardInterrupt, TerminatedError) as stop:
-        raise type(stop)(str(_untold(kubeflow, body, "stopped"))) from None
-    try:
-        run = kubeflow.get_run(run_id)
-    except PipelineError as error:
-        raise type(error)(
-            f"run {run_id} was created, but cannot be read again: {error}; its page is "
-            f"{kubeflow.page_of(run_id)}"
-        ) from None
-    if run.name not in ("", name):
-        raise PipelineError(
-            f"Kubeflow Pipelines says that run {run_id} is {run.name!r}, not {name!r}"
-        )
-    return RemoteRun(name=name, run=run, address=kubeflow.page_of(run_id))
+    return _Submission(kubeflow, body, before, tell).made()
 
 
 def _compiled(build: Build, request: PipelineRequest) -> dict[str, Any]:
@@ -101,49 +112,120 @@ def _compiled(build: Build, request: PipelineRequest) -> dict[str, Any]:
     return spec | {"platform_spec": platforms[0]} if platforms else spec
 
 
-def _submitted(
-    kubeflow: Kubeflow, body: dict[str, Any], before: list[KfpRun] | None, tell: Tell
-) -> str:
-    """Return the id of the one run that is made of a body.
+class _Submission:
+    """One request to submit, of which one run comes: it is known by its mark."""
 
-    A request without an answer may have been done: who asks again blindly has two runs of one
-    name. Ours is known by its mark.
+    def __init__(
+        self, kubeflow: Kubeflow, body: dict[str, Any], before: list[KfpRun] | None, tell: Tell
+    ) -> None:
+        self._kubeflow, self._body, self._before, self._tell = kubeflow, body, before, tell
+        self._name: str = body["display_name"]
 
-    Raises:
-        PipelineError: there is none, or it cannot be told.
-    """
-    for left in reversed(range(_TRIES)):
+    def made(self) -> RemoteRun:
+        """Return the run, as it was read again.
+
+        Raises:
+            PipelineError: as `submit`.
+        """
         try:
-            return kubeflow.create_run(body)
+            run_id = self._submitted()
+            _end_doubles(self._kubeflow, self._body, run_id, self._tell)
+        except (KeyboardInterrupt, TerminatedError) as stop:
+            raise type(stop)(str(self._undecided("stopped"))) from None
+        return self._read(run_id)
+
+    def _read(self, run_id: str) -> RemoteRun:
+        page = self._kubeflow.page_of(run_id)
+        try:
+            run = self._kubeflow.get_run(run_id)
+        except (KeyboardInterrupt, TerminatedError) as stop:
+            raise type(stop)(f"{self._name} was submitted, and goes on: {page}") from None
         except PipelineError as error:
-            lost = error
-        may_pass = isinstance(lost, PipelineUnavailableError)
-        if lost.outcome == "refused":
-            if not may_pass or not left:
+            run = run_of({"run_id": run_id, "display_name": self._name})
+            raise UnreadRunError(
+                f"run {run_id} was created, but cannot be read again: {error}; its page is {page}",
+                RemoteRun(name=self._name, run=run, address=page),
+            ) from None
+        if run.name not in ("", self._name):
+            raise PipelineError(
+                f"Kubeflow Pipelines says that run {run_id} is {run.name!r}, not {self._name!r}"
+            )
+        return RemoteRun(name=self._name, run=run, address=page)
+
+    def _submitted(self) -> str:
+        """Return the id of the one run that is made of the body.
+
+        A request without an answer may have been done: who asks again blindly has two runs of one
+        name.
+
+        Raises:
+            PipelineError: there is none, or it cannot be told.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._kubeflow.create_run(self._body)
+            except PipelineError as error:
+                lost = error
+            may_pass = isinstance(lost, PipelineUnavailableError)
+            if lost.outcome == "refused":
+                if not may_pass or not left:
+                    raise lost
+                time.sleep(_PAUSE_S)
+                continue
+            looks_s: tuple[float, ...] = _LOOKS_S if may_pass else _LOOKS_S[:2]
+            if lost.outcome == "late":
+                looks_s, for_s = _LATE_LOOKS_S, sum(_LATE_LOOKS_S)
+                self._tell(
+                    f"{lost}; the run is looked for, for {for_s:.0f} s, since it may come late"
+                )
+            found = self._found_after(lost, looks_s)
+            if found is not None:
+                return found
+            if lost.outcome == "late":
+                raise self._undecided(f"{lost}, and there is no such run yet")
+            if not may_pass:
+                raise type(lost)(f"{lost}; no run was created that could be found")
+            if not left:
                 raise lost
-            time.sleep(_PAUSE_S)
-            continue
-        looks_s: tuple[float, ...] = _LOOKS_S if may_pass else _LOOKS_S[:2]
-        if lost.outcome == "late":
-            looks_s = _LATE_LOOKS_S
-            tell(f"{lost}; the run is looked for, for {sum(looks_s):.0f} s, since it may come late")
-        made = _found_after(kubeflow, body, before, lost, looks_s)
-        if made is not None:
-            return made
-        if lost.outcome == "late":
-            raise _untold(kubeflow, body, f"{lost}, and there is no such run yet")
-        if not may_pass:
-            raise type(lost)(f"{lost}; no run was created that could be found")
-        if not left:
-            raise lost
-    raise AssertionError
+        raise AssertionError
 
+    def _found_after(self, lost: PipelineError, looks_s: tuple[float, ...]) -> str | None:
+        """Return the id of the run that a lost request made, None where it made none."""
+        for pause_s in looks_s:
+            time.sleep(pause_s)
+            try:
+                there = self._kubeflow.runs_named(self._name)
+            except PipelineAccessError as error:
+                raise self._undecided(f"{lost}, and then {error}") from None
+            except PipelineError as error:
+                raise self._undecided(f"{lost}, and then {error}", lost) from None
+            ours = [run for run in there if run.description == self._body["description"]]
+            # An API that keeps no description has a run that was not there before.
+            if self._before is not None:
+                known = {run.run_id for run in self._before}
+                ours += [run for run in there if not run.description and run.run_id not in known]
+            if ours:
+                return ours[0].run_id
+        return None
 
-def _untold(kubeflow: Kubeflow, body: dict[str, Any], why: str) -> PipelineError:
-    return PipelineError(
-        f"{why}: it cannot be told whether run {body['display_name']!r} was submitted; look at "
-        f"{kubeflow.page_of_runs} before you submit it again"
-    )
+    def _settled(self, lost: PipelineError) -> RemoteRun:
+        """Return the run that a lost request made, or make it now."""
+        try:
+            found = self._found_after(lost, _LATE_LOOKS_S if lost.outcome == "late" else _LOOKS_S)
+        except (KeyboardInterrupt, TerminatedError) as stop:
+            raise type(stop)(str(self._undecided("stopped"))) from None
+        if found is not None:
+            return self._read(found)
+        if lost.outcome == "late":
+            raise self._undecided(f"{lost}, and there is no such run yet")
+        return self.made()
+
+    def _undecided(self, why: str, lost: PipelineError | None = None) -> UndecidedRunError:
+        return UndecidedRunError(
+            f"{why}: it cannot be told whether run {self._name!r} was submitted; look at "
+            f"{self._kubeflow.page_of_runs} before you submit it again",
+            None if lost is None else partial(self._settled, lost),
+        )
 
 
 def _known(kubeflow: Kubeflow, name: str) -> list[KfpRun] | None:
@@ -152,31 +234,6 @@ def _known(kubeflow: Kubeflow, name: str) -> list[KfpRun] | None:
         return kubeflow.runs_named(name)
     except PipelineAccessError:
         return None
-
-
-def _found_after(
-    kubeflow: Kubeflow,
-    body: dict[str, Any],
-    before: list[KfpRun] | None,
-    lost: PipelineError,
-    looks_s: tuple[float, ...],
-) -> str | None:
-    """Return the id of the run that a lost request made, None where it made none."""
-    name, mark = body["display_name"], body["description"]
-    for pause_s in looks_s:
-        time.sleep(pause_s)
-        try:
-            there = kubeflow.runs_named(name)
-        except PipelineError as error:
-            raise _untold(kubeflow, body, f"{lost}, and then {error}") from None
-        ours = [run for run in there if run.description == mark]
-        # An API that keeps no description has a run that was not there before.
-        if before is not None:
-            known = {run.run_id for run in before}
-            ours += [run for run in there if not run.description and run.run_id not in known]
-        if ours:
-            return ours[0].run_id
-    return None
 
 
 def _end_doubles(kubeflow: Kubeflow, body: dict[str, Any], run_id: str, tell: Tell) -> None:
