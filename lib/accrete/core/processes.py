@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from typing import TypeVar
 
 _PR_SET_PDEATHSIG = 1
 
+_LOOK_S = 0.05
+"""How often who waits for a flag looks."""
+
 
 class TerminatedError(BaseException):  # no library may take it for a failure of its own
     """SIGTERM came: unwind like Ctrl-C, so that steps and store end with this process.
@@ -27,10 +31,41 @@ class TerminatedError(BaseException):  # no library may take it for a failure of
     """
 
 
+class Flag:
+    """Tells all threads that something came, and may be set by the handler of a signal.
+
+    An Event may not: setting it takes a lock, which what the handler interrupts may hold, such as a
+    wait for it in the same thread, or the handler of a signal just before.
+    """
+
+    def __init__(self) -> None:
+        """Begin unset."""
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        """Return whether it is set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Set it, from anywhere."""
+        self._is_set = True
+
+    def clear(self) -> None:
+        """Have it unset again."""
+        self._is_set = False
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is set, so many seconds at most; return whether it is."""
+        deadline = time.monotonic() + timeout_s
+        while not self._is_set and (left_s := deadline - time.monotonic()) > 0:
+            time.sleep(min(left_s, _LOOK_S))
+        return self._is_set
+
+
 @cache
-def ending() -> threading.Event:
+def ending() -> Flag:
     """Return what is set once this process was told to end: no thread waits for anything then."""
-    return threading.Event()
+    return Flag()
 
 
 def die_with_parent(parent_pid: int, signum: int = signal.SIGTERM) -> None:

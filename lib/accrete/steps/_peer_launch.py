@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from types import FrameType
 
 from accrete.catalog.step_documents import StepFailure
 from accrete.core.processes import (
+    Flag,
     ending,
     has_one_thread,
     memory_group_that_dies_whole,
@@ -41,8 +41,8 @@ class Termination:
 
     def __init__(self) -> None:
         """Note nothing yet."""
-        self.came = threading.Event()
-        self._pid: int | None = None
+        self.came = Flag()
+        self._pid: int | None = None  # of who is to be told, until it was
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
@@ -68,14 +68,16 @@ class Termination:
             self._pid = None
 
     def _hand_on(self, _signum: int, _frame: FrameType | None) -> None:
+        self._terminate()
         self.came.set()
         ending().set()
-        self._terminate()
 
     def _terminate(self) -> None:
-        if self._pid is not None:
+        """Tell the child, once: a second SIGTERM would cut short what the first has it save."""
+        pid, self._pid = self._pid, None
+        if pid is not None:
             with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGTERM)
 
 
 def launch_alone(work: Work, termination: Termination) -> Outcome | Death:

@@ -11,6 +11,7 @@ import pytest
 from conftest import HANGS_S
 
 from accrete.core.processes import (
+    Flag,
     available_cpus,
     available_memory_bytes,
     is_running,
@@ -119,3 +120,44 @@ sys.modules["{loaded}"] = sys
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str(looks)
+
+
+def test_a_flag_tells_whether_it_is_set() -> None:
+    flag = Flag()
+    assert not flag.is_set()
+    assert not flag.wait(0.01)
+    flag.set()
+    assert flag.is_set()
+    assert flag.wait(600)
+    flag.clear()
+    assert not flag.is_set()
+
+
+FLOODED = """
+import signal, sys, time
+from accrete.core.processes import Flag
+
+came, over = Flag(), time.monotonic() + 0.5
+signal.signal(signal.SIGTERM, lambda *_: came.set())
+print("ready", flush=True)
+while time.monotonic() < over:
+    came.wait(0.0001)
+    came.clear()
+print("done", flush=True)
+"""
+
+
+def test_signals_that_come_close_together_set_a_flag_and_stop_nothing() -> None:
+    """An Event in its place stops for good within some thousand signals."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FLOODED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    deadline = time.monotonic() + HANGS_S
+    while process.poll() is None and time.monotonic() < deadline:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0)
+    process.kill()
+    out, err = process.communicate()
+    assert (out, err) == ("done\n", "")
