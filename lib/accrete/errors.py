@@ -59,6 +59,8 @@ class StoreError(AccreteError):
     exit_code = 3
     may_pass = False
     """Whether it may do it later: it is away, or says that it cannot now."""
+    asks_s = 0.0
+    """For how many seconds it asks to be left alone."""
 
     def passing(self) -> Self:
         """Return this error as one that may pass."""

@@ -283,3 +283,68 @@ def test_a_token_service_says_no_or_not_now(
             with pytest.raises(StoreAccessError):
                 store.check()
             assert told == []
+
+
+def test_a_store_that_is_away_for_two_kinds_of_waits_is_told_of_once(store: ObjectStore) -> None:
+    told: list[str] = []
+    is_shut = threading.Event()
+    is_shut.set()
+    plan = lambda _: Fault(body_bytes=0) if is_shut.is_set() else None  # noqa: E731
+    with Proxy(store.settings.endpoint, plan) as proxy:
+        seen = impatient(store, proxy.endpoint, told, wait_s=60)
+        waiting = [
+            threading.Thread(target=seen.in_background().write_note, args=("a", b"1")),
+            threading.Thread(target=seen.read_note, args=("a",)),
+            threading.Thread(target=seen.in_background().write_note, args=("b", b"1")),
+        ]
+        for thread in waiting:
+            thread.start()
+            threading.Event().wait(0.2)
+        is_shut.clear()
+        for thread in waiting:
+            thread.join(60)
+    assert len(told) == 2
+    assert "what is stored meanwhile is put off; what needs the store: it is asked again" in told[0]
+    assert told[1].startswith("the object store answers again, after 0:0")
+
+
+@pytest.mark.slow
+def test_what_else_is_answered_ends_no_outage_of_some_requests(store: ObjectStore) -> None:
+    """As of a store whose disk is full: it takes nothing, and gives what it has."""
+    told: list[str] = []
+    is_full = threading.Event()
+    is_full.set()
+
+    def plan(request: Request) -> Fault | None:
+        return Fault(status=500) if request.method == "PUT" and is_full.is_set() else None
+
+    with Proxy(store.settings.endpoint, plan) as proxy:
+        seen = impatient(store, proxy.endpoint, told, wait_s=60)
+        writing = threading.Thread(target=seen.in_background().write_note, args=("a", b"1"))
+        writing.start()
+        for _ in range(80):
+            seen.list_keys("")
+            threading.Event().wait(0.05)
+        num_tries = sum(request.method == "PUT" for request in proxy.requests)
+        assert [line.partition(" (")[0] for line in told] == [
+            f"the object store at {proxy.endpoint} keeps failing"
+        ]
+        assert num_tries <= 4
+        is_full.clear()
+        writing.join(60)
+        assert len(told) == 2
+
+
+def test_a_store_that_comes_and_goes_is_not_told_of_each_time(store: ObjectStore) -> None:
+    told: list[str] = []
+    answers = [s3_error(503, "SlowDown"), None] * 6
+
+    def plan(_: Request) -> Fault | None:
+        answer = answers.pop(0)
+        return None if answer is None else Fault(answer=answer)
+
+    with Proxy(store.settings.endpoint, plan) as proxy:
+        seen = impatient(store, proxy.endpoint, told, wait_s=60)
+        for _ in range(6):
+            seen.write_note("a", b"1")
+    assert len(told) == 2 * 3

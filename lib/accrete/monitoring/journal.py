@@ -67,6 +67,7 @@ class Journal:
             heard: told of what is done and the total, now and then.
         """
         self._store, self._folder, self._heard = store, folder, heard
+        self._meanwhile = None if store is None else store.in_background()
         self.run_name, self.step = run_name, step
         self.attempt = attempt or attempt_name()
         self._lock = Lock()
@@ -85,8 +86,8 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
-        if self._store is not None:
-            self._store.release()
+        if self._meanwhile is not None:
+            self._meanwhile.release()
         self._uploader.join()
         self._upload(self._store)
 
@@ -215,10 +216,9 @@ class Journal:
             part.replace(self._folder / f"{self.step}.json")
 
     def _upload_now_and_then(self) -> None:
-        store = self._store.in_background() if self._store is not None else None
-        self._upload(store)
+        self._upload(self._meanwhile)
         while not self._closed.wait(UPLOAD_INTERVAL_S):
-            self._upload(store)
+            self._upload(self._meanwhile)
 
     def _upload(self, store: ObjectStore | None) -> None:
         """Store what there is; in the background that waits for a store that is away."""

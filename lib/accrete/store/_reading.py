@@ -19,7 +19,7 @@ from accrete.errors import (
     StoreUnreachableError,
 )
 from accrete.store import keys
-from accrete.store._outage import Outage
+from accrete.store._outage import Outage, Waiting
 from accrete.store._renewing_client import released
 from accrete.store._session import Session
 from accrete.store.bucket import Bucket
@@ -75,7 +75,7 @@ class StoreReader:
         if wait_s is None:
             wait_s = store_wait_s() if patient else 0.0
         self._session = Session(settings, address, patient=patient, wait_s=wait_s)
-        self._outage = self._session.outage
+        self._waiting = self._session.foreground
         self.traffic = self._session.traffic
         self.credentials = self._session.credentials
         self.bucket = Bucket(self._session)
@@ -104,26 +104,26 @@ class StoreReader:
 
     def told_by(self, tell: Callable[[str], None]) -> None:
         """Have a line told when a store that is away is waited for, and when it is back."""
-        self._session.outage.tell = self._session.background.tell = tell
+        self._session.outage.tell = tell
 
     def in_background(self) -> Self:
         """Return the same store for what must not hold up other work: it waits without end.
 
-        Until `release`, which has all give up that wait at that moment.
+        Until its own `release`.
         """
         view = copy.copy(self)
-        view._outage = self._session.background
+        view._waiting = self._session.background()
         return view
 
     def at_once(self) -> Self:
         """Return the same store for what must not be done later: it waits for nothing."""
         view = copy.copy(self)
-        view._outage = Outage(0.0, "")
+        view._waiting = Waiting(Outage(), 0.0, "")
         return view
 
     def release(self) -> None:
-        """Have all that wait in the background give up; what is asked after that waits again."""
-        self._session.background.release()
+        """Have all give up that wait for this view of a store; what it is asked later waits not."""
+        self._waiting.release()
 
     def check(self) -> None:
         """Make sure that the store answers, accepts the credentials and has the bucket.
@@ -312,7 +312,7 @@ class StoreReader:
     def _waited(self, ask: Callable[[], T]) -> T:
         """Return what a request comes to, after a store that is away came back."""
         try:
-            return self._outage.waited(ask)
+            return self._waiting.waited(ask)
         except StoreError as error:
             if error.may_pass:
                 self.traffic.add_error()

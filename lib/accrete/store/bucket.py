@@ -44,7 +44,7 @@ class Bucket:
         Raises:
             StoreError: its answer does not tell.
         """
-        return self._session.outage.waited(self._clock)
+        return self._session.foreground.waited(self._clock)
 
     def _clock(self) -> datetime:
         key = keys.create_only_key()  # whether it is there or not, an answer has a date
@@ -61,7 +61,7 @@ class Bucket:
     def keeping(self) -> Keeping | None:
         """Return what it keeps of what is gone; None: the store does not say, or not to us."""
         try:
-            state = self._session.outage.waited(self._versioning)
+            state = self._session.foreground.waited(self._versioning)
         except (BucketMissingError, StoreUnreachableError):
             raise
         except StoreError:
