@@ -240,7 +240,7 @@ REFUSALS = {
 def test_a_token_service_that_gives_nothing_is_one_line(
     name: str, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("accrete.store._retry._wait", lambda _: None)
     failure, said = REFUSALS[name]
     aws.tokens.failure = failure
     if failure is None:

@@ -174,7 +174,7 @@ def leaks(text: str, sent: set[str]) -> list[str]:
 def patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have nothing wait between tries: what is said does not depend on it."""
     with monkeypatch.context() as patch:
-        patch.setattr("time.sleep", lambda _: None)
+        patch.setattr("accrete.store._retry._wait", lambda _: None)
         yield
 
 

@@ -7,6 +7,7 @@ connect error …", "no healthy upstream"), Squid's pages, Cloudflare's statuses
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -25,6 +26,7 @@ from credential_servers import (
 )
 from proxy import Fault, Plan, Proxy, Request, reply, s3_error
 
+from accrete.core.processes import ending
 from accrete.errors import StoreAccessError, StoreError, StoreUnreachableError
 from accrete.store._ports import free_ports
 from accrete.store.object_store import ObjectStore
@@ -348,3 +350,111 @@ def test_a_store_that_comes_and_goes_is_not_told_of_each_time(store: ObjectStore
         for _ in range(6):
             seen.write_note("a", b"1")
     assert len(told) == 2 * 3
+
+
+def patient(store: ObjectStore, endpoint: str, told: list[str], wait_s: float) -> ObjectStore:
+    made = ObjectStore(replace(store.settings, endpoint=endpoint), store.address, wait_s=wait_s)
+    made.told_by(told.append)
+    return made
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a second stand for half a minute, and the same for what a store may take."""
+    for name in ("_retry.ROUND_S", "_reading.ROUND_S", "_http._READ_S", "_http._LARGE_READ_S"):
+        monkeypatch.setattr(f"accrete.store.{name}", 1.0)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("wait_s", [0.0, 60.0])
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_a_store_that_hangs_is_heard_of_after_one_round(
+    method: str, wait_s: float, store: ObjectStore
+) -> None:
+    told: list[str] = []
+    hangs = threading.Event()
+    hangs.set()
+    plan = lambda _: Fault(delay_s=3600) if hangs.is_set() else None  # noqa: E731
+    with Proxy(store.settings.endpoint, plan) as proxy:
+        seen = patient(store, proxy.endpoint, told, wait_s)
+        ask = seen.check if method == "GET" else lambda: seen.write_note("a", b"1")
+        began = time.monotonic()
+        if not wait_s:
+            with pytest.raises(StoreUnreachableError, match=r"\(ReadTimeoutError\)"):
+                ask()
+            assert time.monotonic() - began < 3
+            return
+        seen.told_by(lambda line: (told.append(line), hangs.clear())[0])
+        ask()
+        assert len(told) == 2
+        assert len(proxy.requests) == 2
+
+
+@pytest.mark.usefixtures("soon")
+def test_an_object_that_stops_on_its_way_is_heard_of(store: ObjectStore) -> None:
+    told: list[str] = []
+    store.write_note("a", b"x" * 3000)
+    with Proxy(store.settings.endpoint, lambda _: Fault(bytes_per_s=100)) as proxy:
+        seen = patient(store, proxy.endpoint, told, 60)
+
+        def stop(request: Request) -> Fault | None:
+            stops = request.number == 1
+            return (
+                Fault(answer_bytes=1500, then=lambda: time.sleep(10), cut=False) if stops else None
+            )
+
+        proxy.plan = stop
+        assert seen.read_note("a") == b"x" * 3000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("soon")
+def test_a_store_that_asks_to_be_left_alone_for_longer_is_heard_of_at_once(
+    store: ObjectStore,
+) -> None:
+    told: list[str] = []
+    asked_at: list[float] = []
+    busy = s3_error(503, "SlowDown", retry_after="4")
+
+    def plan(_: Request) -> Fault | None:
+        asked_at.append(time.monotonic())
+        return Fault(answer=busy) if len(asked_at) == 1 else None
+
+    with Proxy(store.settings.endpoint, plan) as proxy:
+        patient(store, proxy.endpoint, told, 60).write_note("a", b"1")
+    assert "and asks to be left alone: Retry-After 4" in told[0]
+    first, second = asked_at
+    assert 4 <= second - first < 8
+
+
+@pytest.mark.slow
+def test_a_wait_that_is_shorter_than_a_round_is_told_of(store: ObjectStore) -> None:
+    told: list[str] = []
+    with Proxy(store.settings.endpoint, lambda _: Fault(body_bytes=0)) as proxy:
+        seen = patient(store, proxy.endpoint, told, 1)
+        with pytest.raises(StoreUnreachableError):
+            seen.read_note("a")
+    assert [line.rpartition(";")[2] for line in told] == [
+        " it is asked again for 0:01 (ACCRETE_STORE_WAIT)"
+    ]
+
+
+@pytest.fixture
+def ending_soon() -> Iterator[threading.Timer]:
+    timer = threading.Timer(0.5, ending().set)
+    yield timer
+    timer.cancel()
+    ending().clear()
+
+
+def test_pauses_between_tries_end_when_the_process_does(
+    store: ObjectStore, ending_soon: threading.Timer
+) -> None:
+    busy = s3_error(503, "SlowDown", retry_after="20")
+    with Proxy(store.settings.endpoint, lambda _: Fault(answer=busy)) as proxy:
+        seen = patient(store, proxy.endpoint, [], 60)
+        ending_soon.start()
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="keeps failing"):
+            seen.write_note("a", b"1")
+        assert time.monotonic() - began < 5

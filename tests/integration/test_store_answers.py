@@ -63,7 +63,7 @@ def head_of(answer: bytes) -> bytes:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that would have been waited, none of which are."""
     waited: list[float] = []
-    monkeypatch.setattr("time.sleep", lambda s: waited.append(s) if s else None)
+    monkeypatch.setattr("accrete.store._retry._wait", lambda s: waited.append(s) if s else None)
     return waited
 
 

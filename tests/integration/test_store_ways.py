@@ -184,7 +184,7 @@ def test_a_proxy_that_wants_a_password_is_named(
 
 def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "127.0.0.1:1")
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr("accrete.store._retry._wait", lambda _: None)
     with pytest.raises(StoreUnreachableError, match=r"through the proxy http://127\.0\.0\.1:1 of "):
         store_at(f"https://{NAME}").check()
 

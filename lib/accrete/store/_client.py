@@ -7,7 +7,6 @@ show.
 import hashlib
 import random
 import re
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +23,7 @@ from accrete.store._answers import StoreAnswer, refusal
 from accrete.store._http import content_md5
 from accrete.store._renewal import RenewedCredentials
 from accrete.store._renewing_client import RenewingMinio
+from accrete.store._retry import pause
 from accrete.store.settings import StoreSettings
 
 _CONFLICT_PAUSES_S = (0.1, 0.3, 1.0, 2.0, 4.0)
@@ -136,7 +136,7 @@ class SignedRequests:
             # Those that say why were asked again already.
             if response.status != 409 or refusal(response.data) is not None or pause_s is None:
                 break
-            time.sleep(random.uniform(0.5, 1.0) * pause_s)  # noqa: S311  two that do not meet again
+            pause(random.uniform(0.5, 1.0) * pause_s)  # noqa: S311  two that do not meet again
         return _answer(response)
 
     def put_damaged(self, key: str, data: bytes) -> StoreAnswer:

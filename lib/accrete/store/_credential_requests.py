@@ -5,7 +5,6 @@ nothing, and tokens in a request's body or headers instead of its address, which
 """
 
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -39,7 +38,7 @@ from accrete.store._aws_profiles import (
 )
 from accrete.store._http import http_pool
 from accrete.store._redaction import shown_text
-from accrete.store._retry import TRANSIENT, retries
+from accrete.store._retry import TRANSIENT, pause, retries
 from accrete.store._tls import tls_failure
 from accrete.store._whole_answers import only_whole_answers
 from accrete.store.credentials import (
@@ -321,7 +320,7 @@ class _Client:
             code = _code_of(response)
             if code not in _TRY_AGAIN or attempt == _TRIES - 1:
                 raise self._refused(response, code)
-            time.sleep(0.5 * 2**attempt)
+            pause(0.5 * 2**attempt)
         raise AssertionError("unreachable")
 
     def _sent(

@@ -25,7 +25,7 @@ from accrete.errors import (
 )
 from accrete.store._answers import StoreAnswer, other_region, refusal, stranger
 from accrete.store._redaction import shown_text
-from accrete.store._retry import NOT_NOW, TRANSIENT
+from accrete.store._retry import NOT_NOW, TRANSIENT, asked_pause_s
 from accrete.store._tls import tls_failure
 from accrete.store._whole_answers import TLS_ALERT
 from accrete.store.settings import (
@@ -96,7 +96,9 @@ class StoreErrors:
             wait = answer.headers.get("retry-after")
             asks = f", and asks to be left alone: Retry-After {wait}" if wait else ""
             told = who or f"{answer.status} {words}".strip()
-            return self._failing(told + asks, is_stranger=who is not None)
+            failing = self._failing(told + asks, is_stranger=who is not None)
+            failing.asks_s = asked_pause_s(answer)
+            return failing
         return self._failing(words) if said and _is_not_now(said.code, answer.status) else None
 
     @contextmanager

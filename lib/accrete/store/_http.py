@@ -7,7 +7,6 @@ an error that says so.
 
 import hashlib
 import io
-import time
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,12 +19,17 @@ from accrete.core.environment import ENV_CA_BUNDLE
 from accrete.core.proxies import Proxy
 from accrete.core.tls import trusting
 from accrete.store._answers import MAX_ANSWER_BYTES, StoreAnswer, refusal
-from accrete.store._retry import NOT_NOW, TRANSIENT, never_again, retries
+from accrete.store._retry import NOT_NOW, TRANSIENT, never_again, pause, retries
 from accrete.store._whole_answers import only_whole_answers
 from accrete.store.settings import StoreSettings
 from accrete.store.traffic import Traffic
 
 _PAUSES_S = (0.2, 1.0, 5.0)
+
+_CONNECT_S, _READ_S, _LARGE_READ_S = 5.0, 30.0, 60.0
+"""The last: between two pieces of an object, and for the answer to what is much or takes long."""
+_IMPATIENT_READ_S = 5.0
+_MUCH_BYTES = 1 << 20
 
 Judge = Callable[[StoreAnswer], Exception | None]
 """Returns the error that an answer is; None: the client library may read it."""
@@ -36,6 +40,7 @@ class _LookingPool:
 
     judge: Judge
     traffic: Traffic
+    is_patient: bool
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:
         """Send a request and return its answer; no redirection is followed.
@@ -45,6 +50,9 @@ class _LookingPool:
         """
         del redirect  # to sign a request for one host and show the signature to another
         preload = options.pop("preload_content", True)
+        if self.is_patient:
+            options.setdefault("timeout", _timeout_of(url, options.get("body")))
+            options.setdefault("retries", retries())  # they begin now
         if method in ("PUT", "POST"):
             options["headers"] = _with_checksum(options.get("headers"), options.get("body"))
         for pause_s in (*_PAUSES_S, None):
@@ -52,6 +60,8 @@ class _LookingPool:
                 method, url, redirect=False, preload_content=preload, **options
             )
             self.traffic.add_retries(len(response.retries.history) if response.retries else 0)
+            if self.is_patient:
+                _be_patient_with(response)
             answer, response = _looked_at(method, url, response, preload=preload)
             said = refusal(answer.body)
             not_now = said is not None and said.code in NOT_NOW
@@ -59,7 +69,7 @@ class _LookingPool:
                 break
             response.close()
             self.traffic.add_retries(1)
-            time.sleep(pause_s)
+            pause(pause_s)
         failure = self.judge(answer)
         if failure is not None and answer.body is None:
             begun = replace(answer, body=response.read(MAX_ANSWER_BYTES))
@@ -93,17 +103,17 @@ def http_pool(
         proxy: that leads there; None: none does.
         judge: looks at every answer.
         traffic: told what is asked again.
-        patient: ask again what went unanswered, up to minutes; else once, for seconds.
+        patient: ask again what went unanswered, for half a minute; else once, for seconds.
 
     Raises:
         ConfigError: the file of CA certificates cannot be used.
     """
     is_tls = urlsplit(settings.endpoint).scheme == "https"
     options: dict[str, Any] = {
-        "timeout": urllib3.Timeout(connect=5, read=60 if patient else 5),
+        "timeout": urllib3.Timeout(connect=_CONNECT_S, read=_IMPATIENT_READ_S),
         "maxsize": 16,
         "ssl_context": trusting(settings.ca_bundle, ENV_CA_BUNDLE) if is_tls else None,
-        "retries": retries() if patient else never_again(),
+        "retries": never_again(),
     }
     pool: _Straight | _ThroughProxy
     if proxy is None:
@@ -116,8 +126,22 @@ def http_pool(
             proxy_ssl_context=trusting(settings.ca_bundle, ENV_CA_BUNDLE),
             **options,
         )
-    pool.judge, pool.traffic = judge, traffic or Traffic()
+    pool.judge, pool.traffic, pool.is_patient = judge, traffic or Traffic(), patient
     return only_whole_answers(pool)
+
+
+def _timeout_of(url: str, body: Any) -> urllib3.Timeout:
+    """Return how long an answer may take to begin: a store that hangs is to be told of soon."""
+    of_upload = "uploadId=" in urlsplit(url).query  # its end may take the store long
+    is_much = of_upload or (body is not None and len(body) > _MUCH_BYTES)
+    return urllib3.Timeout(connect=_CONNECT_S, read=_LARGE_READ_S if is_much else _READ_S)
+
+
+def _be_patient_with(response: Any) -> None:
+    """Let an answer that has begun, and is still to be read, take its time between two pieces."""
+    connection = getattr(getattr(response, "_connection", None), "sock", None)
+    if connection is not None:
+        connection.settimeout(_LARGE_READ_S)
 
 
 def _looked_at(method: str, url: str, response: Any, *, preload: bool) -> tuple[StoreAnswer, Any]:

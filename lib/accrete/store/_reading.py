@@ -21,6 +21,7 @@ from accrete.errors import (
 from accrete.store import keys
 from accrete.store._outage import Outage, Waiting
 from accrete.store._renewing_client import released
+from accrete.store._retry import ROUND_S, pause
 from accrete.store._session import Session
 from accrete.store.bucket import Bucket
 from accrete.store.keys import Listed, ObjectRef
@@ -323,18 +324,21 @@ class StoreReader:
         return self._waited(lambda: self._tried_again(read, key))
 
     def _tried_again(self, read: Callable[[], T], key: str) -> T:
+        began = time.monotonic()
         for attempt in range(_READ_TRIES):
             try:
                 with self._explained(key, _READ, passing=_BROKEN_TRANSFER):
                     return read()
             except _BROKEN_TRANSFER as error:
-                if attempt == _READ_TRIES - 1:
+                hangs = isinstance(error, urllib3.exceptions.ReadTimeoutError)
+                is_late = hangs and time.monotonic() - began > ROUND_S
+                if is_late or attempt == _READ_TRIES - 1:
                     broken = StoreError(
-                        f"{self.uri(key)} broke off {_READ_TRIES} times while it was read "
+                        f"{self.uri(key)} broke off {attempt + 1} times while it was read "
                         f"({type(error).__name__}): check the network to the store"
                     ).passing()
                     broken.__cause__ = error
                     raise self._session.without_leaks(broken, key) from broken.__cause__
                 self.traffic.add_retries(1)
-                time.sleep(0.1 * 2**attempt)
+                pause(0.1 * 2**attempt)
         raise AssertionError("unreachable")

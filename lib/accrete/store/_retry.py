@@ -1,10 +1,12 @@
 """What is asked of a store again, how often, and after which pause."""
 
+import time
 from contextlib import suppress
 from typing import Any
 
 import urllib3
 
+from accrete.core.processes import ending
 from accrete.core.tls import is_lasting, tls_error
 
 TRANSIENT = (408, 429, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 529)
@@ -18,13 +20,27 @@ NOT_NOW = {
 """Codes of S3 that may come with any status, 200 too where a store answers before it is done."""
 
 LONGEST_WAIT_S = 120.0
-"""A store that asks to be left alone for longer is not waited for."""
+"""A store that asks to be left alone for longer is asked again after that time."""
+
+ROUND_S = 30.0
+"""After so long a request is not made again here: who waits on says so first."""
+_LAST_ROUND_S, _LAST_PAUSE_S = 5.0, 0.2
+"""The same, and the longest pause, once this process was told to end."""
 
 _CONNECTS, _STATUSES = 4, 7
 
 
 class _Retry(urllib3.Retry):
-    """Tries again, but not what stays as it is: a certificate, or a port without TLS."""
+    """Tries again for a while, but not what stays as it is: a certificate, a port without TLS."""
+
+    began = 0.0
+    """When the request was made first (`time.monotonic`)."""
+
+    def new(self, **changes: Any) -> "_Retry":
+        """Return the same with other counts."""
+        made = super().new(**changes)
+        made.began = self.began
+        return made
 
     def increment(
         self,
@@ -46,8 +62,10 @@ class _Retry(urllib3.Retry):
         if error is not None and any(isinstance(each, broken) for each in error.args):
             error.args = ("a chunk of the answer has no length",)  # its own text, which is logged
         wait_s = None if response is None else self.get_retry_after(response)
-        if wait_s is not None and wait_s > LONGEST_WAIT_S:
-            raise urllib3.exceptions.MaxRetryError(_pool, url or "")  # the answer is the last one
+        round_s = _LAST_ROUND_S if ending().is_set() else ROUND_S
+        if time.monotonic() + (wait_s or 0.0) >= self.began + round_s:
+            # of an answer: it is the last one
+            raise urllib3.exceptions.MaxRetryError(_pool, url or "", error) from error
         return super().increment(method, url, response, error, _pool, _stacktrace)
 
     def get_retry_after(self, response: Any) -> float | None:
@@ -56,15 +74,37 @@ class _Retry(urllib3.Retry):
             return super().get_retry_after(response)
         return None
 
+    def sleep(self, response: Any = None) -> None:
+        """Pause before another try: as the answer asks, or longer each time."""
+        pause((response and self.get_retry_after(response)) or self.get_backoff_time())
+
+
+def pause(seconds: float) -> None:
+    """Sleep; for a moment only once this process is told to end."""
+    if not ending().is_set():
+        _wait(seconds)
+    else:
+        time.sleep(min(seconds, _LAST_PAUSE_S))
+
+
+def _wait(seconds: float) -> None:
+    ending().wait(seconds)
+
+
+def asked_pause_s(answer: Any) -> float:
+    """Return for how many seconds an answer asks to be left alone; 0: it does not."""
+    return never_again().get_retry_after(answer) or 0.0
+
 
 def retries() -> urllib3.Retry:
-    """Return how often a request is tried, whatever its method.
+    """Return how often a request that is made now is tried, whatever its method.
 
     Where nothing answers, five times within about three seconds. Where the store answers that it
-    cannot now, eight times within about half a minute, or as its `Retry-After` asks. All that is
-    asked here may be asked twice: the parts of an upload too, and its end (see `upload`).
+    cannot now, eight times, or as its `Retry-After` asks. In all for half a minute, and what takes
+    longer by itself once. All that is asked here may be asked twice: the parts of an upload too,
+    and its end (see `upload`).
     """
-    return _Retry(
+    made = _Retry(
         total=None,
         connect=_CONNECTS,
         read=_CONNECTS,
@@ -78,6 +118,8 @@ def retries() -> urllib3.Retry:
         backoff_max=10,
         backoff_jitter=0.1,
     )
+    made.began = time.monotonic()
+    return made
 
 
 def never_again() -> urllib3.Retry:
