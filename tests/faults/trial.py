@@ -224,7 +224,7 @@ class Trial:
         settings: StoreSettings | None = None,
         run_name: str = RUN,
         warm: WarmProcesses | None = None,
-        wait_s: float = 0.0,
+        wait_s: int = 0,
     ) -> Attempt:
         settings = settings or self.settings
         if proxy is not None:

@@ -25,7 +25,7 @@ from accrete.config.kubernetes import (
     parse_node_label,
     parse_toleration,
 )
-from accrete.core.environment import DEFAULT_STORE_WAIT_S
+from accrete.core.environment import DEFAULT_STORE_WAIT_S, MOST_STORE_WAIT_S
 from accrete.core.options import Option
 from accrete.core.validation import check_choice, check_plain_address, check_range
 from accrete.errors import ConfigError
@@ -295,7 +295,7 @@ class Placement:
             check_plain_address("Pushgateway", self.pushgateway)
         check_range("retries", self.retries, 0, 20)
         check_range("step timeout in seconds", self.timeout_s, 60, 30 * 24 * 3600)
-        check_range("seconds to wait for the store", self.store_wait_s or 0, 0, 30 * 24 * 3600)
+        check_range("seconds to wait for the store", self.store_wait_s or 0, 0, MOST_STORE_WAIT_S)
         if self.ttl_s is not None:
             # 0 would be lost on the way: kfp 2.17 leaves a field of value 0 out
             check_range("seconds that a finished run stays", self.ttl_s, 1, 365 * 24 * 3600)

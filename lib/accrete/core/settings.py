@@ -27,6 +27,7 @@ from accrete.core.environment import (
     ENV_RESTARTS,
     ENV_SNAPSHOT_INTERVAL,
     ENV_STORE_WAIT,
+    MOST_STORE_WAIT_S,
     PREFIX,
 )
 from accrete.errors import ConfigError
@@ -218,12 +219,22 @@ def store_wait_s() -> float:
     """Return the seconds that what needs the store waits for one that is away; 900 unless set.
 
     Raises:
-        ConfigError: the variable holds no number from 0 up.
+        ConfigError: the variable holds no whole number in the range of `--store-wait`.
     """
-    return _seconds(ENV_STORE_WAIT, DEFAULT_STORE_WAIT_S)
+    text = os.environ.get(ENV_STORE_WAIT) or DEFAULT_STORE_WAIT_S
+    try:
+        seconds = int(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= MOST_STORE_WAIT_S:
+        raise ConfigError(
+            f"{ENV_STORE_WAIT} is {text!r}: give whole seconds from 0 to {MOST_STORE_WAIT_S}, such "
+            f"as {DEFAULT_STORE_WAIT_S}"
+        )
+    return seconds
 
 
-def wait_for_store(seconds: float) -> None:
+def wait_for_store(seconds: int) -> None:
     """Have this process, and all that it starts, wait so long for a store that is away."""
     os.environ[ENV_STORE_WAIT] = str(seconds)
 

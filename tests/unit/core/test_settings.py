@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from accrete.config.placement import Placement
 from accrete.core import settings
 from accrete.errors import ConfigError
 from accrete.store.settings import default_store_uri
@@ -65,6 +67,26 @@ def test_seconds_that_are_no_time_are_refused(
     monkeypatch.setenv(name, text)
     with pytest.raises(ConfigError, match=f"{name} is '{text}': give seconds"):
         read()
+
+
+@pytest.mark.parametrize("seconds", ["0", "900", "1000000", "2592000"])
+def test_a_wait_for_the_store_that_can_be_compiled_can_be_run(
+    seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Placement(gpus=(1,), store_wait_s=int(seconds)).store_wait_s == int(seconds)
+    monkeypatch.setenv("ACCRETE_STORE_WAIT", seconds)
+    assert settings.store_wait_s() == int(seconds)
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "1e3", "0.5", "2592001"])
+def test_a_wait_for_the_store_is_whole_seconds_of_a_month(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCRETE_STORE_WAIT", text)
+    with pytest.raises(ConfigError, match=f"STORE_WAIT is '{text}': give whole seconds from 0 to"):
+        settings.store_wait_s()
+    with suppress(ValueError), pytest.raises(ConfigError, match="seconds to wait for the store is"):
+        Placement(gpus=(1,), store_wait_s=int(text))
 
 
 def test_the_embedded_store_lingers_for_a_minute_unless_it_is_told(
