@@ -24,10 +24,15 @@ from credential_servers import (
     answering,
     sts_error,
 )
+from digits import digits_run
+from preparing import image_folder, plan_of
 from proxy import Fault, Plan, Proxy, Request, reply, s3_error
 
+from accrete.config.planned import split_config
 from accrete.core.processes import ending
 from accrete.errors import StoreAccessError, StoreError, StoreUnreachableError
+from accrete.monitoring.status import run_states, status_text
+from accrete.steps.prepare import prepare_step
 from accrete.store._ports import free_ports
 from accrete.store.object_store import ObjectStore
 from accrete.store.settings import parse_store_uri, store_settings
@@ -458,3 +463,47 @@ def test_pauses_between_tries_end_when_the_process_does(
         with pytest.raises(StoreError, match="keeps failing"):
             seen.write_note("a", b"1")
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.slow
+def test_an_outage_of_the_source_s_own_store_is_in_the_journal(
+    store: ObjectStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = {"a": 4, "b": 4}
+    image_folder(tmp_path / "images", counts, lambda _: 8)
+    for path in (tmp_path / "images").rglob("*.png"):
+        store.upload(f"images/{path.relative_to(tmp_path / 'images')}", path)
+    back_at: list[float] = []
+
+    def plan(request: Request) -> Fault | None:
+        if "/images/" not in request.path:
+            return None
+        if not back_at:
+            back_at.append(time.monotonic() + 5)
+        return Fault(body_bytes=0) if time.monotonic() < back_at[0] else None
+
+    config = digits_run(1, 1)
+    source = replace(config.source, kind="imagefolder", location=store.uri("images"))
+    config = replace(
+        config, source=source, plan=replace(plan_of({"a": 3, "b": 3}), stage_sizes=(1, 1))
+    )
+    editable, planned = split_config(config)
+    with Proxy(store.settings.endpoint, plan) as proxy:
+        env = store.settings.as_environment() | {
+            "ACCRETE_S3_ENDPOINT": proxy.endpoint, "ACCRETE_STORE_WAIT": "60",
+            "ACCRETE_CACHE": str(tmp_path / "cache"),
+        }  # fmt: skip
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        prepare_step(
+            config=editable, planned=planned, num_stages=2,
+            run_name="its", store_uri=str(store.address),
+            dataset_path=str(tmp_path / "dataset"), plan_path=str(tmp_path / "plan"),
+        )  # fmt: skip
+    (state,) = run_states(store, "its")
+    shown = status_text(state)
+    assert "; it is asked again for 1:00 (ACCRETE_STORE_WAIT)" in shown
+    assert "the object store answers again, after 0:0" in shown
+    assert shown.count("cannot be reached") == 1

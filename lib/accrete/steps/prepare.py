@@ -41,7 +41,7 @@ from accrete.errors import AccreteError, ConfigError, RunNameTakenError
 from accrete.monitoring.journal import Journal
 from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt, sigterm_as_error
 from accrete.store import keys
-from accrete.store.object_store import ObjectStore
+from accrete.store.object_store import ObjectStore, outages_told_by
 
 
 def prepare_step(
@@ -84,16 +84,17 @@ def prepare_step(
         _check_runs(runs, int(num_stages))
         watch = CollectionWatch(context.catalog.store, context.journal.say)
         while True:
-            prepared = prepare_dataset(
-                run.source,
-                run.plan,
-                context.catalog,
-                context.cache.work_path,
-                lambda total: context.journal.meter("prepare", total, "images"),
-                extension=extension_of(run, context.catalog),
-                say=lambda line: context.journal.result(f"prepare: {line}"),
-                check_size=_size_check(runs),
-            )
+            with outages_told_by(context.journal.result):  # of the source's own store
+                prepared = prepare_dataset(
+                    run.source,
+                    run.plan,
+                    context.catalog,
+                    context.cache.work_path,
+                    lambda total: context.journal.meter("prepare", total, "images"),
+                    extension=extension_of(run, context.catalog),
+                    say=lambda line: context.journal.result(f"prepare: {line}"),
+                    check_size=_size_check(runs),
+                )
             for note in prepared.notes:
                 context.journal.result(f"prepare: {note}")
             manifest = prepared.manifest

@@ -9,7 +9,9 @@ have had their answer, whatever else is answered meanwhile.
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from threading import Condition
 from typing import TypeVar
 
@@ -27,6 +29,23 @@ _TOLD_AT_ONCE, _QUIET_S, _LONG_S = 3, 600.0, 60.0
 """So many outages in that time are told as they begin; further ones once they last for a minute."""
 
 
+def _to_stderr(text: str) -> None:
+    print(f"accrete: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+_TELL: ContextVar[Callable[[str], None]] = ContextVar("tell", default=_to_stderr)
+
+
+@contextmanager
+def outages_told_by(tell: Callable[[str], None]) -> Iterator[None]:
+    """Have stores that are opened in the block tell of their outages there."""
+    token = _TELL.set(tell)
+    try:
+        yield
+    finally:
+        _TELL.reset(token)
+
+
 class Outage:
     """What all who ask one store know of its being away."""
 
@@ -35,7 +54,7 @@ class Outage:
 
     def __init__(self) -> None:
         """Begin with a store that is there."""
-        self.tell = _to_stderr
+        self.tell = _TELL.get()
         self.is_hopeless = False
         """Whether one has waited for its whole time: nobody does so again until it is back."""
         self._changed = Condition()
@@ -168,10 +187,6 @@ class Waiting:
 
 def _pause_s(number: int) -> float:
     return _PAUSES_S[number - 1] if number <= len(_PAUSES_S) else _LONGEST_PAUSE_S
-
-
-def _to_stderr(text: str) -> None:
-    print(f"accrete: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def asked_again_for(wait_s: float) -> str:

@@ -14,6 +14,7 @@ from minio.error import S3Error
 
 from accrete.core.hashing import sha256_of_file
 from accrete.store import keys
+from accrete.store._outage import outages_told_by
 from accrete.store._reading import DELETE, PUT, StoreReader
 from accrete.store._renewing_client import UploadProgress
 from accrete.store.keys import ObjectRef
@@ -22,6 +23,9 @@ _CREATED, _EXISTS = (200, 201, 204), (412, 304)
 """304 is MinIO's of 2023 (github.com/minio/minio/issues/19442)."""
 
 _PROOF = b"this store creates only what does not exist"
+
+
+__all__ = ["ObjectStore", "outages_told_by"]
 
 
 class ObjectStore(StoreReader):
