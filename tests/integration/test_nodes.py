@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -151,6 +152,27 @@ def test_nodes_that_are_told_to_end_leave_a_snapshot_and_new_ones_go_on(
     manifest = catalog.stage(chain[0].digest)
     assert manifest is not None
     assert manifest.result.images_seen == chain[0].schedule.num_images_seen
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("chain")
+def test_a_node_that_is_told_to_end_while_it_waits_for_the_others_is_not_killed(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    node = start(catalog, tmp_path / "cache", RUN, "1", ACCRETE_PROCESSES="1", **pet(0, port))
+    deadline = time.monotonic() + HANGS_S
+    while not listens(port) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    node.send_signal(signal.SIGTERM)
+    _, err = node.communicate(timeout=HANGS_S)
+    assert node.returncode == 75
+    assert re.fullmatch("accrete: error: told to end before the step was done: [^\n]*\n", err)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.usefixtures("chain")

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -230,7 +231,7 @@ def wait_for(found: Callable[[], list[int]]) -> list[int]:
 
 def torchrun_of(step: "subprocess.Popen[str]") -> int:
     def found() -> list[int]:
-        return [p for p in children_of(step.pid) if b"torch.distributed.run" in command_line(p)]
+        return [p for p in children_of(step.pid) if b"torchrun_process" in command_line(p)]
 
     return wait_for(found)[0]
 
@@ -299,8 +300,8 @@ def test_a_process_that_is_killed_in_training_is_told_in_the_journal_of_the_atte
     document = told_of(step, process, catalog.store)
     assert (document.attempt, document.started_at) == (begun.attempt, begun.started_at)
     assert document.failure is not None
-    expected = "was ended by SIGKILL" if killed == "torchrun" else "1 of the 2 processes of the"
-    assert expected in document.failure.error
+    assert "was ended by SIGKILL: " in document.failure.error
+    assert ("1 of the 2 processes of the" in document.failure.error) == (killed != "torchrun")
     assert not any(command_line(peer) for peer in peers)
 
 
@@ -328,6 +329,51 @@ def test_processes_one_of_which_is_killed_are_started_again_in_the_same_step(
     assert stage is not None
     assert stage.result.images_seen == step.spec.schedule.num_images_seen
     assert not any(command_line(peer) for peer in peers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("restarts", ["0", "5"])
+def test_sigterm_before_the_processes_begin_is_no_kill(
+    restarts: str, dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
+) -> None:
+    process = Step(digits_run(10), dataset, catalog.store, tmp_path).start(
+        ACCRETE_RESTARTS=restarts
+    )
+    torchrun_of(process)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=HANGS_S)
+    (line,) = err.splitlines()
+    assert line.startswith("accrete: error: told to end before the step was done")
+    assert process.returncode == 75
+    assert "started again" not in out
+    (document,) = step_documents(catalog.store, "peers")
+    assert document.failure is not None
+    assert line == f"accrete: error: {document.failure.error}"
+
+
+@pytest.mark.slow
+def test_processes_whose_step_is_killed_save_and_end(
+    dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
+) -> None:
+    config = digits_run(10, precision="fp32", lr=0.05, budget_epochs=200.0)
+    step = Step(config, dataset, catalog.store, tmp_path)
+    process = step.start(ACCRETE_SNAPSHOT_INTERVAL_S="1")
+    torchrun = torchrun_of(process)
+    everyone = [torchrun, *(peer_of(torchrun, rank) for rank in range(2))]
+    deadline = time.monotonic() + HANGS_S
+    while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.kill()
+    process.communicate(timeout=HANGS_S)
+    while any(map(command_line, everyone)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(command_line, everyone))
+    (document,) = step_documents(catalog.store, "peers")
+    assert document.failure is not None
+    assert re.fullmatch(
+        r"told to end after step \d+ of the stage: another attempt goes on from there",
+        document.failure.error,
+    )
 
 
 def test_what_is_wrong_with_a_step_s_artifacts_is_in_its_journal(

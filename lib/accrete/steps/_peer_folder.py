@@ -89,6 +89,17 @@ class PeerFolder:
         paths = [self._outcome(rank) for rank in ranks if self.has_ended(rank)]
         return [from_json(Outcome, json.loads(path.read_bytes()), path.name) for path in paths]
 
+    def leave_codes(self, codes: Sequence[int]) -> None:
+        """Leave the exit codes of processes that failed; below 0 a signal's number."""
+        (self.path / "codes.json").write_text(json.dumps(list(codes)))
+
+    def codes(self) -> list[int]:
+        """Return those that were left."""
+        with suppress(FileNotFoundError, ValueError):  # or cut short: torchrun was killed, too
+            codes: list[int] = json.loads((self.path / "codes.json").read_bytes())
+            return codes
+        return []
+
     def sign_in(self, rank: int) -> IO[str]:
         """Return what a process keeps open as long as it lives."""
         file = (self.path / f"process-{rank}").open("w")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -127,6 +128,7 @@ def _started(folder: PeerFolder, work: Work, termination: Termination, guard: Me
     """Train in a new interpreter: another thread of this process could hold a fork up."""
     folder.write_work(work)
     command = [sys.executable, "-m", "accrete.steps.lone_process", str(folder.path)]
+    command.append(str(os.getpid()))
     process = subprocess.Popen(command, process_group=0)
     with guard.watching(process.pid):
         code = _code_of(process, termination)
@@ -175,7 +177,7 @@ def launch_peers(
     with TemporaryDirectory(prefix="accrete-peers-") as name:
         folder = PeerFolder(Path(name))
         folder.write_work(work)
-        command = [sys.executable, "-m", "torch.distributed.run"]
+        command = [sys.executable, "-m", "accrete.steps.torchrun_process", str(os.getpid()), name]
         command += ["--nproc-per-node", str(len(ranks))]
         environment = dict(os.environ)
         is_alone = len(ranks) == num_ranks
@@ -183,7 +185,6 @@ def launch_peers(
             command.append("--standalone")
             # Gloo would take the address that the host name resolves to, which a pod may not have.
             environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        command += ["--module", "accrete.steps.peer_process", name]
         guard = MemoryGuard(memory_group_that_dies_whole())
         process = subprocess.Popen(command, env=environment, process_group=0)
         with guard.watching(process.pid):
@@ -193,54 +194,89 @@ def launch_peers(
         kill_group(process.pid)
         if guard.words is not None and is_alone:
             return Death(guard.words, signal.SIGKILL, lacks_memory=True)
-        is_expected = termination.came.is_set() or not is_alone
-        return _result(folder.outcomes(ranks), ranks, code, is_expected=is_expected)
+        ended = _Ended(folder.outcomes(ranks), folder.codes(), code, len(ranks))
+        if ranks[0] == 0 and (trained := ended.trained()) is not None:
+            return trained
+        is_told = termination.came.is_set()
+        if (failed := ended.failed(is_told=is_told, is_alone=is_alone)) is not None:
+            return failed
+        if not code and ranks[0] > 0:
+            return Outcome()
+        return _preempted() if is_told else ended.death()
 
 
-def _result(
-    outcomes: Sequence[Outcome], ranks: range, code: int, *, is_expected: bool
-) -> Outcome | Death:
-    """Return what the processes of this node came to.
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How torchrun and the processes that it ran on this node ended."""
 
-    Args:
-        outcomes: of those of this node's processes that left one.
-        ranks: of this node's processes.
-        code: torchrun's; a signal's number below 0.
-        is_expected: whether this step was told to end, or another node may have been.
-    """
-    own = [each for each in outcomes if each.failure and not each.may_follow]
-    own += [each for each in outcomes if each.failure and each.may_follow and each.lacks_memory]
-    others = [each for each in outcomes if each.failure and each not in own]
-    # When one ends the others are told to end, or cut off in the middle of an exchange.
-    others.sort(key=lambda each: (_code_in(each) == os.EX_TEMPFAIL) != is_expected)
-    num_silent = len(ranks) - len(outcomes)
-    is_killed = (code < 0 or num_silent > 0) and not is_expected
-    if own or (others and not is_killed):
-        return [*own, *others][0]
-    trained = next((outcome for outcome in outcomes if outcome.manifest), None)
-    if code or (trained is None and ranks[0] == 0):
-        return Death(_without_a_word(num_silent, len(ranks), code), max(0, -code))
-    return trained if trained is not None and ranks[0] == 0 else Outcome()
+    outcomes: Sequence[Outcome]
+    """Of those of the processes that left one."""
+    codes: Sequence[int]
+    """Exit codes of those that failed before torchrun ended the others; below 0 a signal's."""
+    code: int
+    """Torchrun's own."""
+    num_processes: int
+    """All of this node."""
+
+    @property
+    def own_failures(self) -> list[Outcome]:
+        """What did not fail only because another one did, surest first."""
+        own = [each for each in self.outcomes if each.failure and not each.may_follow]
+        may = [each for each in self.outcomes if each.failure and each.may_follow]
+        return [*own, *(each for each in may if each.lacks_memory)]
+
+    def trained(self) -> Outcome | None:
+        """Return that the stages are trained: what ended after that costs nothing."""
+        if self.own_failures:
+            return None
+        return next((outcome for outcome in self.outcomes if outcome.manifest), None)
+
+    def failed(self, *, is_told: bool, is_alone: bool) -> Outcome | None:
+        """Return what the processes failed by; None: nothing, or they were killed.
+
+        Args:
+            is_told: whether this step was told to end.
+            is_alone: whether no other node may have been.
+        """
+        own = self.own_failures
+        if own:
+            return own[0]
+        # When one ends the others are told to end, or cut off in the middle of an exchange.
+        is_expected = is_told or not is_alone
+        others = [each for each in self.outcomes if each.failure]
+        others.sort(key=lambda each: (_code_in(each) == os.EX_TEMPFAIL) != is_expected)
+        is_killed = self.code < 0 or min(self.codes, default=0) < 0
+        is_killed |= is_alone and len(self.outcomes) < self.num_processes
+        if not others or (is_killed and not is_told):
+            return None
+        return _preempted() if is_told and _code_in(others[0]) != os.EX_TEMPFAIL else others[0]
+
+    def death(self) -> Death:
+        """Return how they were killed."""
+        of_all = f"of the {self.num_processes} processes of the step"
+        if self.code < 0:
+            words = f"torchrun, which ran the {self.num_processes} processes of the step, "
+            return Death(words + _how(self.code), -self.code)
+        killed = [code for code in self.codes if code < 0]
+        if killed:
+            how = _how(killed[0], "was" if len(killed) == 1 else "were")
+            return Death(f"{len(killed)} {of_all} {how}", -killed[0])
+        num_silent = self.num_processes - len(self.outcomes)
+        some = f"{num_silent} {of_all}" if num_silent < self.num_processes else of_all[3:]
+        return Death(f"{some} ended without a word (code {self.code})", 0)
 
 
 def _code_in(outcome: Outcome) -> int:
     return outcome.failure.exit_code if outcome.failure else 0
 
 
-def _without_a_word(num_silent: int, num_processes: int, code: int) -> str:
-    if code < 0:
-        return f"torchrun, which ran the {num_processes} processes of the step, {_how(code)}"
-    some = f"{num_silent} of " if num_silent < num_processes else ""
-    return f"{some}the {num_processes} processes of the step ended without a word (code {code})"
-
-
-def _how(code: int) -> str:
+def _how(code: int, verb: str = "was") -> str:
     """Return how a process without a word ended, by its exit code; below 0 a signal's number."""
     if code >= 0:
         return f"ended without a word (code {code})"
     with suppress(ValueError):  # a real-time signal has no name
-        return f"was ended by {signal.Signals(-code).name}"
-    return f"was ended by signal {-code}"
+        return f"{verb} ended by {signal.Signals(-code).name}"
+    return f"{verb} ended by signal {-code}"
 
 
 def _preempted() -> Outcome:

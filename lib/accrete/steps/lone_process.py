@@ -1,7 +1,7 @@
 """The process that trains a step's stages by itself, below the step's own, which watches it.
 
-It is a fork of that, or `python -m accrete.steps.lone_process FOLDER`. Torch is imported here: the
-step's own process stays small, and has nothing that a fork could not bear.
+It is a fork of that, or `python -m accrete.steps.lone_process FOLDER STEP`. Torch is imported here:
+the step's own process stays small, and has nothing that a fork could not bear.
 """
 
 import errno
@@ -93,7 +93,7 @@ def lacks_memory(error: BaseException) -> bool:
 def main() -> None:
     """Train as the folder says."""
     folder = PeerFolder(Path(sys.argv[1]))
-    sys.exit(train_alone(folder, folder.read_work(), os.getppid()))
+    sys.exit(train_alone(folder, folder.read_work(), int(sys.argv[2])))
 
 
 if __name__ == "__main__":

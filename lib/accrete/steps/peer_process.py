@@ -1,4 +1,4 @@
-"""One of the processes that train together: `python -m accrete.steps.peer_process FOLDER`."""
+"""One of the processes that train together: `... -m accrete.steps.peer_process FOLDER TORCHRUN`."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ _LEFT_ALONE_S = 2.0
 
 def main() -> None:
     """Train, and leave in the folder what came of it."""
-    die_with_parent(os.getppid())
+    die_with_parent(int(sys.argv[2]))
     folder = PeerFolder(Path(sys.argv[1]))
     rank, local_rank, size = peer_place()
     with folder.sign_in(rank):
