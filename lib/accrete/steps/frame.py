@@ -80,9 +80,14 @@ class Attempt:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn an expected failure into one line and its exit code; a traceback means a bug."""
+    """Turn an expected failure into one line and its exit code; a traceback means a bug.
+
+    So it does with SIGTERM wherever in a step it comes; as a container's first process, one without
+    a handler is not even ended by it.
+    """
     try:
-        yield
+        with sigterm_as_error():
+            yield
     except AccreteError as error:
         print(f"accrete: error: {one_line(str(error))}", file=sys.stderr, flush=True)  # noqa: T201
         sys.exit(error.exit_code)
@@ -120,9 +125,13 @@ def failures_in_journal(attempt: Attempt) -> Iterator[None]:
     """Have an attempt's journal tell what fails before its work begins, or in its processes.
 
     Nothing is told anew where the journal has it already.
+
+    Raises:
+        PreemptedError: SIGTERM came, where the block has no handler of its own.
     """
     try:
-        yield
+        with sigterm_as_error():
+            yield
     except BaseException as error:
         # Not waited for again, where it is away: the attempt may have failed by just that.
         journal, metrics = _journal(attempt, ObjectStore.open(attempt.store_uri, wait_s=0))
