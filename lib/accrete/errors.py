@@ -116,6 +116,10 @@ class WorkerLostError(AccreteError):
     """A process that reads images was killed."""
 
 
+class ProcessLimitError(AccreteError):
+    """No further process or thread could be started."""
+
+
 class PreemptedError(AccreteError):
     """The step was told to end; what it had done is saved, and another attempt goes on."""
 

@@ -4,6 +4,7 @@ What trains is a stand-in here, in the real step's real child processes, which r
 kernel's own OOM killer end; with real training the fault bench does the same.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -70,6 +71,7 @@ class Supervised:
         pause_s: float = 0.02,
         data_memory: str = "",
         group: str = "",
+        within: Path | None = None,
         **env: str,
     ) -> None:
         self.steps = steps
@@ -81,8 +83,13 @@ class Supervised:
             group=group,
             arguments=arguments,
         )
+        entered = (
+            ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(within / "cgroup.procs")]
+            if within
+            else []
+        )
         self.process = subprocess.Popen(
-            [sys.executable, "-c", program],
+            [*entered, sys.executable, "-c", program],
             env=steps.env | {"ACCRETE_PROCESSES": "1"} | env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -170,9 +177,6 @@ def test_getting_to_the_same_place_again_is_no_progress(steps: Steps) -> None:
     [
         ('raise IntegrityError("for good")', 4, "for good"),
         pytest.param('raise ValueError("a bug")', 1, "ValueError: a bug", marks=pytest.mark.slow),
-        pytest.param(
-            'raise PreemptedError("told to end")', 75, "told to end", marks=pytest.mark.slow
-        ),
     ],
 )
 def test_what_fails_for_good_is_not_tried_again(
@@ -244,6 +248,90 @@ def test_sigterm_passes_through_at_once(steps: Steps) -> None:
     assert code == 75
     assert "told to end before the step was done" in line
     assert step.document().restarts == 0
+
+
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_a_signal_to_the_training_process_alone_is_no_end_of_the_step(
+    signum: signal.Signals, steps: Steps
+) -> None:
+    step = Supervised(steps, 'time.sleep(600 if number == 1 else 0)\nraise IntegrityError("bad")')
+    step.wait_for_calls(1)
+    os.kill(step.calls[0], signum)
+    code, line, out = step.ended()
+    assert (code, line) == (4, "accrete: error: bad")
+    assert len(step.calls) == 2
+    words = "the training process was told to end, and its step was not: started again in"
+    assert out.count(words) == 1
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "raise MemoryError",
+        pytest.param("os.kill(os.getpid(), signal.SIGTERM)", marks=pytest.mark.slow),
+    ],
+)
+def test_a_step_that_is_to_start_again_has_not_failed(failure: str, steps: Steps) -> None:
+    step = Supervised(steps, f"{failure}\ntime.sleep(600)", pause_s=500)
+    assert step.process.stdout is not None
+    lines = []
+    while not lines or "started again in" not in lines[-1]:
+        lines.append(step.process.stdout.readline())
+        assert lines[-1], step.process.communicate()
+    time.sleep(0.3)
+    document = step.document()
+    assert (document.state, document.failure) == ("running", None)
+    if "MemoryError" in failure:
+        assert "MemoryError" not in "".join(lines[:-1])  # it is told once
+    else:
+        assert document.restarts == 1
+    step.process.send_signal(signal.SIGTERM)
+    _, err = step.process.communicate(timeout=HANGS_S)
+    assert step.process.returncode == 75
+    assert err.splitlines()[-1].startswith("accrete: error: told to end while its training")
+
+
+@pytest.fixture
+def process_group() -> Iterator[Path]:
+    """A control group for processes, version 2 or 1, that can have a limit of how many."""
+    groups = Path("/sys/fs/cgroup")
+    root = groups if (groups / "cgroup.controllers").exists() else groups / "pids"
+    group = root / f"accrete-test-{uuid4().hex[:8]}"
+    try:
+        group.mkdir()
+        (group / "pids.max").write_text("100")
+    except OSError as error:
+        with suppress(OSError):
+            group.rmdir()
+        pytest.skip(f"no group of processes can be made here: {error}")
+    yield group
+    deadline = time.monotonic() + 30
+    while group.exists() and time.monotonic() < deadline:
+        with suppress(OSError):
+            group.rmdir()
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("most", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_process_or_thread_that_cannot_be_started_is_named_and_tried_again(
+    most: int, steps: Steps, process_group: Path
+) -> None:
+    (process_group / "pids.max").write_text(str(most))
+    step = Supervised(
+        steps,
+        "import threading\nthreading.Thread(target=int).start()",
+        within=process_group,
+        ACCRETE_RESTARTS="1",
+    )
+    code, line, out = step.ended()
+    assert code == 128 + signal.SIGKILL
+    assert "no further process or thread could be started: the limit of the pod (pids)" in line
+    assert "2 times without getting any further: raise it" in line
+    assert out.count("started again in") == 1
+    assert "of memory for images" not in out
+    assert len(step.calls) == (0 if most == 1 else 2)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import errno
 import gc
 import locale
 import multiprocessing
@@ -11,12 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
+
+from accrete.errors import ProcessLimitError
 
 _PR_SET_PDEATHSIG = 1
 
@@ -83,6 +86,25 @@ def die_with_parent(parent_pid: int, signum: int = signal.SIGTERM) -> None:
         os.kill(os.getpid(), signum)
 
 
+@contextmanager
+def process_limit_named() -> Iterator[None]:
+    """Say of a process or thread that cannot be started what is short.
+
+    Raises:
+        ProcessLimitError: one could not be, in the block.
+    """
+    try:
+        yield
+    except (BlockingIOError, RuntimeError) as error:
+        is_fork_s = getattr(error, "strerror", None) == os.strerror(errno.EAGAIN)
+        if not is_fork_s and "can't start new thread" not in str(error):
+            raise
+        raise ProcessLimitError(
+            "no further process or thread could be started: the limit of the pod (pids), or of "
+            "its user (`ulimit -u`), is reached"
+        ) from None
+
+
 def can_fork() -> bool:
     """Return whether this process can go on as two: what another thread holds would stay held."""
     return sys.platform == "linux" and threading.active_count() == 1
@@ -94,6 +116,11 @@ def has_one_thread() -> bool:
     A library's threads are not there in a fork, and some libraries would wait for them (libgomp's).
     """
     return can_fork() and len(list(Path("/proc/self/task").iterdir())) == 1
+
+
+def end_as_by_sigterm(_signum: int, _frame: object) -> None:
+    """Take a signal, such as SIGINT, for SIGTERM."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def die_before_parent() -> None:

@@ -81,14 +81,16 @@ class Journal:
 
     def __enter__(self) -> "Journal":
         self._write_file()
-        self._uploader.start()
+        with suppress(RuntimeError):  # where no thread can be started it is stored at the end alone
+            self._uploader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._closed.set()
         if self._meanwhile is not None:
             self._meanwhile.release()
-        self._uploader.join()
+        if self._uploader.ident is not None:
+            self._uploader.join()
         self._upload(self._store)
 
     def take_over(self) -> StepFailure | None:

@@ -17,6 +17,7 @@ from typing import IO
 from accrete.catalog.manifests import StageManifest
 from accrete.catalog.step_documents import StepFailure
 from accrete.core.serialization import from_json, to_json
+from accrete.steps._passing import lacks_memory, lacks_processes
 from accrete.steps.frame import Attempt
 from accrete.steps.training_task import TrainingTask
 
@@ -43,8 +44,20 @@ class Outcome:
     """Whether it may have failed only because another one did: told to end, or cut off."""
     lacks_memory: bool = False
     """Whether it failed for want of the host's memory, and may do with less."""
+    lacks_processes: bool = False
+    """Whether it failed for want of processes or threads."""
     num_processes: int | None = None
     """How many are to train on each node, from one that was to train alone and did not."""
+
+    @classmethod
+    def of(cls, error: BaseException, *, may_follow: bool = False) -> "Outcome":
+        """Return that a process failed by this."""
+        return cls(
+            failure=StepFailure.of(error),
+            may_follow=may_follow,
+            lacks_memory=lacks_memory(error),
+            lacks_processes=lacks_processes(error),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,8 +111,8 @@ def _forked(folder: PeerFolder, work: Work, termination: Termination, guard: Mem
     assert process.pid is not None
     with (
         termination.handed_to(process.pid),
-        guard.watching(process.pid),
         _ended(process.terminate, process.kill, process.join),
+        guard.watching(process.pid),
     ):
         process.join()
     kill_group(process.pid)  # processes that read images look for their parent every few seconds
@@ -130,16 +130,18 @@ def _started(folder: PeerFolder, work: Work, termination: Termination, guard: Me
     command = [sys.executable, "-m", "accrete.steps.lone_process", str(folder.path)]
     command.append(str(os.getpid()))
     process = subprocess.Popen(command, process_group=0)
-    with guard.watching(process.pid):
-        code = _code_of(process, termination)
+    code = _code_of(process, termination, guard)
     kill_group(process.pid)
     return code
 
 
-def _code_of(process: "subprocess.Popen[bytes]", termination: Termination) -> int:
+def _code_of(
+    process: "subprocess.Popen[bytes]", termination: Termination, guard: MemoryGuard
+) -> int:
     with (
         termination.handed_to(process.pid),
         _ended(process.terminate, process.kill, process.wait),
+        guard.watching(process.pid),
     ):
         return process.wait()
 
@@ -187,8 +189,7 @@ def launch_peers(
             environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
         guard = MemoryGuard(memory_group_that_dies_whole())
         process = subprocess.Popen(command, env=environment, process_group=0)
-        with guard.watching(process.pid):
-            code = _code_of(process, termination)
+        code = _code_of(process, termination, guard)
         if code < 0:  # it ended none of its processes, which the kernel told to end
             folder.wait_for_all(_SAVING_S)
         kill_group(process.pid)
@@ -242,14 +243,18 @@ class _Ended:
         if own:
             return own[0]
         # When one ends the others are told to end, or cut off in the middle of an exchange.
-        is_expected = is_told or not is_alone
+        # Torchrun left by a signal, or tells of one that was told to end before it told any.
+        is_one_told = self.code > 128 or PreemptedError.exit_code in self.codes
+        is_expected = is_told or is_one_told or not is_alone
         others = [each for each in self.outcomes if each.failure]
         others.sort(key=lambda each: (_code_in(each) == os.EX_TEMPFAIL) != is_expected)
         is_killed = self.code < 0 or min(self.codes, default=0) < 0
-        is_killed |= is_alone and len(self.outcomes) < self.num_processes
+        is_killed |= is_alone and not is_one_told and len(self.outcomes) < self.num_processes
         if not others or (is_killed and not is_told):
             return None
-        return _preempted() if is_told and _code_in(others[0]) != os.EX_TEMPFAIL else others[0]
+        if (is_told or is_one_told) and _code_in(others[0]) != os.EX_TEMPFAIL:
+            return _preempted()
+        return others[0]
 
     def death(self) -> Death:
         """Return how they were killed."""

@@ -6,6 +6,7 @@ often as it gets further, else a few times. After an OOM kill images get less me
 floor; where they lie changes no result.
 """
 
+import os
 import signal
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -14,14 +15,15 @@ from tempfile import TemporaryDirectory
 
 from accrete.catalog.manifests import StageManifest
 from accrete.catalog.step_documents import StepFailure
-from accrete.core.processes import count_oom_kills
+from accrete.core.processes import count_oom_kills, process_limit_named
 from accrete.core.settings import place_among_nodes, training_restarts
 from accrete.core.units import format_bytes
-from accrete.errors import PreemptedError, StepFailedError
+from accrete.errors import PreemptedError, ProcessLimitError, StepFailedError
 from accrete.monitoring.journal import print_line
+from accrete.steps._passing import was_told_to_end
 from accrete.steps._peer_folder import Death, Outcome, Work
 from accrete.steps._peer_launch import Termination, launch_alone, launch_peers
-from accrete.steps.frame import Attempt, failures_in_journal
+from accrete.steps.frame import Attempt, failures_in_journal, tell_of_restart
 from accrete.steps.lone_process import num_processes
 from accrete.steps.training_task import (
     TrainingTask,
@@ -63,7 +65,7 @@ def train_task(task: TrainingTask, attempt: Attempt) -> StageManifest | None:
         if size == num_nodes == 1:
             return train_stages(task, attempt)
         with TemporaryDirectory(prefix="accrete-marks-") as folder:
-            attempt = replace(attempt, marks=str(Path(folder) / "marks"))
+            attempt = replace(attempt, marks=str(Path(folder) / "marks"), supervisor=os.getpid())
             supervisor = _Supervisor(Work(task, attempt), most, size)
             return supervisor.trained()
 
@@ -80,6 +82,8 @@ class _Kill:
     """Processes that the kernel killed meanwhile for want of memory; None: it does not say."""
     lacks_memory: bool
     """Whether that is the reason, or may be."""
+    lacks_processes: bool = False
+    """Whether no further process or thread could be started."""
 
     def __str__(self) -> str:
         if not self.num_oom_kills:
@@ -98,6 +102,8 @@ class _Kill:
         if self.lacks_memory:
             sure = "" if self.num_oom_kills else "was there too little memory? "
             return f"{sure}give the step more memory, or less to the data with --data-memory"
+        if self.lacks_processes:
+            return "raise it, or have less run beside"
         if self.signum == signal.SIGKILL:
             return "something on the node killed it: the node's log says more"
         return "the log above, or the node's, says more"
@@ -129,8 +135,8 @@ class _Supervisor:
         with self._termination.heeded():
             while True:
                 before = count_oom_kills()
-                ended = self._launch()
-                if isinstance(ended, Outcome) and not ended.lacks_memory:
+                ended = self._launched()
+                if isinstance(ended, Outcome) and not self._may_go_on(ended):
                     if ended.failure:
                         raise ended.failure.as_error()
                     return ended.manifest
@@ -139,7 +145,26 @@ class _Supervisor:
                 reached = self._marks()
                 if num_tries > self._most:
                     raise self._given_up(kill, ended, num_tries)
-                self._prepare_again(kill, num_tries)
+                is_told_of = isinstance(ended, Outcome) and kill.signum == signal.SIGTERM
+                self._prepare_again(kill, num_tries, is_told_of=is_told_of)
+
+    def _may_go_on(self, ended: Outcome) -> bool:
+        """Return whether another try may help."""
+        if ended.lacks_memory or ended.lacks_processes:
+            return True
+        # By whom, is not known: not by this step, which was not told. What it had done it saved.
+        is_alone = bool(self._most) and not self._termination.came.is_set()
+        return ended.failure is not None and was_told_to_end(ended.failure) and is_alone
+
+    def _launched(self) -> Outcome | Death:
+        try:
+            with process_limit_named():
+                return self._launch()
+        except (OSError, ProcessLimitError) as error:
+            outcome = Outcome.of(error)
+            if not outcome.lacks_memory and not outcome.lacks_processes:
+                raise
+            return outcome
 
     def _launch(self) -> Outcome | Death:
         if self._size is None:
@@ -161,7 +186,7 @@ class _Supervisor:
         times = f", {num_tries} times without getting any further" if num_tries > 1 else ""
         return StepFailedError(f"{kill}{times}: {kill.advice}", kill.exit_code)
 
-    def _prepare_again(self, kill: _Kill, num_tries: int) -> None:
+    def _prepare_again(self, kill: _Kill, num_tries: int, *, is_told_of: bool) -> None:
         """Lower the memory where that was short, say what happened, and wait a while.
 
         Raises:
@@ -184,6 +209,8 @@ class _Supervisor:
         if less:
             task = replace(task, data_memory=str(lowered))
         self._work = Work(task, replace(attempt, restarts=(*attempt.restarts, line)))
+        if is_told_of:
+            tell_of_restart(self._work.attempt)
         if self._termination.came.wait(pause_s):
             raise StepFailure(
                 "told to end while its training, which was killed, was to be started again: "
@@ -196,7 +223,16 @@ def _kill_of(ended: Outcome | Death, before: int | None, after: int | None) -> _
     num_oom_kills = None if before is None or after is None else max(0, after - before)
     if isinstance(ended, Outcome):
         assert ended.failure is not None
-        return _Kill(ended.failure.error, 0, num_oom_kills, lacks_memory=True)
+        if was_told_to_end(ended.failure):
+            words = "the training process was told to end, and its step was not"
+            return _Kill(words, signal.SIGTERM, num_oom_kills, lacks_memory=False)
+        return _Kill(
+            ended.failure.error,
+            0,
+            num_oom_kills,
+            lacks_memory=ended.lacks_memory,
+            lacks_processes=ended.lacks_processes,
+        )
     is_suspected = ended.signum in _MEMORY_SIGNALS and num_oom_kills is None
     return _Kill(
         ended.words,

@@ -13,12 +13,19 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.step_documents import StepFailure
 from accrete.config.run import check_run_name
 from accrete.core.disk import disk_full_named
-from accrete.core.processes import ending, keep_compiled_code, leave_quickly, share_cpus_well
+from accrete.core.processes import (
+    ending,
+    keep_compiled_code,
+    leave_quickly,
+    process_limit_named,
+    share_cpus_well,
+)
 from accrete.core.settings import cache_path, progress_path
 from accrete.errors import AccreteError, PreemptedError, one_line
 from accrete.monitoring.exporters import MetricsExporters
 from accrete.monitoring.journal import Journal, NullJournal, attempt_name
 from accrete.monitoring.metrics import StepMetrics
+from accrete.steps._passing import is_alive, lacks_memory, lacks_processes
 from accrete.store import keys
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
@@ -58,9 +65,21 @@ class Attempt:
     """What was printed each time that its processes were killed and started again."""
     marks: str = ""
     """File that says how far the step is safe from a kill; empty: nobody wants to know."""
+    supervisor: int = 0
+    """Process that may start its processes again, and else tells how it ended; 0: none does."""
 
     def __post_init__(self) -> None:
         check_run_name(self.run_name)  # it may have been edited; it becomes part of keys
+
+    def leaves(self, error: BaseException) -> bool:
+        """Return whether its supervisor is to tell of this error, which may not be the step's end.
+
+        What several processes fail by may come of another one's end; that is never an error for
+        users.
+        """
+        may_pass = lacks_memory(error) or lacks_processes(error)
+        may_follow = not isinstance(error, AccreteError)
+        return bool(self.supervisor) and (may_pass or may_follow) and is_alive(self.supervisor)
 
     def mark(self, stage: int, position: int) -> None:
         """Note that a step whose process is killed now goes on from here, where that is further.
@@ -111,7 +130,8 @@ def run_attempt(attempt: Attempt, work: Callable[[StepContext], T]) -> T:
     metrics.set("accrete_step_restarts", len(attempt.restarts))
     if attempt.restarts:
         journal.go_on(attempt.restarts)
-    with _ending_told(journal, metrics), sigterm_as_error():
+    told = _ending_told(journal, metrics, attempt.leaves)
+    with process_limit_named(), told, sigterm_as_error(), process_limit_named():
         store.check()
         metrics.set("accrete_step_attempts", _count_attempts(store, journal))
         cache = NodeCache(cache_path(), store)
@@ -141,6 +161,17 @@ def failures_in_journal(attempt: Attempt) -> Iterator[None]:
         raise
 
 
+def tell_of_restart(attempt: Attempt) -> None:
+    """Have an attempt's journal say that its processes are started again, where one said it failed.
+
+    It is not waited for a store that is away; the processes say it, too.
+    """
+    journal, _ = _journal(attempt, ObjectStore.open(attempt.store_uri, wait_s=0))
+    journal.go_on(attempt.restarts)
+    with suppress(AccreteError), journal:
+        pass
+
+
 def _journal(attempt: Attempt, store: ObjectStore) -> tuple[Journal, StepMetrics]:
     metrics = StepMetrics(attempt.run_name, attempt.step, store.traffic)
     journal = Journal(
@@ -156,8 +187,12 @@ def _journal(attempt: Attempt, store: ObjectStore) -> tuple[Journal, StepMetrics
 
 
 @contextmanager
-def _ending_told(journal: Journal, metrics: StepMetrics) -> Iterator[None]:
-    """Have a journal and metrics tell how a block ends."""
+def _ending_told(
+    journal: Journal,
+    metrics: StepMetrics,
+    is_left: Callable[[BaseException], bool] = lambda _error: False,
+) -> Iterator[None]:
+    """Have a journal and metrics tell how a block ends, unless that is left to another process."""
     with (
         journal,
         MetricsExporters(metrics, journal.say, tidy=journal.step == keys.prepare_step_name()),
@@ -165,6 +200,8 @@ def _ending_told(journal: Journal, metrics: StepMetrics) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
+            if is_left(error):
+                raise
             failure = StepFailure.of(error)
             journal.fail(failure)
             metrics.end(error, failure.exit_code)

@@ -4,7 +4,6 @@ It is a fork of that, or `python -m accrete.steps.lone_process FOLDER STEP`. Tor
 the step's own process stays small, and has nothing that a fork could not bear.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -12,15 +11,16 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from accrete.catalog.step_documents import StepFailure
 from accrete.core.processes import (
     die_before_parent,
     die_with_parent,
+    end_as_by_sigterm,
     keep_compiled_code,
+    process_limit_named,
     share_cpus_well,
 )
 from accrete.core.settings import cache_path, place_among_nodes, training_processes
-from accrete.errors import AccreteError, ConfigError, WorkerLostError
+from accrete.errors import AccreteError, ConfigError
 from accrete.steps._peer_folder import Outcome, PeerFolder, Work
 from accrete.steps.frame import sigterm_as_error
 from accrete.steps.training_task import train_stages
@@ -40,13 +40,14 @@ def train_alone(folder: PeerFolder, work: Work, parent: int) -> int:
         os.setpgid(0, 0)
     die_before_parent()
     try:
-        with sigterm_as_error():
+        with sigterm_as_error(), process_limit_named():
+            signal.signal(signal.SIGINT, end_as_by_sigterm)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
             die_with_parent(parent)
             outcome = _outcome_of(work)
     except BaseException as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # while it leaves how it ended
-        folder.leave(0, Outcome(failure=StepFailure.of(error), lacks_memory=lacks_memory(error)))
+        folder.leave(0, Outcome.of(error))
         if isinstance(error, AccreteError):
             return error.exit_code
         traceback.print_exc()
@@ -79,15 +80,6 @@ def num_processes() -> int:
     if wanted is not None and num_gpus and wanted > num_gpus:
         raise ConfigError(f"{wanted} processes are asked for, but there are {num_gpus} GPUs")
     return wanted or max(1, num_gpus)
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Return whether an error is one of too little memory of the host, so that less may do."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    # What torch raises where its allocator for the CPU gets none.
-    is_torch_s = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-    return isinstance(error, (MemoryError, WorkerLostError)) or is_torch_s
 
 
 def main() -> None:

@@ -11,13 +11,11 @@ import torch
 from torch import distributed
 
 from accrete.catalog.manifests import StageManifest
-from accrete.catalog.step_documents import StepFailure
-from accrete.core.processes import die_with_parent
+from accrete.core.processes import die_with_parent, end_as_by_sigterm, process_limit_named
 from accrete.core.settings import peer_place
 from accrete.errors import AccreteError, PreemptedError
 from accrete.steps._peer_folder import Outcome, PeerFolder
 from accrete.steps.frame import sigterm_as_error
-from accrete.steps.lone_process import lacks_memory
 from accrete.steps.training_task import follow_stages, train_stages
 from accrete.training.device import compute_device
 from accrete.training.distributed import Peers
@@ -32,18 +30,14 @@ def main() -> None:
     folder = PeerFolder(Path(sys.argv[1]))
     rank, local_rank, size = peer_place()
     with folder.sign_in(rank):
+        signal.signal(signal.SIGINT, end_as_by_sigterm)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # while it leaves how it ended
         try:
-            with sigterm_as_error():
+            with sigterm_as_error(), process_limit_named():
                 manifest = _train(folder, rank, local_rank, size)
         except BaseException as error:
             is_own = isinstance(error, AccreteError) and not isinstance(error, PreemptedError)
-            outcome = Outcome(
-                failure=StepFailure.of(error),
-                may_follow=not is_own,
-                lacks_memory=lacks_memory(error),
-            )
-            folder.leave(rank, outcome)
+            folder.leave(rank, Outcome.of(error, may_follow=not is_own))
             if isinstance(error, AccreteError):
                 sys.exit(error.exit_code)
             raise
