@@ -1,17 +1,23 @@
 """A watched run is submitted again where the cluster lost it, and not where it failed by itself."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 from conftest import Cli
 from kfp_api import Handler, KfpApi, failing, kfp_at, saying
 from kubernetes_pods import PodCluster, pod, pod_cluster
+from proxy import Fault, Proxy, Request
 
 from accrete.catalog.step_documents import StepDocument, StepFailure, StepState
 from accrete.cli._options import WhereOptions
@@ -60,7 +66,7 @@ class Watched:
 
     def says(self, attempt: str, state: StepState, error: str = "", code: int = 0) -> None:
         """Have the step say how it stands."""
-        now = following.datetime.now(following.UTC)
+        now = datetime.now(UTC)
         said = StepDocument(
             step=STEP, attempt=attempt, state=state, started_at=now, updated_at=now,
             failure=StepFailure(error, code) if error else None,
@@ -267,7 +273,123 @@ def submitting(
     return found
 
 
+@pytest.fixture
+def far_store(
+    api: KfpApi, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[bool], None]]:
+    """Shut, or open, the way that the command has to the store: every connection is cut."""
+    is_shut: list[bool] = [False]
+
+    def plan(_request: Request) -> Fault | None:
+        return Fault(body_bytes=0) if is_shut[0] else None
+
+    with Proxy(store.settings.endpoint, plan) as proxy:
+        monkeypatch.setenv("ACCRETE_S3_ENDPOINT", proxy.endpoint)
+        yield lambda shut: is_shut.__setitem__(0, shut)
+
+
 AWAY = saying("<html>503 Service Unavailable", 503, "text/html")
+UNHEARD, HEARD = "what the steps say cannot be read from here", "the object store answers again"
+
+
+def test_a_store_that_goes_away_and_comes_back_is_said_once_and_the_run_is_followed(
+    api: KfpApi, watched: Watched, far_store: Callable[[bool], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    looks: list[str] = []
+
+    def gate(handler: Handler) -> bool:
+        if "v2beta1/runs/" in handler.path:
+            looks.append(handler.path)
+            far_store(5 < len(looks) < 20)
+            if len(looks) == 25:
+                api.states = ["SUCCEEDED"]
+        return False
+
+    api.gates.append(gate)
+    watched.follow(times=0)
+    said = capfd.readouterr().err
+    assert (said.count(UNHEARD), said.count(HEARD)) == (1, 1)
+    assert "Kubeflow's own states are shown meanwhile" in said
+    assert said.splitlines()[-1] == "far: succeeded"
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED"])
+def test_a_store_that_is_dead_from_the_start_holds_up_nothing(
+    state: str, api: KfpApi, watched: Watched, far_store: Callable[[bool], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    far_store(True)
+    api.workflow = argo("main: Error (exit code 1)")
+    on_each_look(api, lambda _number, run: run.update(state=state))
+    began = time.monotonic()
+    with pytest.raises(StepFailedError) if state == "FAILED" else nullcontext():
+        watched.follow(times=0)
+    assert time.monotonic() - began < 10
+    assert capfd.readouterr().err.count(UNHEARD) == 1
+
+
+@pytest.mark.parametrize("is_back", [True, False])
+def test_a_store_that_is_away_at_the_end_is_asked_for_what_the_steps_said_last(
+    is_back: bool, api: KfpApi, watched: Watched, far_store: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(following, "_LAST_S", 30.0 if is_back else 0.2)
+
+    def ends(number: int, run: dict[str, Any]) -> None:
+        watched.says("attempt", "running")  # it was killed, and said no more
+        far_store(True)
+        api.workflow = argo("main: Error (exit code 1)")  # the launcher's own code
+        run["state"] = "FAILED"
+        if number == 2:
+            run["state"] = "SUCCEEDED"
+        elif is_back:
+            Timer(0.5, far_store, [False]).start()
+
+    on_each_look(api, ends)
+    with nullcontext() if is_back else pytest.raises(StepFailedError):
+        watched.follow(times=1)
+    assert len(api.runs) == (2 if is_back else 1)
+
+
+def test_who_stops_watching_while_the_store_is_away_is_told_that_the_run_goes_on(
+    api: KfpApi, watched: Watched, far_store: Callable[[bool], None]
+) -> None:
+    far_store(True)
+
+    def stop(_handler: Handler) -> bool:
+        if len(api.seen) == 12:
+            os.kill(os.getpid(), signal.SIGINT)
+        return False
+
+    api.gates.append(stop)
+    with pytest.raises(KeyboardInterrupt, match="far goes on: http://"):
+        watched.follow(times=0)
+
+
+@pytest.mark.parametrize("num_away", [1, 4])
+def test_what_became_of_the_steps_is_asked_again_where_that_is_not_answered(
+    num_away: int, api: KfpApi, watched: Watched, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(_lookout, "_PAUSE_S", 0.05)
+    monkeypatch.setattr(following, "_LAST_S", 0.1)
+    away = failing(num_away, AWAY)
+
+    def gate(handler: Handler) -> bool:
+        has_failed = any(run.get("state") == "FAILED" for run in api.runs.values())
+        return has_failed and handler.command == "GET" and away(handler)
+
+    def ends(number: int, run: dict[str, Any]) -> None:
+        api.workflow = argo("pod deleted")
+        run["state"] = "FAILED" if number == 1 else "SUCCEEDED"
+
+    on_each_look(api, ends)
+    api.gates.insert(0, gate)
+    watched.kubeflow._patience_s = 0
+    watched.follow(times=1)
+    assert len(api.runs) == 2
+    assert "cannot be told now, and is asked again" in capfd.readouterr().err
 
 
 def test_a_run_that_was_submitted_again_and_cannot_be_read_is_followed_and_not_made_twice(

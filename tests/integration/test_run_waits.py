@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from conftest import Cli
-from kfp_api import KfpApi, hanging_up, kfp_at, paging, saying
+from kfp_api import Gate, KfpApi, hanging_up, kfp_at, paging, saying
 from kubernetes_pods import PLUGIN_API, TOKEN, PodCluster, event, pod, pod_cluster, waiting
 
 from accrete.runners.kubeflow import _kubeconfig, _lookout, standing
 from accrete.runners.kubeflow._lookout import Look, Looker
 from accrete.runners.kubeflow.access import Access
 from accrete.runners.kubeflow.client import Kubeflow
+from accrete.runners.kubeflow.waiting import Waiting
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 
@@ -473,6 +474,33 @@ def test_the_lookout_looks_once_more_when_asked() -> None:
     assert lookout.last(5).remark == "1"
     assert lookout.last(5).remark == "2"
     lookout.stop()
+
+
+def test_a_look_that_tells_nothing_takes_nothing_of_what_was_told_before() -> None:
+    lost = Waiting("train", "lost", "lost its pod: pod deleted")
+    looks = iter([Look([lost], is_told=True), Look(is_cut_off=True), Look(is_told=True)])
+    lookout = _lookout.Lookout(lambda: next(looks))
+    assert lookout.last().waiting == [lost]
+    assert (lookout.last().waiting, lookout.found.is_cut_off) == ([lost], True)
+    assert lookout.last().waiting == []
+    lookout.stop()
+
+
+@pytest.mark.parametrize(
+    ("gate", "is_cut_off"),
+    [
+        (saying("<html>503", 503, "text/html"), True),
+        (saying('{"code":13,"message":"x"}', 500, "application/json"), True),
+        (saying('{"code":5,"message":"Not Found"}', 404, "application/json"), False),
+        (saying("404 page not found", 404), False),
+    ],
+)
+def test_an_api_that_does_not_answer_is_told_from_one_that_has_no_version_1(
+    gate: Gate, is_cut_off: bool, api: KfpApi
+) -> None:
+    looker = Looker(Kubeflow(api.address), submitted(api))
+    api.gates = [lambda handler: "v1beta1" in handler.path and gate(handler)]
+    assert looker.look().is_cut_off is is_cut_off
 
 
 def test_the_lookout_ends_with_who_looks() -> None:

@@ -3,12 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from accrete.core.units import format_clock
-from accrete.errors import PipelineError
+from accrete.errors import PipelineError, PipelineUnavailableError
 from accrete.runners.kubeflow._argo import has_nodes, is_terminated
 from accrete.runners.kubeflow._background import Background
 from accrete.runners.kubeflow._kubeconfig import PluginError
@@ -27,6 +26,8 @@ SAID_AFTER_S = 45.0
 _INTERVAL_S = 10.0
 _LOOK_S = 12.0
 """A look takes no longer."""
+_PAUSE_S = 2.0
+"""Between looks at what does not answer."""
 _FIRST_S = 2.0
 """A cluster that answers does by then; Kubeflow is asked beside one that does not."""
 
@@ -48,6 +49,8 @@ class Look:
     deleted, or the kubeconfig is another cluster's."""
     was_there: bool = False
     """Whether this cluster had objects of the run before."""
+    is_cut_off: bool = False
+    """Whether nothing was told because something did not answer: it may the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class _OfCluster:
     workflow: Object | None = None
     is_empty: bool = False
     """Whether it lists what it has, and has nothing of the run."""
+    is_away: bool = False
+    """Whether it does not answer."""
 
 
 class Looker:
@@ -82,24 +87,35 @@ class Looker:
         if self._asked is None and self._has_cluster:
             self._asked = Background(self._of_cluster)
         found = self._taken(min(_FIRST_S, seconds))
-        workflow = found.workflow if found else None
+        workflow, is_away = found.workflow if found else None, False
         if workflow is None:
-            asked = Background(lambda: self._kubeflow.workflow_of(self._run_id))
-            with suppress(PipelineError, TimeoutError):  # no API of version 1, or it is away
-                workflow = asked.result(end - time.monotonic())
+            workflow, is_away = self._of_api(end - time.monotonic())
         if found is None:
-            found = self._taken(end - time.monotonic()) or _OfCluster()
+            found = self._taken(end - time.monotonic()) or _OfCluster(is_away=True)
         workflow = found.workflow or workflow
         waiting = waiting_of(found.pods, found.events, workflow, datetime.now(UTC))
         self._was_there |= bool(found.pods) or found.workflow is not None
+        is_told = bool(found.pods) or has_nodes(workflow)
         return Look(
             waiting,
-            bool(found.pods) or has_nodes(workflow),
+            is_told,
             self._remark,
             is_terminated=is_terminated(workflow),
             is_gone=found.is_empty and (self._was_there or has_nodes(workflow)),
             was_there=self._was_there,
+            is_cut_off=not is_told and (is_away or (found.is_away and self._was_there)),
         )
+
+    def _of_api(self, seconds: float) -> tuple[Object | None, bool]:
+        """Return the workflow by Kubeflow's API, and whether it may have one and does not say."""
+        asked = Background(lambda: self._kubeflow.workflow_of(self._run_id))
+        try:
+            return asked.result(seconds), False
+        except PipelineError as error:  # it may have no API of version 1
+            is_away = isinstance(error, PipelineUnavailableError) or error.outcome != "refused"
+            return None, is_away
+        except TimeoutError:
+            return None, True
 
     def _taken(self, seconds: float) -> _OfCluster | None:
         """Return what the cluster says; None: it has not answered yet, and may later."""
@@ -115,7 +131,8 @@ class Looker:
                 self._objects, self._has_cluster = None, False
             if isinstance(error, PluginError):
                 self._remark = f"the cluster is not asked: {error}"
-            found = _OfCluster(is_empty=isinstance(error, NothingThereError))
+            is_empty = isinstance(error, NothingThereError)
+            found = _OfCluster(is_empty=is_empty, is_away=self._has_cluster and not is_empty)
         self._asked = None
         return found
 
@@ -136,15 +153,24 @@ class Lookout:
 
     @property
     def found(self) -> Look:
-        """What was seen last."""
+        """What was told last; a look that tells nothing takes nothing of that away."""
         return self._found
 
-    def last(self, seconds: float = _LOOK_S + 2.0) -> Look:
-        """Look once more, now; return what was seen before where that takes too long."""
-        self._is_answered.clear()
-        self._is_asked.set()
-        self._is_answered.wait(seconds)
-        return self._found
+    def last(self, seconds: float = 0.0) -> Look:
+        """Look once more, now; return what was told before where nothing is.
+
+        Args:
+            seconds: for which it is looked again where something does not answer.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            self._is_answered.clear()
+            self._is_asked.set()
+            has_come = self._is_answered.wait(_LOOK_S + 2.0)
+            found = self._found if has_come else replace(self._found, is_cut_off=True)
+            if not found.is_cut_off or time.monotonic() >= end:
+                return found
+            time.sleep(_PAUSE_S)
 
     def stop(self) -> None:
         """Look no more."""
@@ -157,9 +183,22 @@ class Lookout:
             if self._is_over.is_set():
                 return
             self._is_asked.clear()
-            self._found = self._look()
+            self._found = _newer(self._found, self._look())
             if is_asked:
                 self._is_answered.set()
+
+
+def _newer(before: Look, now: Look) -> Look:
+    """Return a look, with what one before it told where it tells nothing itself."""
+    if now.is_told or now.is_gone or not before.is_told:
+        return now
+    return replace(
+        before,
+        remark=now.remark,
+        is_terminated=before.is_terminated or now.is_terminated,
+        was_there=now.was_there,
+        is_cut_off=now.is_cut_off,
+    )
 
 
 def unknown_wait(run: KfpRun, seconds: float, namespace: str | None) -> str:

@@ -1,12 +1,11 @@
 """Following a submitted run to its end: how far its steps are, why they wait, what it came to."""
 
 import time
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
 
-from accrete.catalog.step_documents import SILENT_AFTER_S, StepDocument, step_documents
+from accrete.catalog.step_documents import StepDocument
 from accrete.core.processes import TerminatedError
 from accrete.errors import (
-    AccreteError,
     PipelineAccessError,
     PipelineError,
     PipelineRunGoneError,
@@ -14,6 +13,7 @@ from accrete.errors import (
 )
 from accrete.monitoring.console import Console
 from accrete.runners.kubeflow._ending import Ending, ending_of
+from accrete.runners.kubeflow._hearing import Hearing, is_at_work_now
 from accrete.runners.kubeflow._lookout import (
     SAID_AFTER_S,
     Look,
@@ -30,18 +30,31 @@ from accrete.store.object_store import ObjectStore
 from accrete.store.settings import parse_store_uri, store_settings
 
 _POLL_S = 5.0
-CLOCKS_DIFFER = timedelta(minutes=1)
-"""By which Kubeflow's times and those of the steps are not told apart."""
+_LAST_S = 60.0
+"""For which what a failed run's steps came to is asked of what does not answer."""
 AWAY_S = 1800.0
 """An API that is away for longer is not awaited: the run does not need it to be watched."""
 
 
 def follow_run(
-    kubeflow: Kubeflow, remote: RemoteRun, request: PipelineRequest, console: Console
+    kubeflow: Kubeflow,
+    remote: RemoteRun,
+    request: PipelineRequest,
+    console: Console,
+    *,
+    is_deciding: bool = False,
 ) -> Ending:
     """Show how far a submitted run is until it ends, and return what it ended for.
 
     The steps' own words come from the object store, where this machine can reach it.
+
+    Args:
+        kubeflow: where it is.
+        remote: the run.
+        request: that it was made for.
+        console: to show it on.
+        is_deciding: whether anything is done for what it ended for: that is found out then, if it
+            takes a while.
 
     Raises:
         StepFailedError: it was deleted.
@@ -49,16 +62,21 @@ def follow_run(
         KeyboardInterrupt: who watches stops; it says that the run goes on, as does SIGTERM's.
     """
     settings = store_settings()
-    store = ObjectStore(settings, parse_store_uri(request.store_uri)) if settings else None
+    store = None
+    if settings:
+        address = parse_store_uri(request.store_uri)
+        store = ObjectStore(settings, address, patient=False, wait_s=0)
     lookout = Lookout(Looker(kubeflow, remote.run.run_id).look)
-    following = _Following(kubeflow, remote, store, console, lookout)
+    run = remote.run
     try:
+        following = _Following(kubeflow, remote, store, console, lookout)
         run = following.to_end()
-        look = lookout.last() if run.state == "FAILED" else Look()
-        documents = following.own_documents(run)
+        look = following.last_look(is_deciding) if run.state == "FAILED" else Look()
+        documents = following.last_words(run, is_deciding)
         return ending_of(run, documents, look.waiting, is_terminated=look.is_terminated)
     except (KeyboardInterrupt, TerminatedError) as stop:
-        raise type(stop)(f"{request.run_name} goes on: {remote.address}") from None
+        how = f"ended ({run.state.lower()})" if run.state in ENDED else "goes on"
+        raise type(stop)(f"{request.run_name} {how}: {remote.address}") from None
     finally:
         lookout.stop()
 
@@ -74,22 +92,39 @@ class _Following:
         console: Console,
         lookout: Lookout,
     ) -> None:
-        self._kubeflow, self._remote, self._store = kubeflow, remote, store
+        self._kubeflow, self._remote = kubeflow, remote
         self._console, self._lookout, self._sayings = console, lookout, Sayings()
         self._name = remote.name
         self._idle_since, self._has_told_idle = time.monotonic(), False
         self._away_since: float | None = None
         self._has_remarked = False
-        self.documents: list[StepDocument] = []
-        self._before = {(each.step, each.attempt) for each in _documents(store, self._name)}
+        self._hearing = Hearing(store, self._name, console.line)
 
-    def own_documents(self, run: KfpRun) -> list[StepDocument]:
-        """Return what the steps of this run said, and not those of one of its name before it."""
-        return [
-            each
-            for each in self.documents
-            if is_of_run(each, run) and (each.step, each.attempt) not in self._before
-        ]
+    def last_words(self, run: KfpRun, is_deciding: bool) -> list[StepDocument]:
+        """Return what the steps of an ended run said."""
+        seconds = _LAST_S if run.state == "FAILED" else 0.0
+        return self._hearing.last_words(run, seconds, _POLL_S, is_needed=is_deciding)
+
+    def last_look(self, is_deciding: bool) -> Look:
+        """Return what became of the steps of a run that failed; what does not answer is awaited.
+
+        Args:
+            is_deciding: whether to wait, too, until the API answers at all.
+        """
+        end, has_answered = time.monotonic() + AWAY_S, False
+        look = self._lookout.last()
+        if look.is_cut_off:
+            self._console.line(
+                f"{self._name}: what became of its steps cannot be told now, and is asked again"
+            )
+        while look.is_cut_off:
+            look = self._lookout.last(_LAST_S)
+            if not is_deciding or has_answered or time.monotonic() > end:
+                break
+            with suppress(PipelineError):
+                self._kubeflow.get_run(self._remote.run.run_id, patience_s=0)
+                has_answered = True
+        return look
 
     def to_end(self) -> KfpRun:
         """Show the run until it ends; return it as it was last seen."""
@@ -98,8 +133,8 @@ class _Following:
             if run.state != shown:
                 self._console.line(f"{self._name}: {run.state.lower()}")
                 shown = run.state
-            self.documents = _documents(self._store, self._name)
-            self._console.follow(self.documents)
+            self._hearing.listen()
+            self._console.follow(self._hearing.documents)
             if run.state in ENDED:
                 return run
             self._say_why_it_waits(run)
@@ -134,7 +169,7 @@ class _Following:
         """
         look = self._lookout.found
         is_over = look.is_gone and look.was_there and self._away_since is None
-        if is_over and not any(is_at_work_now(each) for each in self.documents):
+        if is_over and not any(is_at_work_now(each) for each in self._hearing.documents):
             raise StepFailedError(
                 f"run {self._name!r} was deleted: its workflow and its pods are gone from the "
                 f"cluster, though Kubeflow still lists it: {self._remote.address}"
@@ -165,30 +200,10 @@ class _Following:
             self._has_remarked = True
         for line in self._sayings.fresh(look.waiting):
             self._console.line(f"{self._name}: {line}")
-        is_at_work = any(is_at_work_now(each) for each in self.documents)
+        is_at_work = any(is_at_work_now(each) for each in self._hearing.documents)
         if is_at_work or look.is_told or self._away_since is not None:
             self._idle_since, self._has_told_idle = now, False
         elif now - self._idle_since > SAID_AFTER_S and not self._has_told_idle:
             line = unknown_wait(run, now - self._idle_since, self._kubeflow.namespace)
             self._console.line(f"{self._name}: {line}")
             self._has_told_idle = True
-
-
-def is_of_run(document: StepDocument, run: KfpRun) -> bool:
-    """Return whether a step's document is of this run, not of one of its name before it."""
-    return run.created_at is None or document.updated_at > run.created_at - CLOCKS_DIFFER
-
-
-def is_at_work_now(document: StepDocument) -> bool:
-    """Return whether a step runs, and was heard of lately."""
-    silence_s = (datetime.now(UTC) - document.updated_at).total_seconds()
-    return document.state == "running" and silence_s < SILENT_AFTER_S
-
-
-def _documents(store: ObjectStore | None, name: str) -> list[StepDocument]:
-    if store is None:
-        return []
-    try:
-        return step_documents(store, name)
-    except AccreteError:
-        return []  # not begun, or the store is not to be reached from here

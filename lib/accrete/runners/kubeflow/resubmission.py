@@ -51,10 +51,11 @@ def follow_remote(
     console, number = Console(), 0
     try:
         while True:
-            ending = follow_run(kubeflow, remote, request, console)
+            is_deciding = number < times
+            ending = follow_run(kubeflow, remote, request, console, is_deciding=is_deciding)
             if ending.cause == "none":
                 return
-            if ending.cause != "infrastructure" or number >= times:
+            if ending.cause != "infrastructure" or not is_deciding:
                 raise _failure(ending, remote, number)
             pause_s = min(_FIRST_PAUSE_S * 2**number, _LONGEST_PAUSE_S)
             why = ending.words or f"see its page, {remote.address}"

@@ -8,10 +8,10 @@ from accrete.errors import PipelineError
 from accrete.monitoring.status import RunState
 from accrete.runners.kubeflow._address import parse_endpoint
 from accrete.runners.kubeflow._background import Background
+from accrete.runners.kubeflow._hearing import CLOCKS_DIFFER, is_at_work_now, is_of_run
 from accrete.runners.kubeflow._lookout import SAID_AFTER_S, Look, Looker, unknown_wait
 from accrete.runners.kubeflow.access import Access
 from accrete.runners.kubeflow.client import Kubeflow
-from accrete.runners.kubeflow.following import CLOCKS_DIFFER, is_at_work_now, is_of_run
 from accrete.runners.kubeflow.runs import ENDED, KfpRun
 
 _QUICKLY_S = 8.0
