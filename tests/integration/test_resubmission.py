@@ -208,6 +208,22 @@ def test_an_api_that_is_away_when_it_is_needed_is_waited_for(
     assert capfd.readouterr().err.count("submitted again when it answers") == 1
 
 
+def test_an_api_whose_database_is_away_when_it_is_needed_is_waited_for(
+    api: KfpApi, submitting: "Submitting", capfd: pytest.CaptureFixture[str]
+) -> None:
+    error = '{"error":"x","code":13,"message":"InternalServerError: dial tcp mysql:3306"}'
+    fail = failing(4, saying(error, 500, "application/json"))
+
+    def gate(handler: Handler) -> bool:
+        has_failed = any(run.get("state") == "FAILED" for run in api.runs.values())
+        return has_failed and "v2beta1" in handler.path and fail(handler)
+
+    api.gates.insert(0, gate)
+    submitting.follow(times=1)
+    assert len(api.runs) == 2
+    assert capfd.readouterr().err.count("submitted again when it answers") == 1
+
+
 def test_an_api_that_takes_no_credentials_any_more_ends_it_with_one_line(
     api: KfpApi, watched: Watched
 ) -> None:
@@ -365,6 +381,20 @@ def test_who_stops_watching_while_the_store_is_away_is_told_that_the_run_goes_on
     api.gates.append(stop)
     with pytest.raises(KeyboardInterrupt, match="far goes on: http://"):
         watched.follow(times=0)
+
+
+def test_who_stops_while_the_store_is_asked_for_last_words_is_told_that_the_run_ended(
+    api: KfpApi, watched: Watched, far_store: Callable[[bool], None]
+) -> None:
+    def ends(_number: int, run: dict[str, Any]) -> None:
+        far_store(True)
+        api.workflow = argo("pod deleted")
+        run["state"] = "FAILED"
+        Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+
+    on_each_look(api, ends)
+    with pytest.raises(KeyboardInterrupt, match=r"far ended \(failed\): http://"):
+        watched.follow(times=1)
 
 
 @pytest.mark.parametrize("num_away", [1, 4])

@@ -5,7 +5,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from accrete.catalog.step_documents import SILENT_AFTER_S, StepDocument, step_documents
-from accrete.errors import AccreteError, RunNotFoundError, StoreError, StoreUnreachableError
+from accrete.errors import (
+    AccreteError,
+    IntegrityError,
+    RunNotFoundError,
+    StoreError,
+    StoreUnreachableError,
+)
 from accrete.runners.kubeflow.runs import KfpRun
 from accrete.store.object_store import ObjectStore
 
@@ -29,7 +35,7 @@ class Hearing:
         self._store, self._name, self._tell = store, name, tell
         self.documents: list[StepDocument] = []
         """As they were last read."""
-        self._error: StoreError | None = None
+        self._error: AccreteError | None = None
         self._num_failed, self._was_reached = 0, False
         self.listen()
         self._before = {(each.step, each.attempt) for each in self.documents}
@@ -42,16 +48,16 @@ class Hearing:
             self.documents = step_documents(self._store, self._name)
         except RunNotFoundError:
             self.documents = []  # not begun
-        except StoreError as error:
+        except IntegrityError:
+            pass  # a document that is none: there is a store
+        except AccreteError as error:
             self._failed(error)
             return
-        except AccreteError:
-            pass  # a document that is none: there is a store
         if self._num_failed >= _TOLD_AFTER:
             self._tell("the object store answers again")
         self._error, self._num_failed, self._was_reached = None, 0, True
 
-    def _failed(self, error: StoreError) -> None:
+    def _failed(self, error: AccreteError) -> None:
         self._error = error
         self._num_failed += 1
         if self._num_failed == _TOLD_AFTER:
@@ -87,7 +93,7 @@ class Hearing:
 
     def _may_answer(self, is_needed: bool) -> bool:
         error = self._error
-        may_pass = error is not None and (
+        may_pass = isinstance(error, StoreError) and (
             error.may_pass or isinstance(error, StoreUnreachableError)
         )
         return may_pass and (is_needed or self._was_reached)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from accrete.core.processes import TerminatedError
 from accrete.core.units import format_clock
 from accrete.errors import (
+    PipelineAccessError,
     PipelineError,
     PipelineRunGoneError,
     PipelineUnavailableError,
@@ -131,14 +132,12 @@ class _Again:
                     raise PipelineError(f"run {self._ended.name!r} ended, and {error}") from None
                 self._undecided = error
                 self._tell(f"{error}; it is looked for when Kubeflow answers")
-            except PipelineUnavailableError as error:
+            except PipelineError as error:
                 # It looked for a run that might have been made all the same, and there is none.
                 self._undecided = None
-                if time.monotonic() > end:
+                if _is_lasting(error) or time.monotonic() > end:
                     raise self._refused(error) from None
                 self._tell(f"{error}; the run is submitted again when it answers")
-            except PipelineError as error:
-                raise self._refused(error) from None
             pause_s = _FIRST_PAUSE_S
 
     def _tried(self) -> RemoteRun:
@@ -169,3 +168,10 @@ class _Again:
         return type(error)(
             f"run {self._ended.name!r} ended, and could not be submitted again: {error}"
         )
+
+
+def _is_lasting(error: PipelineError) -> bool:
+    """Return whether Kubeflow would say so again; its database may be away (500), or all of it."""
+    if isinstance(error, PipelineUnavailableError):
+        return False
+    return isinstance(error, PipelineAccessError) or error.outcome == "refused"

@@ -147,9 +147,11 @@ class _Submission:
                 RemoteRun(name=self._name, run=run, address=page),
             ) from None
         if run.name not in ("", self._name):
-            raise PipelineError(
+            other = PipelineError(
                 f"Kubeflow Pipelines says that run {run_id} is {run.name!r}, not {self._name!r}"
             )
+            other.outcome = "refused"
+            raise other
         return RemoteRun(name=self._name, run=run, address=page)
 
     def _submitted(self) -> str:
