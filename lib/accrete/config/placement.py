@@ -214,9 +214,9 @@ class Placement:
     retries: Annotated[
         int,
         Option(
-            "Tries of a step whose pod was lost (evicted, deleted), after the first; a stock "
-            "Kubeflow makes two in any case. One that ended by itself is tried again only where "
-            "Argo's retryPolicy is Always.",
+            "Tries of a step whose pod was deleted (a drain, preemption), after the first; a stock "
+            "Kubeflow makes two in any case. One whose pod failed (an exit code, the kubelet's "
+            "eviction) is tried again only where Argo's retryPolicy is Always.",
             default="2; locally 0",
         ),
     ] = 2
