@@ -40,8 +40,12 @@ class Hearing:
         self.listen()
         self._before = {(each.step, each.attempt) for each in self.documents}
 
-    def listen(self) -> None:
-        """Read what the steps say now; what was read before stays where that cannot be."""
+    def listen(self, *, is_over: bool = False) -> None:
+        """Read what the steps say now; what was read before stays where that cannot be.
+
+        Args:
+            is_over: whether the run has ended.
+        """
         if self._store is None:
             return
         try:
@@ -51,20 +55,18 @@ class Hearing:
         except IntegrityError:
             pass  # a document that is none: there is a store
         except AccreteError as error:
-            self._failed(error)
+            self._failed(error, is_over)
             return
         if self._num_failed >= _TOLD_AFTER:
             self._tell("the object store answers again")
         self._error, self._num_failed, self._was_reached = None, 0, True
 
-    def _failed(self, error: AccreteError) -> None:
+    def _failed(self, error: AccreteError, is_over: bool) -> None:
         self._error = error
         self._num_failed += 1
         if self._num_failed == _TOLD_AFTER:
-            self._tell(
-                f"what the steps say cannot be read from here: {error}; Kubeflow's own states are "
-                "shown meanwhile"
-            )
+            meanwhile = "" if is_over else "; Kubeflow's own states are shown meanwhile"
+            self._tell(f"what the steps say cannot be read from here: {error}{meanwhile}")
 
     def last_words(
         self, run: KfpRun, seconds: float, pause_s: float, *, is_needed: bool
@@ -86,7 +88,7 @@ class Hearing:
                 )
                 is_told = True
             time.sleep(pause_s)
-            self.listen()
+            self.listen(is_over=True)
         own = [each for each in self.documents if self._is_own(each, run)]
         # Of a step that was running when the store was last read nobody knows how it ended.
         return own if self._error is None else [each for each in own if each.state != "running"]

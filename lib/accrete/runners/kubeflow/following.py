@@ -133,7 +133,7 @@ class _Following:
             if run.state != shown:
                 self._console.line(f"{self._name}: {run.state.lower()}")
                 shown = run.state
-            self._hearing.listen()
+            self._hearing.listen(is_over=run.state in ENDED)
             self._console.follow(self._hearing.documents)
             if run.state in ENDED:
                 return run
