@@ -182,6 +182,27 @@ def test_the_server_ends_when_its_only_user_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a folder that cannot be made is easy for root only")
+@pytest.mark.slow
+def test_a_server_that_ends_while_it_is_used_is_started_again_in_its_place(
+    tmp_path: Path,
+) -> None:
+    with embedded_store(tmp_path) as settings:
+        store = ObjectStore(settings, parse_store_uri("s3://accrete"), wait_s=60)
+        told: list[str] = []
+        store.told_by(told.append)
+        store.write_note("note", b"kept")
+        keeper = json.loads(EmbeddedPaths(tmp_path).server.read_text())["pid"]
+        (server,) = [pid for pid in process_tree(keeper) if pid != keeper]
+        os.kill(server, signal.SIGKILL)
+        store.write_note("other", b"1")
+        assert store.read_note("note") == b"kept"
+        assert store.read_note("other") == b"1"
+        assert running_server(EmbeddedPaths(tmp_path)) == settings
+        log = EmbeddedPaths(tmp_path).log.read_text(errors="replace")
+        assert log.count("SeaweedFS ended by itself (-9); it is started again") == 1
+    wait_until_gone(tmp_path)
+
+
 def test_a_state_folder_that_cannot_be_used_is_told() -> None:
     with (
         pytest.raises(StoreError, match="ACCRETE_HOME"),

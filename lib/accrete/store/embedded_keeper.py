@@ -35,6 +35,8 @@ _LEAVE_TIMEOUT_S = 20
 _STOP_TIMEOUT_S = 2
 """Then its files are closed; what it waits for comes never: room for a log, on a closed volume."""
 _START_TRIES = 3
+_RESTARTS = 3
+"""Of a server that ended while it was used, over the keeper's whole time."""
 _PROBE_STORE, _PROBE_KEY = "s3://accrete-keeper", "ready"
 
 
@@ -52,7 +54,11 @@ def keep(home: Path) -> None:
             state = {"pid": os.getpid(), "endpoint": settings.endpoint}
             state |= {"access_key": settings.access_key, "secret_key": settings.secret_key}
             write_private(paths.server, json.dumps(state).encode())
-            _wait_until_unused(server, clients, linger_s)
+            for number in range(_RESTARTS + 1):
+                _wait_until_unused(server, clients, linger_s)
+                if server.poll() is None or number == _RESTARTS:
+                    break
+                server = _started_again(server, paths, settings, ports)
         finally:
             paths.server.unlink(missing_ok=True)
             _stop(server)
@@ -103,13 +109,7 @@ def _start(paths: EmbeddedPaths) -> tuple[subprocess.Popen[bytes], StoreSettings
     access_key, secret_key = _credentials(paths)
     for _ in range(_START_TRIES):
         ports = free_ports(4)
-        server = subprocess.Popen(
-            _command(paths, ports),
-            stdin=subprocess.DEVNULL,
-            env=server_environment(),
-            umask=0o077,  # its data, and the sockets that it makes in a folder of everybody's
-            preexec_fn=_end_with_keeper(os.getpid()),  # noqa: PLW1509  only a prctl call
-        )
+        server = _server(paths, ports)
         settings = StoreSettings(
             endpoint=f"http://127.0.0.1:{ports[3]}", access_key=access_key, secret_key=secret_key
         )
@@ -118,6 +118,30 @@ def _start(paths: EmbeddedPaths) -> tuple[subprocess.Popen[bytes], StoreSettings
         _stop(server)
         remove_sockets(ports)
     raise StoreError("SeaweedFS does not come up; the lines above are its own")
+
+
+def _started_again(
+    ended: subprocess.Popen[bytes], paths: EmbeddedPaths, settings: StoreSettings, ports: list[int]
+) -> subprocess.Popen[bytes]:
+    """Start the server once more, where those who use it expect it; they wait meanwhile."""
+    print(  # noqa: T201  to the store's log
+        f"accrete: SeaweedFS ended by itself ({ended.returncode}); it is started again", flush=True
+    )
+    remove_sockets(ports)
+    server = _server(paths, ports)
+    if not _comes_up(server, settings):
+        _stop(server)
+    return server
+
+
+def _server(paths: EmbeddedPaths, ports: list[int]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        _command(paths, ports),
+        stdin=subprocess.DEVNULL,
+        env=server_environment(),
+        umask=0o077,  # its data, and the sockets that it makes in a folder of everybody's
+        preexec_fn=_end_with_keeper(os.getpid()),  # noqa: PLW1509  only a prctl call
+    )
 
 
 def _end_with_keeper(pid: int):  # type: ignore[no-untyped-def]
