@@ -444,6 +444,19 @@ def test_a_wait_that_is_shorter_than_a_round_is_told_of(store: ObjectStore) -> N
     ]
 
 
+@pytest.mark.slow
+def test_tries_that_are_of_a_wait_end_with_it(store: ObjectStore) -> None:
+    """A store that says "not now" is asked eight times within 23 s; then for a second, not so."""
+    told: list[float] = []
+    with Proxy(store.settings.endpoint, lambda _: Fault(status=503)) as proxy:
+        seen = patient(store, proxy.endpoint, [], 1)
+        seen.told_by(lambda _: told.append(time.monotonic()))
+        with pytest.raises(StoreError, match="keeps failing"):
+            seen.read_note("a")
+        assert len(told) == 1
+        assert time.monotonic() - told[0] < 5
+
+
 @pytest.fixture
 def ending_soon() -> Iterator[threading.Timer]:
     timer = threading.Timer(0.5, ending().set)

@@ -19,7 +19,7 @@ from accrete.core.environment import ENV_STORE_WAIT
 from accrete.core.processes import ending
 from accrete.core.units import format_clock
 from accrete.errors import StoreError
-from accrete.store._retry import LONGEST_WAIT_S
+from accrete.store._retry import LONGEST_WAIT_S, asked_until
 
 T = TypeVar("T")
 
@@ -143,7 +143,8 @@ class Waiting:
         try:
             while True:
                 try:
-                    found = ask()
+                    with asked_until(until):
+                        found = ask()
                 except StoreError as error:
                     is_answered = not error.may_pass
                     if number == 0 and self._wait_s is not None:

@@ -1,7 +1,9 @@
 """What is asked of a store again, how often, and after which pause."""
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any
 
 import urllib3
@@ -28,6 +30,17 @@ _LAST_ROUND_S, _LAST_PAUSE_S = 5.0, 0.2
 """The same, and the longest pause, once this process was told to end."""
 
 _CONNECTS, _STATUSES = 4, 7
+_UNTIL: ContextVar[float] = ContextVar("until", default=float("inf"))
+
+
+@contextmanager
+def asked_until(until: float) -> Iterator[None]:
+    """Have no request of the block be made again after a time (`time.monotonic`)."""
+    token = _UNTIL.set(until)
+    try:
+        yield
+    finally:
+        _UNTIL.reset(token)
 
 
 class _Retry(urllib3.Retry):
@@ -35,11 +48,13 @@ class _Retry(urllib3.Retry):
 
     began = 0.0
     """When the request was made first (`time.monotonic`)."""
+    until = float("inf")
+    """When it is not made again, before its round is over."""
 
     def new(self, **changes: Any) -> "_Retry":
         """Return the same with other counts."""
         made = super().new(**changes)
-        made.began = self.began
+        made.began, made.until = self.began, self.until
         return made
 
     def increment(
@@ -63,7 +78,7 @@ class _Retry(urllib3.Retry):
             error.args = ("a chunk of the answer has no length",)  # its own text, which is logged
         wait_s = None if response is None else self.get_retry_after(response)
         round_s = _LAST_ROUND_S if ending().is_set() else ROUND_S
-        if time.monotonic() + (wait_s or 0.0) >= self.began + round_s:
+        if time.monotonic() + (wait_s or 0.0) >= min(self.began + round_s, self.until):
             # of an answer: it is the last one
             raise urllib3.exceptions.MaxRetryError(_pool, url or "", error) from error
         return super().increment(method, url, response, error, _pool, _stacktrace)
@@ -118,7 +133,7 @@ def retries() -> urllib3.Retry:
         backoff_max=10,
         backoff_jitter=0.1,
     )
-    made.began = time.monotonic()
+    made.began, made.until = time.monotonic(), _UNTIL.get()
     return made
 
 
