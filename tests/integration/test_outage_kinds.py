@@ -520,3 +520,16 @@ def test_an_outage_of_the_source_s_own_store_is_in_the_journal(
     assert "; it is asked again for 1:00 (ACCRETE_STORE_WAIT)" in shown
     assert "the object store answers again, after 0:0" in shown
     assert shown.count("cannot be reached") == 1
+
+
+@pytest.mark.usefixtures("ending_soon")  # which clears it
+def test_a_store_that_hangs_holds_up_no_process_that_is_told_to_end(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accrete.store._http._LAST_READ_S", 0.5)
+    ending().set()
+    with Proxy(store.settings.endpoint, lambda _: Fault(delay_s=3600)) as proxy:
+        began = time.monotonic()
+        with pytest.raises(StoreUnreachableError):
+            patient(store, proxy.endpoint, [], 60).write_note("a", b"1")
+        assert time.monotonic() - began < 7

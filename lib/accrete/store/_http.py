@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 
 from accrete.core.environment import ENV_CA_BUNDLE
+from accrete.core.processes import ending
 from accrete.core.proxies import Proxy
 from accrete.core.tls import trusting
 from accrete.store._answers import MAX_ANSWER_BYTES, StoreAnswer, refusal
@@ -28,7 +29,8 @@ _PAUSES_S = (0.2, 1.0, 5.0)
 
 _CONNECT_S, _READ_S, _LARGE_READ_S = 5.0, 30.0, 60.0
 """The last: between two pieces of an object, and for the answer to what is much or takes long."""
-_IMPATIENT_READ_S = 5.0
+_IMPATIENT_READ_S, _LAST_READ_S = 5.0, 10.0
+"""The last: once this process was told to end, which mostly leaves it half a minute."""
 _MUCH_BYTES = 1 << 20
 
 Judge = Callable[[StoreAnswer], Exception | None]
@@ -134,7 +136,10 @@ def _timeout_of(url: str, body: Any) -> urllib3.Timeout:
     """Return how long an answer may take to begin: a store that hangs is to be told of soon."""
     of_upload = "uploadId=" in urlsplit(url).query  # its end may take the store long
     is_much = of_upload or (body is not None and len(body) > _MUCH_BYTES)
-    return urllib3.Timeout(connect=_CONNECT_S, read=_LARGE_READ_S if is_much else _READ_S)
+    read_s = _LARGE_READ_S if is_much else _READ_S
+    if ending().is_set():
+        read_s = min(read_s, _LAST_READ_S)
+    return urllib3.Timeout(connect=_CONNECT_S, read=read_s)
 
 
 def _be_patient_with(response: Any) -> None:
