@@ -9,122 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from conftest import HANGS_S
 from digits import digits_run
+from supervised import Supervised
 from watched_steps import Steps
 
 from accrete.catalog.catalog import Catalog
-from accrete.catalog.step_documents import StepDocument, step_documents
+from accrete.catalog.step_documents import step_documents
 from accrete.monitoring.status import log_texts, run_states, status_text
-
-PROGRAM = """
-import os, pathlib, signal, sys, time
-from accrete.errors import IntegrityError, PreemptedError, WorkerLostError
-from accrete.steps import _peer_launch, _supervision, lone_process
-from accrete.steps.frame import run_attempt
-from accrete.steps.train import train_step
-from accrete.steps.training_task import data_memory_bytes
-
-calls = pathlib.Path({folder!r}) / "calls"
-
-def count():
-    with calls.open("a") as file:
-        file.write(f"{{os.getpid()}}\\n")
-    return len(calls.read_text().splitlines())
-
-def work(task, attempt, context):
-    number = count()
-{body}
-
-lone_process.train_stages = _supervision.train_stages = lambda task, attempt: run_attempt(
-    attempt, lambda context: work(task, attempt, context)
-)
-_supervision._FIRST_PAUSE_S = {pause}
-if {group!r}:
-    _peer_launch.memory_group_that_dies_whole = lambda: pathlib.Path({group!r})
-try:
-    train_step(**{arguments!r})
-finally:
-    assert "torch" not in sys.modules, "the step's own process imported torch"
-"""
 
 
 @pytest.fixture
 def steps(catalog: Catalog, tmp_path: Path) -> Steps:
     return Steps(catalog, tmp_path)
-
-
-class Supervised:
-    """A training step whose training is a few lines of Python."""
-
-    def __init__(
-        self,
-        steps: Steps,
-        body: str,
-        *,
-        pause_s: float = 0.02,
-        data_memory: str = "",
-        group: str = "",
-        within: Path | None = None,
-        **env: str,
-    ) -> None:
-        self.steps = steps
-        arguments = steps.written(digits_run(10)) | {"data_memory": data_memory}
-        program = PROGRAM.format(
-            folder=str(steps.folder),
-            body="\n".join(f"    {line}" for line in body.strip("\n").splitlines()),
-            pause=pause_s,
-            group=group,
-            arguments=arguments,
-        )
-        entered = (
-            ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(within / "cgroup.procs")]
-            if within
-            else []
-        )
-        self.process = subprocess.Popen(
-            [*entered, sys.executable, "-c", program],
-            env=steps.env | {"ACCRETE_PROCESSES": "1"} | env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    @property
-    def calls(self) -> list[int]:
-        """The processes that trained, by id."""
-        path = self.steps.folder / "calls"
-        return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def wait_for_calls(self, number: int) -> None:
-        deadline = time.monotonic() + HANGS_S
-        while len(self.calls) < number:
-            assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    def ended(self) -> tuple[int, str, str]:
-        """Return exit code, the one line of the error, and what was printed before."""
-        out, err = self.process.communicate(timeout=HANGS_S)
-        assert "Traceback" not in err
-        (line,) = err.splitlines()
-        assert line.startswith("accrete: error: ")
-        document = self.document()
-        assert document.failure is not None
-        assert line == f"accrete: error: {document.failure.error}"
-        assert document.failure.exit_code == self.process.returncode
-        assert not [pid for pid in self.calls if Path(f"/proc/{pid}").exists()]
-        return self.process.returncode, line, out
-
-    def document(self) -> StepDocument:
-        (document,) = step_documents(self.steps.catalog.store, "watched")
-        return document
 
 
 def test_a_crash_loop_ends_after_some_tries_with_the_signal_s_name(steps: Steps) -> None:
@@ -293,47 +193,6 @@ def test_a_step_that_is_to_start_again_has_not_failed(failure: str, steps: Steps
     assert err.splitlines()[-1].startswith("accrete: error: told to end while its training")
 
 
-@pytest.fixture
-def process_group() -> Iterator[Path]:
-    """A control group for processes, version 2 or 1, that can have a limit of how many."""
-    groups = Path("/sys/fs/cgroup")
-    root = groups if (groups / "cgroup.controllers").exists() else groups / "pids"
-    group = root / f"accrete-test-{uuid4().hex[:8]}"
-    try:
-        group.mkdir()
-        (group / "pids.max").write_text("100")
-    except OSError as error:
-        with suppress(OSError):
-            group.rmdir()
-        pytest.skip(f"no group of processes can be made here: {error}")
-    yield group
-    deadline = time.monotonic() + 30
-    while group.exists() and time.monotonic() < deadline:
-        with suppress(OSError):
-            group.rmdir()
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize("most", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_process_or_thread_that_cannot_be_started_is_named_and_tried_again(
-    most: int, steps: Steps, process_group: Path
-) -> None:
-    (process_group / "pids.max").write_text(str(most))
-    step = Supervised(
-        steps,
-        "import threading\nthreading.Thread(target=int).start()",
-        within=process_group,
-        ACCRETE_RESTARTS="1",
-    )
-    code, line, out = step.ended()
-    assert code == 128 + signal.SIGKILL
-    assert "no further process or thread could be started: the limit of the pod (pids)" in line
-    assert "2 times without getting any further: raise it" in line
-    assert out.count("started again in") == 1
-    assert "of memory for images" not in out
-    assert len(step.calls) == (0 if most == 1 else 2)
-
-
 @pytest.mark.slow
 def test_sigterm_between_two_tries_ends_the_step(steps: Steps) -> None:
     step = Supervised(steps, "os.kill(os.getpid(), signal.SIGKILL)", pause_s=500)
@@ -366,30 +225,6 @@ def test_training_ends_with_the_step_s_own_process(steps: Steps) -> None:
     assert failure.exit_code == 75  # it had a moment to save
 
 
-@pytest.mark.slow
-def test_where_the_kernel_would_end_all_of_a_container_training_is_ended_first(
-    steps: Steps,
-) -> None:
-    """The group's files are a stand-in: none of version 2 with a limit could be had."""
-    group = steps.folder / "group"
-    group.mkdir()
-    for name, text in (("max", "1000000000"), ("current", "5000000"), ("stat", "inactive_file 0")):
-        (group / f"memory.{name}").write_text(text)
-    step = Supervised(steps, "time.sleep(600)", data_memory="100Mi", group=str(group))
-    step.wait_for_calls(1)
-    (group / "memory.current").write_text("990000000")
-    deadline = time.monotonic() + HANGS_S
-    while Path(f"/proc/{step.calls[0]}").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    (group / "memory.current").write_text("5000000")
-    step.wait_for_calls(2)
-    step.process.send_signal(signal.SIGTERM)  # which the thread that watches leaves alone
-    code, _, out = step.ended()
-    assert code == 75
-    assert "was ended when the container held 944.1 MiB of its 953.7 MiB of memory" in out
-    assert "with 50.0 MiB instead of 100.0 MiB of memory for images" in out
-
-
 THREADED = """
 import threading, time
 from accrete.steps import _peer_launch
@@ -420,59 +255,3 @@ def test_a_step_with_another_thread_has_a_new_interpreter_train(
     (document,) = step_documents(catalog.store, "watched")
     assert document.failure is not None
     assert line == f"accrete: error: {document.failure.error}"
-
-
-@pytest.fixture
-def limited() -> Iterator[Callable[[int, int], None]]:
-    """Puts a process into a memory group of its own, version 2 or 1, with a limit."""
-    groups = Path("/sys/fs/cgroup")
-    root = groups if (groups / "cgroup.controllers").exists() else groups / "memory"
-    group = root / f"accrete-test-{uuid4().hex[:8]}"
-    try:
-        group.mkdir()
-        limit = group / ("memory.max" if root == groups else "memory.limit_in_bytes")
-        limit.write_text(str(1 << 30))
-    except OSError as error:
-        with suppress(OSError):
-            group.rmdir()
-        pytest.skip(f"no memory group can be made here: {error}")
-
-    def limit_process(pid: int, num_bytes: int) -> None:
-        limit.write_text(str(num_bytes))
-        for name in ("memory.swap.max", "memory.memsw.limit_in_bytes"):
-            with suppress(OSError):
-                (group / name).write_text(str(num_bytes if "memsw" in name else 0))
-        (group / "cgroup.procs").write_text(str(pid))
-
-    yield limit_process
-    deadline = time.monotonic() + 30
-    while group.exists() and time.monotonic() < deadline:
-        with suppress(OSError):
-            group.rmdir()
-        time.sleep(0.05)
-
-
-def test_the_kernel_s_oom_killer_leaves_the_step_alive_and_images_less_memory(
-    steps: Steps, limited: Callable[[int, int], None]
-) -> None:
-    body = """
-while not (calls.parent / "go").exists():
-    time.sleep(0.02)
-num_bytes = data_memory_bytes(task)
-context.journal.say(f"takes {num_bytes}")
-taken = b"x" * num_bytes  # every page is written
-raise IntegrityError("enough memory")
-"""
-    step = Supervised(steps, body, data_memory="800Mi")
-    step.wait_for_calls(1)
-    limited(step.process.pid, 300 << 20)
-    limited(step.calls[0], 300 << 20)
-    (steps.folder / "go").touch()
-    code, line, out = step.ended()
-    assert (code, line) == (4, "accrete: error: enough memory")
-    taken = [line.rpartition(" ")[2] for line in out.splitlines() if " takes " in line]
-    assert taken == [str(size << 20) for size in (800, 400, 200)]
-    assert "was ended by SIGKILL (1 OOM kill in its memory group): started again in" in out
-    assert "with 400.0 MiB instead of 800.0 MiB of memory for images" in out
-    assert len(step.calls) == 3
-    assert step.document().restarts == 2

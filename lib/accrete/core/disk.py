@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from accrete.core.environment import ENV_CACHE
 from accrete.core.units import format_bytes
 from accrete.errors import DiskFullError
 
@@ -16,11 +17,12 @@ _IN_TEXT = re.compile(r"\b(?:os error|errno) (\d+)\b")
 
 
 @contextmanager
-def disk_full_named(folder: Path) -> Iterator[None]:
+def disk_full_named(folder: Path, variable: str = ENV_CACHE) -> Iterator[None]:
     """Say of a disk that fills up in a block which one it is.
 
     Args:
         folder: on the disk that the block writes to.
+        variable: of the environment, which says where such a folder is.
 
     Raises:
         DiskFullError: it is full.
@@ -36,5 +38,5 @@ def disk_full_named(folder: Path) -> Iterator[None]:
         free, size = (format_bytes(n * stat.f_frsize) for n in (stat.f_bavail, stat.f_blocks))
         raise DiskFullError(
             f"no space left on the disk of {folder} ({free} of {size} are free): make room "
-            " there, or set ACCRETE_CACHE to a folder on a larger one"
+            f"there, or set {variable} to a folder on a larger one"
         ) from error

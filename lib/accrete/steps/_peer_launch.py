@@ -14,8 +14,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 
 from accrete.catalog.step_documents import StepFailure
@@ -28,7 +26,7 @@ from accrete.core.processes import (
 )
 from accrete.errors import PreemptedError
 from accrete.steps._memory_guard import MemoryGuard, kill_group
-from accrete.steps._peer_folder import Death, Outcome, PeerFolder, Work
+from accrete.steps._peer_folder import Death, Outcome, PeerFolder, Work, temporary_folder
 from accrete.steps.lone_process import train_alone
 
 _SAVING_S = 30.0
@@ -84,9 +82,13 @@ class Termination:
 def launch_alone(work: Work, termination: Termination) -> Outcome | Death:
     """Have one process train, and return how it ended."""
     guard = MemoryGuard(memory_group_that_dies_whole())
-    with TemporaryDirectory(prefix="accrete-training-") as name:
-        folder = PeerFolder(Path(name))
-        code = (_forked if has_one_thread() else _started)(folder, work, termination, guard)
+    with temporary_folder("accrete-training-") as path:
+        folder = PeerFolder(path)
+        folder.write_work(work)
+        if has_one_thread():
+            code = _forked(folder, work, termination, guard)
+        else:
+            code = _started(folder, termination, guard)
         outcomes = folder.outcomes([0])
     if outcomes:
         return outcomes[0]
@@ -124,9 +126,8 @@ def _be_fork(folder: PeerFolder, work: Work, parent: int) -> None:
     sys.exit(train_alone(folder, work, parent))
 
 
-def _started(folder: PeerFolder, work: Work, termination: Termination, guard: MemoryGuard) -> int:
+def _started(folder: PeerFolder, termination: Termination, guard: MemoryGuard) -> int:
     """Train in a new interpreter: another thread of this process could hold a fork up."""
-    folder.write_work(work)
     command = [sys.executable, "-m", "accrete.steps.lone_process", str(folder.path)]
     command.append(str(os.getpid()))
     process = subprocess.Popen(command, process_group=0)
@@ -176,10 +177,11 @@ def launch_peers(
         How it ended; on another node than the first without a manifest.
     """
     share_cpus_well(among=len(ranks))
-    with TemporaryDirectory(prefix="accrete-peers-") as name:
-        folder = PeerFolder(Path(name))
-        folder.write_work(work)
-        command = [sys.executable, "-m", "accrete.steps.torchrun_process", str(os.getpid()), name]
+    with temporary_folder("accrete-peers-") as path:
+        folder = PeerFolder(path)
+        folder.write_work(work, ranks)
+        command = [sys.executable, "-m", "accrete.steps.torchrun_process", str(os.getpid())]
+        command.append(str(path))
         command += ["--nproc-per-node", str(len(ranks))]
         environment = dict(os.environ)
         is_alone = len(ranks) == num_ranks

@@ -11,19 +11,19 @@ import signal
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from accrete.catalog.manifests import StageManifest
 from accrete.catalog.step_documents import StepFailure
+from accrete.core.disk import disk_full_named
 from accrete.core.processes import count_oom_kills, process_limit_named
 from accrete.core.settings import place_among_nodes, training_restarts
 from accrete.core.units import format_bytes
 from accrete.errors import PreemptedError, ProcessLimitError, StepFailedError
 from accrete.monitoring.journal import print_line
 from accrete.steps._passing import was_told_to_end
-from accrete.steps._peer_folder import Death, Outcome, Work
+from accrete.steps._peer_folder import ENV_TMPDIR, Death, Outcome, Work, temporary_folder
 from accrete.steps._peer_launch import Termination, launch_alone, launch_peers
-from accrete.steps.frame import Attempt, failures_in_journal, tell_of_restart
+from accrete.steps.frame import MARK_BYTES, Attempt, failures_in_journal, tell_of_restart
 from accrete.steps.lone_process import num_processes
 from accrete.steps.training_task import (
     TrainingTask,
@@ -64,8 +64,11 @@ def train_task(task: TrainingTask, attempt: Attempt) -> StageManifest | None:
         size = num_processes() if training_restarts() == 0 else None
         if size == num_nodes == 1:
             return train_stages(task, attempt)
-        with TemporaryDirectory(prefix="accrete-marks-") as folder:
-            attempt = replace(attempt, marks=str(Path(folder) / "marks"), supervisor=os.getpid())
+        with temporary_folder("accrete-marks-") as folder:
+            marks = folder / "marks"
+            with disk_full_named(folder, ENV_TMPDIR):
+                marks.write_text(" " * MARK_BYTES)
+            attempt = replace(attempt, marks=str(marks), supervisor=os.getpid())
             supervisor = _Supervisor(Work(task, attempt), most, size)
             return supervisor.trained()
 
@@ -177,8 +180,7 @@ class _Supervisor:
         return launch_peers(self._work, ranks, num_ranks, self._termination)
 
     def _marks(self) -> str:
-        path = Path(self._work.attempt.marks)
-        return path.read_text() if path.exists() else ""
+        return Path(self._work.attempt.marks).read_text().strip()
 
     def _given_up(self, kill: _Kill, ended: Outcome | Death, num_tries: int) -> StepFailedError:
         if isinstance(ended, Outcome) and ended.failure and num_tries == 1:

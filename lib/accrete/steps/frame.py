@@ -32,6 +32,9 @@ from accrete.store.object_store import ObjectStore
 
 T = TypeVar("T")
 
+MARK_BYTES = 40
+"""Length of an attempt's file of marks, which is there from the start: the disk may fill up."""
+
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
@@ -90,11 +93,10 @@ class Attempt:
         """
         if not self.marks:
             return
-        with suppress(OSError, ValueError):
-            path = Path(self.marks)
-            before = path.read_text().split() if path.exists() else []
-            if [int(number) for number in before] < [stage, position]:
-                path.write_text(f"{stage} {position}")
+        with suppress(OSError, ValueError), Path(self.marks).open("r+") as file:
+            if [int(number) for number in file.read().split()] < [stage, position]:
+                file.seek(0)
+                file.write(f"{stage} {position}".ljust(MARK_BYTES))
 
 
 @contextmanager
