@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import HANGS_S
 from digits import digits_run
+from processes import processes_with
 from supervised import Supervised
 from watched_steps import Steps
 
@@ -138,11 +139,15 @@ def _with_traceback(step: Supervised) -> tuple[int, str, str]:
     return step.process.returncode, err.splitlines()[-1], out
 
 
-def test_sigterm_passes_through_at_once(steps: Steps) -> None:
+@pytest.mark.parametrize(
+    "signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_sigterm_passes_through_at_once(signum: signal.Signals, steps: Steps) -> None:
     step = Supervised(steps, "time.sleep(600)")
     step.wait_for_calls(1)
     began = time.monotonic()
-    step.process.send_signal(signal.SIGTERM)
+    step.process.send_signal(signum)
+    step.process.send_signal(signum)  # a second one cuts nothing short
     code, line, _ = step.ended()
     assert time.monotonic() - began < 60
     assert code == 75
@@ -255,3 +260,42 @@ def test_a_step_with_another_thread_has_a_new_interpreter_train(
     (document,) = step_documents(catalog.store, "watched")
     assert document.failure is not None
     assert line == f"accrete: error: {document.failure.error}"
+
+
+ORPHANED = """
+import os, signal, subprocess, threading, time
+from accrete.steps import _peer_launch
+from accrete.steps.train import train_step
+
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+start = subprocess.Popen
+
+def start_and_die(command, **options):
+    start(["sh", "-c", 'sleep 0.5; exec "$@"', "sh", *command], **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+subprocess.Popen = start_and_die
+train_step(**{arguments!r})
+"""
+
+
+@pytest.mark.slow
+def test_a_training_process_whose_step_died_as_it_began_trains_nothing(
+    steps: Steps, catalog: Catalog
+) -> None:
+    config = digits_run(10, budget_epochs=1.0)
+    program = ORPHANED.format(arguments=steps.written(config))
+    marker = f"ACCRETE_CACHE={steps.folder / 'cache'}"
+    step = subprocess.run(
+        [sys.executable, "-c", program],
+        env=steps.env | {"ACCRETE_PROCESSES": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    assert step.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + HANGS_S
+    while processes_with(marker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not processes_with(marker)
+    assert catalog.stage(steps.spec(config).digest) is None

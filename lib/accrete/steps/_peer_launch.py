@@ -27,7 +27,7 @@ from accrete.core.processes import (
 from accrete.errors import PreemptedError
 from accrete.steps._memory_guard import MemoryGuard, kill_group
 from accrete.steps._peer_folder import Death, Outcome, PeerFolder, Work, temporary_folder
-from accrete.steps.lone_process import train_alone
+from accrete.steps.lone_process import ENDING_SIGNALS, train_alone
 
 _SAVING_S = 30.0
 """How long processes that were told to end may take to save what they have done."""
@@ -36,7 +36,10 @@ _PREEMPTED = "told to end before the step was done: another attempt goes on from
 
 
 class Termination:
-    """SIGTERM to the step's own process: noted, and handed on at once to the one that trains."""
+    """SIGTERM to the step's own process: noted, and handed on at once to the one that trains.
+
+    So is SIGINT, as SIGTERM.
+    """
 
     def __init__(self) -> None:
         """Note nothing yet."""
@@ -45,15 +48,17 @@ class Termination:
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Take SIGTERM while the block runs."""
-        previous = signal.getsignal(signal.SIGTERM)
+        """Take SIGTERM, or Ctrl-C, while the block runs."""
+        previous = {signum: signal.getsignal(signum) for signum in ENDING_SIGNALS}
         with suppress(ValueError):  # not in the main thread: no signal comes here
-            signal.signal(signal.SIGTERM, self._hand_on)
+            for signum in previous:
+                signal.signal(signum, self._hand_on)
         try:
             yield
         finally:
             with suppress(ValueError):
-                signal.signal(signal.SIGTERM, previous)
+                for signum, handler in previous.items():
+                    signal.signal(signum, handler)
 
     @contextmanager
     def handed_to(self, pid: int) -> Iterator[None]:
@@ -105,11 +110,11 @@ def _forked(folder: PeerFolder, work: Work, termination: Termination, guard: Mem
         target=_be_fork, args=(folder, work, os.getpid())
     )
     # Until the fork has a handler of its own: it would take this process's for it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         process.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
     assert process.pid is not None
     with (
         termination.handed_to(process.pid),

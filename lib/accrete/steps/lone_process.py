@@ -25,11 +25,14 @@ from accrete.steps._peer_folder import Outcome, PeerFolder, Work
 from accrete.steps.frame import sigterm_as_error
 from accrete.steps.training_task import train_stages
 
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""What a training process, and its step, are told to end by."""
+
 
 def train_alone(folder: PeerFolder, work: Work, parent: int) -> int:
     """Train, leave in the folder what came of it, and return the exit code.
 
-    SIGTERM may be blocked up to here.
+    The signals that end it may be blocked up to here.
 
     Args:
         folder: shared with the step's own process.
@@ -42,7 +45,7 @@ def train_alone(folder: PeerFolder, work: Work, parent: int) -> int:
     try:
         with sigterm_as_error(), process_limit_named():
             signal.signal(signal.SIGINT, end_as_by_sigterm)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
             die_with_parent(parent)
             outcome = _outcome_of(work)
     except BaseException as error:
