@@ -69,7 +69,8 @@ def test_getting_to_the_same_place_again_is_no_progress(steps: Steps) -> None:
     step = Supervised(steps, body, ACCRETE_RESTARTS="2")
     code, line, _ = step.ended()
     assert code == 128 + signal.SIGABRT
-    assert "was ended by SIGABRT, 3 times without getting any further" in line
+    assert "was ended by SIGABRT, 3 times without getting any further: the log above says" in line
+    assert "for want of memory" in line
     assert len(step.calls) == 3
 
 

@@ -19,6 +19,7 @@ class Console:
         self._out = out or sys.stderr
         self._is_terminal = self._out.isatty()
         self._shown: dict[str, int] = {}
+        self._restarts: dict[str, int] = {}
         self._bar_width = 0
         self._next_line = time.monotonic() + LINE_INTERVAL_S
 
@@ -33,6 +34,10 @@ class Console:
         running = None
         for document in documents:
             attempt = f"{document.step}/{document.attempt}"
+            if document.restarts > self._restarts.get(attempt, 0):
+                times = f", {document.restarts} times" if document.restarts > 1 else ""
+                self.line(f"{document.step}: its training was killed and started again{times}")
+            self._restarts[attempt] = document.restarts
             shown = self._shown.get(attempt, 0)
             for result in document.results[shown:]:
                 self.line(result.text)

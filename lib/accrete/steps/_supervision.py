@@ -109,6 +109,8 @@ class _Kill:
             return "raise it, or have less run beside"
         if self.signum == signal.SIGKILL:
             return "something on the node killed it: the node's log says more"
+        if self.signum == signal.SIGABRT:
+            return "the log above says more: a library may abort for want of memory, too"
         return "the log above, or the node's, says more"
 
 
