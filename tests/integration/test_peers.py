@@ -306,7 +306,7 @@ def test_a_process_that_is_killed_in_training_is_told_in_the_journal_of_the_atte
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", ["torchrun", "the first", "the second"])
+@pytest.mark.parametrize("killed", ["torchrun", "the first", "the second", "the first, by SIGTERM"])
 def test_processes_one_of_which_is_killed_are_started_again_in_the_same_step(
     killed: str, dataset: DatasetManifest, catalog: Catalog, tmp_path: Path
 ) -> None:
@@ -318,7 +318,9 @@ def test_processes_one_of_which_is_killed_are_started_again_in_the_same_step(
     deadline = time.monotonic() + HANGS_S
     while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.kill({"torchrun": torchrun, "the first": peers[0], "the second": peers[1]}[killed], 9)
+    who, _, how = killed.partition(", by ")
+    pid = {"torchrun": torchrun, "the first": peers[0], "the second": peers[1]}[who]
+    os.kill(pid, signal.SIGTERM if how else signal.SIGKILL)
     out, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 0, err
     assert out.count(": started again in 1 s, from the last snapshot") == 1

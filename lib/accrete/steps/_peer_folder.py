@@ -158,7 +158,10 @@ class PeerFolder:
         ]
 
     def _read(self, rank: int) -> bytes | None:
-        data = self._outcome(rank).read_bytes()
+        try:
+            data = self._outcome(rank).read_bytes()
+        except FileNotFoundError:  # the step has ended, and took it away
+            return None
         size = data[:_HEAD_BYTES].strip()
         return data[_HEAD_BYTES : _HEAD_BYTES + int(size)] if size else None
 
