@@ -61,8 +61,9 @@ def follow_remote(
             pause_s = min(_FIRST_PAUSE_S * 2**number, _LONGEST_PAUSE_S)
             why = ending.words or f"see its page, {remote.address}"
             when = f"it is submitted again in {format_clock(pause_s)}"
-            console.line(f"run {remote.name!r} ended: {why}; {when}")
-            before, remote = remote, _Again(kubeflow, remote, submit_again, console).run(pause_s)
+            line = f"run {remote.name!r} ended: {why}; {when}"
+            again = _Again(kubeflow, remote, submit_again, console)
+            before, remote = remote, again.run(pause_s, line)
             if remote.run.run_id == before.run.run_id:
                 console.line(
                     f"{remote.name}: is {remote.run.state.lower()} again on Kubeflow, and is not "
@@ -105,13 +106,14 @@ class _Again:
         self._undecided: UndecidedRunError | None = None
         self._is_told = False
 
-    def run(self, pause_s: float) -> RemoteRun:
+    def run(self, pause_s: float, line: str) -> RemoteRun:
         """Return the run that was submitted again, or the ended one where somebody revived it.
 
         An API that is away is waited for.
 
         Args:
             pause_s: before it is submitted.
+            line: that says so; who stops when it is read stops the pause.
 
         Raises:
             PipelineError: it is refused, or is away for too long.
@@ -120,6 +122,9 @@ class _Again:
         end = time.monotonic() + pause_s + AWAY_S
         while True:
             try:
+                if line:
+                    self._console.line(line)
+                    line = ""
                 time.sleep(pause_s)
                 return self._tried()
             except (KeyboardInterrupt, TerminatedError) as stop:
