@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from threading import Condition
 from typing import TypeVar
 
@@ -33,17 +34,19 @@ def _to_stderr(text: str) -> None:
     print(f"accrete: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-_TELL: ContextVar[Callable[[str], None]] = ContextVar("tell", default=_to_stderr)
+@cache
+def _teller() -> ContextVar[Callable[[str], None]]:
+    return ContextVar("teller", default=_to_stderr)
 
 
 @contextmanager
 def outages_told_by(tell: Callable[[str], None]) -> Iterator[None]:
     """Have stores that are opened in the block tell of their outages there."""
-    token = _TELL.set(tell)
+    token = _teller().set(tell)
     try:
         yield
     finally:
-        _TELL.reset(token)
+        _teller().reset(token)
 
 
 class Outage:
@@ -54,7 +57,7 @@ class Outage:
 
     def __init__(self) -> None:
         """Begin with a store that is there."""
-        self.tell = _TELL.get()
+        self.tell = _teller().get()
         self.is_hopeless = False
         """Whether one has waited for its whole time: nobody does so again until it is back."""
         self._changed = Condition()
@@ -118,7 +121,7 @@ class Outage:
             self._changed.notify_all()
 
 
-class Waiting:
+class StoreWait:
     """Who asks a store, and how long that waits while it is away. Safe to share between threads."""
 
     def __init__(self, outage: Outage, wait_s: float | None, meanwhile: str) -> None:

@@ -19,7 +19,7 @@ from accrete.errors import (
     StoreUnreachableError,
 )
 from accrete.store import keys
-from accrete.store._outage import Outage, Waiting
+from accrete.store._outage import Outage, StoreWait
 from accrete.store._renewing_client import released
 from accrete.store._retry import ROUND_S, pause
 from accrete.store._session import Session
@@ -119,7 +119,7 @@ class StoreReader:
     def at_once(self) -> Self:
         """Return the same store for what must not be done later: it waits for nothing."""
         view = copy.copy(self)
-        view._waiting = Waiting(Outage(), 0.0, "")
+        view._waiting = StoreWait(Outage(), 0.0, "")
         return view
 
     def release(self) -> None:

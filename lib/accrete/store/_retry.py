@@ -1,9 +1,11 @@
 """What is asked of a store again, how often, and after which pause."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import urllib3
@@ -30,17 +32,21 @@ _LAST_ROUND_S, _LAST_PAUSE_S = 5.0, 0.2
 """The same, and the longest pause, once this process was told to end."""
 
 _CONNECTS, _STATUSES = 4, 7
-_UNTIL: ContextVar[float] = ContextVar("until", default=float("inf"))
+
+
+@cache
+def _until() -> ContextVar[float]:
+    return ContextVar("until", default=math.inf)
 
 
 @contextmanager
 def asked_until(until: float) -> Iterator[None]:
     """Have no request of the block be made again after a time (`time.monotonic`)."""
-    token = _UNTIL.set(until)
+    token = _until().set(until)
     try:
         yield
     finally:
-        _UNTIL.reset(token)
+        _until().reset(token)
 
 
 class _Retry(urllib3.Retry):
@@ -48,7 +54,7 @@ class _Retry(urllib3.Retry):
 
     began = 0.0
     """When the request was made first (`time.monotonic`)."""
-    until = float("inf")
+    until = math.inf
     """When it is not made again, before its round is over."""
 
     def new(self, **changes: Any) -> "_Retry":
@@ -133,7 +139,7 @@ def retries() -> urllib3.Retry:
         backoff_max=10,
         backoff_jitter=0.1,
     )
-    made.began, made.until = time.monotonic(), _UNTIL.get()
+    made.began, made.until = time.monotonic(), _until().get()
     return made
 
 

@@ -9,7 +9,7 @@ from accrete.errors import ObjectMissingError, StoreError
 from accrete.store._client import SignedRequests, client_of
 from accrete.store._errors import StoreErrors
 from accrete.store._http import http_pool
-from accrete.store._outage import Outage, Waiting, asked_again_for, put_off
+from accrete.store._outage import Outage, StoreWait, asked_again_for, put_off
 from accrete.store._redaction import without_leaks
 from accrete.store._renewal import RenewedCredentials
 from accrete.store.settings import StoreAddress, StoreSettings
@@ -41,13 +41,13 @@ class Session:
         )
         self.client = client_of(settings, address.bucket, self.http, self.credentials)
         self.outage = Outage()
-        self.foreground = Waiting(self.outage, wait_s, asked_again_for(wait_s))
+        self.foreground = StoreWait(self.outage, wait_s, asked_again_for(wait_s))
         self._put_off = put_off(wait_s)
         self.requests = SignedRequests(settings.region, address.bucket, self.client, self.http)
 
-    def background(self) -> Waiting:
+    def background(self) -> StoreWait:
         """Return what waits without end, until it is released."""
-        return Waiting(self.outage, None, self._put_off)
+        return StoreWait(self.outage, None, self._put_off)
 
     def full(self, key: str) -> str:
         """Return a key with the prefix."""
