@@ -17,7 +17,12 @@ import pytest
 from warm import WarmProcesses
 
 from accrete.catalog.catalog import Catalog
-from accrete.core.processes import available_cpus, ignore_language, share_cpus_well
+from accrete.core.processes import (
+    available_cpus,
+    ending,
+    ignore_language,
+    share_cpus_well,
+)
 from accrete.store.cache import NodeCache
 from accrete.store.embedded import embedded_store
 from accrete.store.object_store import ObjectStore
@@ -118,6 +123,13 @@ def pytest_collection_finish() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", action="store_true", help="write the golden files anew")
+
+
+@pytest.fixture(autouse=True)
+def not_ending() -> Iterator[None]:
+    """Have no test find this process told to end by the one before."""
+    yield
+    ending().clear()
 
 
 @pytest.fixture(scope="session")

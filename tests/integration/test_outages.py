@@ -76,12 +76,6 @@ def gate(store: ObjectStore) -> Iterator[Gate]:
         yield made
 
 
-@pytest.fixture(autouse=True)
-def not_ending() -> Iterator[None]:
-    yield
-    ending().clear()
-
-
 def ref_of(data: bytes) -> ObjectRef:
     return ObjectRef(sha256=hashlib.sha256(data).hexdigest(), num_bytes=len(data))
 

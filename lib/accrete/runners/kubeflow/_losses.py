@@ -26,6 +26,13 @@ _BEFORE = r"^(?:[A-Z][\w./-]*: )?(?:pod was rejected: |pod (?=pod |node |the nod
 """A reason, and what the kubelet puts before its own words: it differs by version."""
 GOOD_REASONS_TO_REJECT = ("AppArmor", "SysctlForbidden", "PodOSNotSupported")
 """Of a pod that no node of this kind will take."""
+_AWAY = re.compile(
+    r"failed calling webhook|etcdserver|too many requests|connection (refused|reset|lost)"
+    r"|i/o timeout|tls handshake|unable to handle|deadline ?exceeded|client rate limiter"
+    r"|requested timeout|timed out|unexpected eof|no route to host|network is unreachable"
+    r"|object has been modified|no such host",
+    re.IGNORECASE,
+)
 _PATTERNS: tuple[tuple[Loss, str], ...] = (
     (
         "late",
@@ -51,17 +58,10 @@ _PATTERNS: tuple[tuple[Loss, str], ...] = (
     ),
     # A policy's own words may be any: they come before what follows.
     ("refused", r"denied (the )?request\b|violates podsecurity"),
-    (
-        "away",
-        r"failed calling webhook|etcdserver|too many requests|connection (refused|reset|lost)"
-        r"|i/o timeout|tls handshake|unable to handle|deadline ?exceeded|client rate limiter"
-        r"|requested timeout|timed out|unexpected eof|no route to host|network is unreachable"
-        r"|object has been modified|no such host",
-    ),
+    ("away", _AWAY.pattern),
     ("refused", r"is forbidden|serviceaccount|^pod \"[^\"]*\" is invalid|^admission webhook"),
 )
-_LOSSES = tuple((loss, re.compile(pattern, re.IGNORECASE)) for loss, pattern in _PATTERNS)
-_AWAY = next(pattern for loss, pattern in _LOSSES if loss == "away")
+_LOSSES = [(loss, re.compile(pattern, re.IGNORECASE)) for loss, pattern in _PATTERNS]
 _BEFORE_START = re.compile(r"pod failed before \S+ container starts due to (\w+)", re.IGNORECASE)
 
 
