@@ -58,7 +58,7 @@ def test_a_store_that_nobody_holds_any_more_closes_its_connections(store: Object
         assert used.list_keys("") == ["a", "b"]
         assert num_open_files() > before
         del used
-        assert num_open_files() == before
+        assert num_open_files() <= before  # what an earlier test left may close meanwhile
     finally:
         gc.enable()
 
