@@ -106,13 +106,23 @@ class StepForks:
         os.close(write_end)
         with os.fdopen(read_end, errors="replace") as output:
             while self._later:  # in the time that the first step takes
-                import_module(self._later.pop(0))
+                _import_whole(self._later.pop(0))
             for line in output:
                 print(line, end="")  # noqa: T201
         process.join()
         code = process.exitcode
         assert code is not None
         return code
+
+
+def _import_whole(name: str) -> None:
+    """Import a module; a signal comes after it: a library in C that begins may abort at one."""
+    signums = (signal.SIGTERM, signal.SIGINT)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signums)
+    try:
+        import_module(name)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _run(
