@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from credential_servers import (
@@ -62,9 +63,16 @@ def for_a_while(num_requests: int, answer: bytes) -> Plan:
     return plan
 
 
+def others_slow(number: int, *kinds: tuple[Any, ...]) -> list[Any]:
+    """Return values of parameters, all but the first of which are tried among the slow tests."""
+    slow = [pytest.param(*kind, marks=pytest.mark.slow) for kind in kinds[number:]]
+    return [*kinds[:number], *slow]
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [
+    others_slow(
+        2,
         (
             reply(502, PAGE, content_type="text/html", server="nginx"),
             "keeps failing (502 a page called '502 Bad Gateway' from nginx): look at it and at",
@@ -81,7 +89,7 @@ def for_a_while(num_requests: int, answer: bytes) -> Plan:
         (reply(503), "keeps failing (503): look at its log"),
         (s3_error(400, "RequestTimeout"), "keeps failing (RequestTimeout: by plan): look at its"),
         (s3_error(409, "OperationAborted"), "keeps failing (OperationAborted: by plan)"),
-    ],
+    ),
 )
 def test_whoever_says_not_now_is_waited_for(
     answer: bytes, words: str, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
@@ -258,14 +266,15 @@ def test_an_agent_for_credentials_that_is_away_is_waited_for() -> None:
 
 @pytest.mark.parametrize(
     ("failure", "passes"),
-    [
+    others_slow(
+        1,
+        (sts_error(403, "AccessDenied", "no"), False),
         (Answer(503, b"later"), True),
         (Answer(429, b"later"), True),
         (Answer(None), True),
         (sts_error(400, "Throttling", "Rate exceeded"), True),
         (sts_error(400, "IDPCommunicationError", "try again"), True),
-        (sts_error(403, "AccessDenied", "no"), False),
-    ],
+    ),
 )
 def test_a_token_service_says_no_or_not_now(
     failure: Answer, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -342,6 +351,7 @@ def test_what_else_is_answered_ends_no_outage_of_some_requests(store: ObjectStor
         assert len(told) == 2
 
 
+@pytest.mark.slow
 def test_a_store_that_comes_and_goes_is_not_told_of_each_time(store: ObjectStore) -> None:
     told: list[str] = []
     answers = [s3_error(503, "SlowDown"), None] * 6
