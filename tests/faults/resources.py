@@ -17,6 +17,7 @@ from proxy import Fault, Request
 from trial import Trial
 from warm import WarmProcesses
 
+from accrete.steps._passing import is_alive
 from accrete.store.embedded import EmbeddedPaths, embedded_store
 from accrete.store.settings import StoreSettings
 
@@ -42,15 +43,20 @@ class OwnStore:
         self._held.close()
 
     def kill(self, signum: int) -> None:
-        """End the server, from which its keeper goes too."""
+        """End the server, and its keeper, which would start it again."""
         state = EmbeddedPaths(self._home).server
-        keeper = json.loads(state.read_text())["pid"]
-        for task in Path(f"/proc/{keeper}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(child), signum)
-        while state.exists():  # the keeper removes it first of all
+        keeper = int(json.loads(state.read_text())["pid"])
+        os.kill(keeper, signal.SIGSTOP)
+        tasks = Path(f"/proc/{keeper}/task").iterdir()
+        servers = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+        for pid in servers:
+            os.kill(pid, signum)
+        while any(map(is_alive, servers)):
             time.sleep(0.02)
+        os.kill(keeper, signal.SIGKILL)
+        while is_alive(keeper):
+            time.sleep(0.02)
+        state.unlink()  # as the keeper does
 
     def start(self) -> None:
         """Start it again, on the same data and other ports."""
