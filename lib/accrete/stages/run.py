@@ -28,7 +28,7 @@ from accrete.stages.inputs import (
     open_split,
     pull_inputs,
 )
-from accrete.stages.local_snapshots import LocalSnapshots, with_room
+from accrete.stages.local_snapshots import with_room
 from accrete.stages.observer import NULL_OBSERVER, StageObserver
 from accrete.stages.snapshot_listing import delete_snapshots
 from accrete.stages.snapshots import (
@@ -126,8 +126,7 @@ def run_stage(
     existing = context.catalog.stage(spec.digest) if context.peers.is_main else None
     if context.peers.broadcast_object(existing is not None):
         if context.peers.is_main:  # its attempt may have been killed before it did
-            delete_snapshots(spec.digest, context.catalog.store, context.notice)
-            LocalSnapshots(spec.digest, context.cache).delete()
+            delete_snapshots(spec.digest, context.catalog.store, context.cache, context.notice)
         return StageOutcome(manifest=existing or _published(spec, context), reused=True)
     attempt = _Attempt(spec, dataset, context)
     watch = Stopwatch(context.observer)
@@ -172,8 +171,7 @@ def run_stage(
     )
     manifest = with_room(push, context.cache)
     published = context.catalog.create_stage(manifest)
-    delete_snapshots(spec.digest, context.catalog.store, context.notice)
-    LocalSnapshots(spec.digest, context.cache).delete()
+    delete_snapshots(spec.digest, context.catalog.store, context.cache, context.notice)
     context.peers.barrier()
     return StageOutcome(manifest=published, reused=published != manifest)
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 from accrete.errors import AccreteError
+from accrete.stages.local_snapshots import LocalSnapshots
 from accrete.store import keys
+from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
 
 
@@ -14,14 +16,18 @@ def listed_snapshots(store: ObjectStore, stage: str) -> list[tuple[str, int]]:
     return [(key, parsed[0]) for key, parsed in found if parsed is not None]
 
 
-def delete_snapshots(stage: str, store: ObjectStore, notice: Callable[[str], None]) -> None:
+def delete_snapshots(
+    stage: str, store: ObjectStore, cache: NodeCache, notice: Callable[[str], None]
+) -> None:
     """Delete all snapshots of a stage, once its manifest stands; they are of no use then.
 
     Args:
         stage: its identity.
         store: where they are.
+        cache: of this node, which has some, too.
         notice: told where that fails; they cost space and nothing else.
     """
+    LocalSnapshots(stage, cache).delete()
     try:
         for key, _ in listed_snapshots(store, stage):
             store.delete(key)

@@ -179,7 +179,7 @@ class SnapshotWatcher:
         if time.monotonic() >= self._due - _FRESH_SHARE * self._pace.interval_s:
             self._join(self._writer)
             kept = self._keep(self._copy(state))
-            if kept is not None and kept[1].parent == self._work_path:
+            if kept is not None and not self._is_here(kept[1]):
                 kept[1].unlink(missing_ok=True)
 
     def take_state(self, state: TrainState) -> None:
@@ -236,7 +236,7 @@ class SnapshotWatcher:
         words = "from the snapshot before, this one was not stored"
         if self._saved_position == position:
             words = "from there"
-        elif kept is not None and kept[1].parent != self._work_path:
+        elif kept is not None and self._is_here(kept[1]):
             words = "from there on this node, else from the snapshot before, which is in the store"
         raise PreemptedError(
             f"told to end after step {position:,} of the stage: another attempt goes on {words}"
@@ -272,7 +272,7 @@ class SnapshotWatcher:
             return None
         finally:
             self._is_writing = False
-        if path.parent != self._work_path:
+        if self._is_here(path):
             self._observer.snapshot_kept(position)
         self._local.delete(before=position, keep=self._uploading)
         self._pace.cost(num_bytes, snapshot.stood_s + time.monotonic() - began)
@@ -290,7 +290,7 @@ class SnapshotWatcher:
             return
         finally:
             self._uploading = None
-            if path.parent == self._work_path:
+            if not self._is_here(path):
                 path.unlink(missing_ok=True)
         self._saved_position = position
         self._observer.snapshot_stored(num_bytes, time.monotonic() - snapshot.began)
@@ -304,6 +304,10 @@ class SnapshotWatcher:
             return  # the store is still away, and the stage needs its snapshots no more
         self._observer.snapshot_failed()
         self.notice(f"the snapshot after step {position:,} was not stored: {error}")
+
+    def _is_here(self, path: Path) -> bool:
+        """Return whether a written snapshot is among this node's, where the next attempt looks."""
+        return path.parent != self._work_path
 
     @staticmethod
     def _join(*threads: Thread | None) -> None:

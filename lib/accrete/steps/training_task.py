@@ -33,7 +33,6 @@ from accrete.monitoring.journal import Meter, NullJournal
 from accrete.monitoring.metrics import StepMetrics
 from accrete.monitoring.stage_metrics import StageMetrics
 from accrete.monitoring.status import stage_text
-from accrete.stages.local_snapshots import LocalSnapshots
 from accrete.stages.snapshot_listing import delete_snapshots
 from accrete.steps.frame import Attempt, StepContext, run_attempt
 from accrete.store import keys
@@ -187,8 +186,8 @@ def _train_all(task: TrainingTask, peers: "Peers | None", context: StepContext) 
     if len(manifests) == len(task.stages):
         for spec, manifest in zip(task.stages, manifests, strict=True):
             # An attempt that published the stage may have been killed before it deleted them.
-            delete_snapshots(spec.digest, context.catalog.store, context.journal.say)
-            LocalSnapshots(spec.digest, context.cache).delete()
+            store, say = context.catalog.store, context.journal.say
+            delete_snapshots(spec.digest, store, context.cache, say)
             telling.tell(spec, manifest, telling.metrics(spec), reused=True)
         return manifests[-1]
     stage_context = _stage_context(task, peers, context)
