@@ -1,8 +1,9 @@
 """Recipes: every value that training needs; `schedule.py` makes steps and rates of them."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from accrete.core.options import Option, numbers
 from accrete.core.validation import check_choice, check_range
@@ -115,6 +116,39 @@ class Recipe:
     deterministic: Annotated[bool, Option("Repeat a run to the bit on a GPU too, more slowly.")] = (
         False
     )
+    replay: Annotated[
+        float,
+        Option(
+            "Share of the old classes' images in an epoch of a stage that adds classes, drawn "
+            "anew each epoch.",
+            metavar="SHARE",
+            default="1",
+        ),
+    ] = 1.0
+    """0: none. Between 0 and 1 the loss is adjusted, so that old classes are as likely as before:
+    log(replay) is added to their logits while training (Menon et al., 2021, section 4.2)."""
+    head_init: Annotated[
+        str,
+        Option(
+            "Head rows of new classes: random, or by the mean features of their images.",
+            choices=("random", "means"),
+            default="random",
+        ),
+    ] = "random"
+    """See `models/head_rows.py`."""
+    trained: Annotated[
+        str,
+        Option(
+            "What is trained: all weights, or the head alone on a trunk that stays as it is.",
+            choices=("all", "head"),
+        ),
+    ] = "all"
+    until: str | None = None
+    """What ends a stage that adds classes: `retrained-accuracy`, when validation accuracy has
+    stopped rising; or a validation accuracy, `0.75`, that is enough. None: the budget."""
+    round_epochs: float = 1.0
+    """Where there is `until`: a stage is trained in rounds of so many epochs over its images, each
+    with the whole shape of the rate, and validated after each."""
     stop_gradient: Annotated[
         float | None,
         Option(
@@ -131,6 +165,10 @@ class Recipe:
             default="run the budget",
         ),
     ] = None
+
+    ADDED_FIELDS: ClassVar[frozenset[str]] = frozenset(
+        ("replay", "head_init", "trained", "until", "round_epochs")
+    )
 
     def __post_init__(self) -> None:
         check_choice("recipe", self.name, RECIPE_NAMES)
@@ -150,6 +188,12 @@ class Recipe:
             raise ConfigError("nesterov needs a momentum above 0: set one, or turn nesterov off")
         check_choice("flip", self.flip, ("random", "alternating", "none"))
         check_choice("compile", self.compile, ("auto", "always", "never"))
+        check_range("replay", self.replay, 0, 1)
+        check_choice("head init", self.head_init, ("random", "means"))
+        check_choice("trained", self.trained, ("all", "head"))
+        check_range("round epochs", self.round_epochs, 1e-3, 1e5)
+        if self.until is not None:
+            validation_target(self.until)
         if self.image_sides == ():
             raise ConfigError("image sides are an empty list: give one number a stage, or none")
         for side in self.image_sides or ():
@@ -164,6 +208,30 @@ class Recipe:
             check_range("budget epochs", self.budget_epochs, 1e-3, 1e5)
         for epochs in self.epochs or ():
             check_range("epochs", epochs, 1e-3, 1e5)
+
+
+RETRAINED_ACCURACY = "retrained-accuracy"
+"""Of `Recipe.until`: as good as it gets."""
+
+
+def validation_target(until: str) -> float:
+    """Return the share of validation images that is enough; above 1 where none is.
+
+    Raises:
+        ConfigError: it is neither a share between 0 and 1 nor RETRAINED_ACCURACY.
+    """
+    if until == RETRAINED_ACCURACY:
+        return math.inf
+    try:
+        target = float(until)
+    except ValueError:
+        target = math.nan
+    if not 0 < target < 1:
+        raise ConfigError(
+            f"until is {until!r}: give {RETRAINED_ACCURACY}, or a validation accuracy above 0 and "
+            "below 1, such as 0.75"
+        )
+    return target
 
 
 PAPER = Recipe(

@@ -8,9 +8,9 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
-from accrete.config.plan import Plan
+from accrete.config.plan import Plan, PlanStage
 from accrete.config.recipe import PAPER_EPOCHS, Recipe
 from accrete.errors import ConfigError
 
@@ -67,6 +67,20 @@ class StageSchedule:
     """See Recipe."""
     stop_patience: int | None
     """See Recipe."""
+    replay: float = 1.0
+    """See Recipe; 1 where there are no old classes."""
+    head_init: str = "random"
+    """See Recipe; `random` where there are no old classes."""
+    trained: str = "all"
+    """See Recipe."""
+    until: str | None = None
+    """See Recipe; None where there are no old classes."""
+    round_steps: int | None = None
+    """Where there is `until`: optimizer steps of a round, of which num_steps are a multiple."""
+
+    ADDED_FIELDS: ClassVar[frozenset[str]] = frozenset(
+        ("replay", "head_init", "trained", "until", "round_steps")
+    )
 
     @property
     def num_images_seen(self) -> int:
@@ -88,7 +102,8 @@ def resolve(recipe: Recipe, plan: Plan, image_side: int) -> tuple[StageSchedule,
     Raises:
         ConfigError: `epochs` or `image_sides` has another length than the plan has stages.
     """
-    ends = _stage_ends(_images_of_stages(recipe, plan), recipe.batch_size)
+    rounds = [_round_steps(recipe, stage) for stage in plan.stages]
+    ends = _stage_ends(_images_of_stages(recipe, plan), recipe.batch_size, rounds)
     shared = _shared_values(recipe, image_side)
     sides = recipe.image_sides or (None,) * len(plan.stages)
     _check_length("image sides", sides, plan)
@@ -98,10 +113,17 @@ def resolve(recipe: Recipe, plan: Plan, image_side: int) -> tuple[StageSchedule,
             num_steps=end - start,
             total_steps=ends[-1] if recipe.lr_scope == "plan" else end,
             image_side=side if side is None or side < image_side else None,
-            **shared,
+            round_steps=round_steps,
+            **(shared if stage.num_old_classes else shared | _WITHOUT_OLD_CLASSES),
         )
-        for (start, end), side in zip(pairwise((0, *ends)), sides, strict=True)
+        for stage, (start, end), side, round_steps in zip(
+            plan.stages, pairwise((0, *ends)), sides, rounds, strict=True
+        )
     )
+
+
+_WITHOUT_OLD_CLASSES = {"replay": 1.0, "head_init": "random", "until": None}
+"""What has no effect in a stage without old classes, and so no part in its identity."""
 
 
 def _check_length(what: str, values: Sequence[Any], plan: Plan) -> None:
@@ -120,7 +142,8 @@ def _check_length(what: str, values: Sequence[Any], plan: Plan) -> None:
 def _shared_values(recipe: Recipe, image_side: int) -> dict[str, Any]:
     """Return the schedule fields that come straight from the recipe."""
     names = {field.name for field in dataclasses.fields(StageSchedule)}
-    names -= {"first_step", "num_steps", "total_steps", "crop_padding", "image_side"}
+    names -= {"first_step", "num_steps", "total_steps", "round_steps"}
+    names -= {"crop_padding", "image_side"}
     padding = image_side // 8 if recipe.crop_padding is None else recipe.crop_padding
     return {name: getattr(recipe, name) for name in names} | {"crop_padding": padding}
 
@@ -151,21 +174,36 @@ def budget_epochs(recipe: Recipe, num_images: int) -> float:
     return max(7.0, MIN_DEFAULT_STEPS * recipe.batch_size / num_images)
 
 
-def _stage_ends(stage_images: list[float], batch_size: int) -> list[int]:
-    """Return the global step at which each stage ends; each has at least one step."""
+def _round_steps(recipe: Recipe, stage: PlanStage) -> int | None:
+    """Return the steps of a round of a stage; None where it has no rounds."""
+    if recipe.until is None or not stage.num_old_classes:
+        return None
+    return max(1, int(recipe.round_epochs * stage.num_images / recipe.batch_size))
+
+
+def _stage_ends(
+    stage_images: list[float], batch_size: int, rounds: Sequence[int | None]
+) -> list[int]:
+    """Return the global step at which each stage ends; each has at least one step, or round."""
     ends: list[int] = []
     total = 0.0
-    for images in stage_images:
+    for images, round_steps in zip(stage_images, rounds, strict=True):
         total += images
         # 1e-6: a sum of shares may fall short of the whole budget by a rounding error.
         end = int((total + 1e-6) / batch_size)
-        ends.append(max(end, ends[-1] + 1 if ends else 1))
+        start = ends[-1] if ends else 0
+        num_steps = max(end - start, 1)
+        if round_steps is not None:
+            num_steps = max(num_steps // round_steps, 1) * round_steps
+        ends.append(start + num_steps)
     return ends
 
 
 def lr_at(schedule: StageSchedule, step: int) -> float:
     """Return the learning rate of a global step, first_step <= step < first_step + num_steps."""
-    if schedule.lr_scope == "plan":
+    if schedule.round_steps is not None:
+        position, length = (step - schedule.first_step) % schedule.round_steps, schedule.round_steps
+    elif schedule.lr_scope == "plan":
         position, length = step, schedule.total_steps
     else:
         position, length = step - schedule.first_step, schedule.num_steps

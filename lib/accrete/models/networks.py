@@ -26,11 +26,24 @@ class Classifier(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.head = head
+        self._is_trunk_frozen = False
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         """Return logits (N, K) of normalized images (N, C, H, W)."""
         logits_NK: Tensor = self.head(self.trunk(images_NCHW))
         return logits_NK
+
+    def freeze_trunk(self) -> None:
+        """Keep the trunk as it is, batch norm's statistics too: training changes the head alone."""
+        self._is_trunk_frozen = True
+        self.trunk.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Set training or evaluation mode; a frozen trunk is always in the latter."""
+        super().train(mode)
+        if self._is_trunk_frozen:
+            self.trunk.eval()
+        return self
 
 
 def build_model(config: ModelConfig, *, channels: int, num_classes: int, seed: int) -> Classifier:

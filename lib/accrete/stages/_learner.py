@@ -87,6 +87,8 @@ def _grown_model(
         if spec.schedule.carry_momentum:
             momentum = grow_momentum(checkpoint.momentum, model)
     _check_image_size(model, dataset, spec)
+    if spec.schedule.trained == "head":
+        model.freeze_trunk()
     model = model.to(device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, spec.schedule)
     load_momentum(model, optimizer, momentum)

@@ -151,6 +151,7 @@ def _stage_record(spec: StageSpec, outputs: StageOutputs) -> dict[str, Any]:
         "class_names": spec.class_names,
         "history": outputs.state.history,
         "stopped": outputs.state.stopped,
+        "round_top1s": outputs.state.round_top1s,
         "precision": outputs.state.precision,
         "compiled": outputs.state.compiled,
         "num_parts": outputs.state.num_parts,

@@ -16,8 +16,9 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import StageSpec
 from accrete.catalog.manifests import DatasetManifest, StageManifest, StageTimes
 from accrete.config.schedule import StageSchedule
-from accrete.errors import TrainingDivergedError
+from accrete.errors import ConfigError, TrainingDivergedError
 from accrete.stages._learner import Learner, make_learner
+from accrete.stages._new_rows import set_new_rows
 from accrete.stages._outputs import StageOutputs, push_outputs
 from accrete.stages.inputs import (
     Split,
@@ -48,6 +49,7 @@ from accrete.training.evaluation import BATCH_SIZE, Evaluation, evaluate
 from accrete.training.image_source import DataMemory
 from accrete.training.loop import train
 from accrete.training.optimizer import momentum_of
+from accrete.training.order import Replay
 from accrete.training.precision import choose_precision
 
 
@@ -216,8 +218,11 @@ class _Attempt:
     def train(self, learner: Learner, pulled: Pulled) -> None:
         """Run the optimizer steps that are left."""
         spec, peers = self._spec, self._context.peers
-        batches = self._batches(pulled)
+        split = self._split("train", pulled, spec.schedule.batch_size)
+        batches = self._batches(split)
         schedule = self._decided(learner, batches)
+        if schedule.head_init == "means" and learner.state.position == 0:
+            self._set_new_rows(learner, split)
         watcher = self._watcher()
         self._context.observer.training_begins(learner.state.position)
         try:
@@ -229,6 +234,8 @@ class _Attempt:
                     learner.optimizer,
                     state=learner.state,
                     watcher=watcher,
+                    validate=partial(self._validation_top1, learner, pulled),
+                    num_old_classes=spec.num_old_classes,
                     peers=peers,
                 )
                 watcher.finish(learner.state)
@@ -279,9 +286,16 @@ class _Attempt:
             notice=context.notice,
         )
 
-    def _batches(self, pulled: Pulled) -> TrainingBatches:
+    def _set_new_rows(self, learner: Learner, split: Split) -> None:
+        head, peers = learner.model.head, self._context.peers
+        if peers.is_main:
+            normalization = self._dataset.normalization
+            set_new_rows(learner.model, split, self._spec.num_old_classes, normalization)
+        peers.broadcast([head.weight.data, head.bias.data])
+
+    def _batches(self, split: Split) -> TrainingBatches:
         spec, schedule, peers = self._spec, self._spec.schedule, self._context.peers
-        split = self._split("train", pulled, schedule.batch_size)
+        num_old_images = int((split.labels_N < spec.num_old_classes).sum())
         return TrainingBatches(
             split.images,
             split.labels_N,
@@ -294,6 +308,7 @@ class _Attempt:
             ),
             rank=peers.rank,
             num_processes=peers.world_size,
+            replay=Replay(num_old_images=num_old_images, share=schedule.replay),
         )
 
     def _split(self, name: str, pulled: Pulled, batch_size: int) -> Split:
@@ -306,6 +321,21 @@ class _Attempt:
             device=self._context.peers.device,
             batch_size=batch_size,
         )
+
+    def _validation_top1(self, learner: Learner, pulled: Pulled) -> float:
+        """Return the accuracy on the validation images.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        evaluation = self.evaluation(learner, pulled, "validation")
+        top1 = evaluation.top1(0, self._spec.num_classes) if evaluation else None
+        if top1 is None:
+            raise ConfigError(
+                f"{self._spec.name} is to end by its validation accuracy, but its classes have no "
+                "validation images: leave --until out, or set some aside (--validation-fraction)"
+            )
+        return top1
 
     def evaluation(self, learner: Learner, pulled: Pulled, split_name: str) -> Evaluation | None:
         """Evaluate on a split; weights that overflowed in the last optimizer steps show here.

@@ -125,9 +125,9 @@ class Augmenter:
         """Return which images (B,) bool to mirror: half of them, by chance."""
         return draws[2] % 2 == 1
 
-    def alternating_flips(self, indices_B: Tensor, epochs_B: Tensor) -> Tensor:
-        """Return which images (B,) bool to mirror: each in every other of its epochs."""
-        return (random_integers(self._flip_key, indices_B) + epochs_B) % 2 == 1
+    def alternating_flips(self, indices_B: Tensor, passes_B: Tensor) -> Tensor:
+        """Return which images (B,) bool to mirror: each every other time that it comes."""
+        return (random_integers(self._flip_key, indices_B) + passes_B) % 2 == 1
 
     def scaled_down(self, images_BCHW: Tensor) -> Tensor:
         """Return float images with their shorter side at the augmentation's, in channels_last."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from accrete.config.image_format import Normalization
 from accrete.training.augmentation import Augmentation, Augmenter, normalize
 from accrete.training.image_source import ImageSource
-from accrete.training.order import SampleOrder
+from accrete.training.order import Replay, SampleOrder
 
 _GROUP_BYTES = 32 << 20
 """Of the float32 images that a GPU makes at once, by many small kernels, which cost their launches
@@ -34,6 +34,7 @@ class TrainingBatches:
         augmentation: Augmentation,
         rank: int = 0,
         num_processes: int = 1,
+        replay: Replay | None = None,
         group_bytes: int | None = None,
     ) -> None:
         """Describe a stage's batches.
@@ -48,6 +49,7 @@ class TrainingBatches:
             augmentation: what to do to each image.
             rank: which part of every batch this process takes.
             num_processes: equal parts that a batch has.
+            replay: of old classes; None: all of their images.
             group_bytes: how much of float32 images is made at once; None: some on a GPU, where the
                 images lie there, else a batch. Changes no batch.
         """
@@ -56,7 +58,12 @@ class TrainingBatches:
         self._images = images
         self._labels_N = labels_N.to(images.index_device)
         self._order = SampleOrder(
-            images.num_images, batch_size, seed=seed, stage=stage, device=images.index_device
+            images.num_images,
+            batch_size,
+            seed=seed,
+            stage=stage,
+            device=images.index_device,
+            replay=replay,
         )
         self._augmenter = Augmenter(augmentation, seed=seed, batch_size=batch_size)
         self._normalization = normalization
@@ -87,9 +94,9 @@ class TrainingBatches:
         positions = range(position, position + num_batches)
         return _joined([self._order.indices(p)[self._places] for p in positions])
 
-    def _epochs(self, position: int, num_batches: int) -> Tensor:
+    def _passes(self, position: int, num_batches: int) -> Tensor:
         positions = range(position, position + num_batches)
-        return _joined([self._order.epochs(p)[self._places] for p in positions])
+        return _joined([self._order.passes(p)[self._places] for p in positions])
 
     def _augmented(
         self, images_BHWC: Tensor, indices_B: Tensor, position: int, steps: range
@@ -100,8 +107,8 @@ class TrainingBatches:
         if augmenter.augmentation.flip == "random":
             cut = augmenter.mirrored(cut, augmenter.random_flips(draws))
         elif augmenter.augmentation.flip == "alternating":
-            epochs_B = self._epochs(position, len(steps))
-            flips_B = augmenter.alternating_flips(indices_B, epochs_B)
+            passes_B = self._passes(position, len(steps))
+            flips_B = augmenter.alternating_flips(indices_B, passes_B)
             cut = augmenter.mirrored(cut, flips_B.to(cut.device))
         return augmenter.scaled_down(normalize(cut, self._normalization))
 

@@ -3,10 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from accrete.config.recipe import validation_target
 from accrete.config.schedule import StageSchedule
 
 PLATEAU_FACTOR = 0.99
 """A loss that did not fall below this part of what it was is on a plateau."""
+
+
+LEAST_GAIN = 0.005
+"""Of validation accuracy, over the best of the rounds before; a round that gained less was the last
+one."""
 
 
 class Recorded(Protocol):
@@ -56,3 +62,24 @@ def _plateau(history: Sequence[Recorded], patience: int) -> str | None:
     if mean_recent <= PLATEAU_FACTOR * mean_before:
         return None
     return f"the loss went from {mean_before:.4g} to {mean_recent:.4g} in {patience} epochs"
+
+
+def reason_to_end_rounds(until: str, top1s: Sequence[float]) -> str | None:
+    """Return why the round that was just validated is a stage's last one; None: it is not.
+
+    Args:
+        until: of the schedule.
+        top1s: validation accuracy after each round, 0 to 1; at least one.
+    """
+    target, now = validation_target(until), top1s[-1]
+    if now >= target:
+        return f"validation accuracy is {now:.2%}, at least the {target:.2%} asked for"
+    if len(top1s) == 1:
+        return None
+    best = max(top1s[:-1])
+    if now - best >= LEAST_GAIN:
+        return None
+    return (
+        f"validation accuracy is {now:.2%} after {len(top1s)} rounds and was {best:.2%} before: "
+        "the last round gained less than half a point"
+    )

@@ -1,6 +1,7 @@
 """The training loop. Never sees a store; has no print, no file and no network in it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from accrete.errors import TrainingDivergedError
 from accrete.training.batches import TrainingBatches
 from accrete.training.device import seed_draws
 from accrete.training.distributed import ALONE, Peers
-from accrete.training.early_stopping import reason_to_stop
+from accrete.training.early_stopping import reason_to_end_rounds, reason_to_stop
 from accrete.training.optimizer import Sgd, gradient_norm
 from accrete.training.recorded_step import make_step
 from accrete.training.step import OptimizerStep
@@ -57,6 +58,8 @@ class TrainState:
     """Parts that each batch is computed in, for want of memory."""
     train_s: float = 0.0
     """Seconds that the attempts took whose steps these are, where they are saved."""
+    round_top1s: list[float] = field(default_factory=list)
+    """Validation accuracy after each round, where there are rounds."""
     stopped: str | None = None
     """Why the stage ended before its budget; None: it did not."""
 
@@ -94,6 +97,8 @@ def train(
     *,
     state: TrainState,
     watcher: Watcher,
+    validate: Callable[[], float] | None = None,
+    num_old_classes: int = 0,
     peers: Peers = ALONE,
     recorded: bool = True,
 ) -> list[HistoryPoint]:
@@ -109,6 +114,9 @@ def train(
         optimizer: from `make_optimizer`.
         state: fresh, or of the snapshot that model and optimizer were loaded from.
         watcher: told of progress, and may take the state after any step.
+        validate: returns the accuracy on validation images, 0 to 1; needed where the schedule has
+            rounds. Leaves the model in evaluation mode.
+        num_old_classes: outputs whose images are replayed in part, where the schedule says so.
         peers: the processes that train this stage, each on its part of every batch.
         recorded: whether a GPU's steps may be recorded, which changes how fast they are.
 
@@ -124,6 +132,7 @@ def train(
         model,
         optimizer,
         schedule,
+        num_old_classes=num_old_classes,
         num_parts=state.num_parts,
         notice=watcher.notice if recorded else None,
     )
@@ -153,6 +162,13 @@ def train(
                     state.history,
                     lambda: gradient_norm(optimizer, schedule, state.position),
                 )
+        if schedule.round_steps is not None and state.position % schedule.round_steps == 0:
+            assert validate is not None
+            assert schedule.until is not None
+            state.round_top1s.append(validate())
+            model.train()
+            if state.position < schedule.num_steps:
+                state.stopped = reason_to_end_rounds(schedule.until, state.round_top1s)
         if watcher.wants_state():
             state.loss_sum = float(loss_sum)
             watcher.take_state(state)

@@ -26,6 +26,7 @@ def make_step(
     optimizer: Sgd,
     schedule: StageSchedule,
     *,
+    num_old_classes: int = 0,
     num_parts: int,
     notice: Callable[[str], None] | None,
 ) -> OptimizerStep:
@@ -36,13 +37,23 @@ def make_step(
             recorded.
         optimizer: of its parameters.
         schedule: of the stage.
+        num_old_classes: of the stage.
         num_parts: parts that each batch is computed in.
         notice: hears where steps cannot be recorded, and why; None: they are not to be.
     """
     on_gpu = next(model.parameters()).device.type == "cuda"
     if notice is None or not on_gpu or isinstance(model, DistributedDataParallel):
-        return OptimizerStep(model, optimizer, schedule, num_parts=num_parts)
-    return RecordedStep(model, optimizer, schedule, num_parts=num_parts, notice=notice)
+        return OptimizerStep(
+            model, optimizer, schedule, num_old_classes=num_old_classes, num_parts=num_parts
+        )
+    return RecordedStep(
+        model,
+        optimizer,
+        schedule,
+        num_old_classes=num_old_classes,
+        num_parts=num_parts,
+        notice=notice,
+    )
 
 
 class RecordedStep(OptimizerStep):
@@ -54,11 +65,14 @@ class RecordedStep(OptimizerStep):
         optimizer: Sgd,
         schedule: StageSchedule,
         *,
+        num_old_classes: int = 0,
         num_parts: int = 1,
         notice: Callable[[str], None],
     ) -> None:
         """Step with these, as `make_step` has them."""
-        super().__init__(model, optimizer, schedule, num_parts=num_parts)
+        super().__init__(
+            model, optimizer, schedule, num_old_classes=num_old_classes, num_parts=num_parts
+        )
         self._notice = notice
         self._num_eager = 0
         self._graph: torch.cuda.CUDAGraph | None = None

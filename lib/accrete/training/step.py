@@ -1,5 +1,6 @@
 """One optimizer step, in smaller parts where a batch does not fit the device's memory."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -22,6 +23,7 @@ class OptimizerStep:
         optimizer: Sgd,
         schedule: StageSchedule,
         *,
+        num_old_classes: int = 0,
         num_parts: int = 1,
     ) -> None:
         """Step with these.
@@ -29,7 +31,8 @@ class OptimizerStep:
         Args:
             model: in training mode; DistributedDataParallel among peers.
             optimizer: of its parameters.
-            schedule: precision, `bf16` or `fp32`, and label smoothing.
+            schedule: precision, `bf16` or `fp32`, label smoothing, and replay.
+            num_old_classes: the first outputs, whose images may be replayed in part.
             num_parts: parts that each batch is computed in.
         """
         self._model, self._optimizer, self._schedule = model, optimizer, schedule
@@ -41,6 +44,8 @@ class OptimizerStep:
         self._saved = [[torch.empty_like(b) for b in group] for group in self._buffers]
         device = next(model.parameters()).device
         self._lr = torch.zeros((), device=device) if device.type == "cuda" else None
+        self._old_logits = slice(0, num_old_classes)
+        self._adjustment = math.log(schedule.replay) if 0 < schedule.replay < 1 else 0.0
 
     def __call__(self, batch: tuple[Tensor, Tensor], lr: float) -> Tensor:
         """Do one step; return the batch's mean loss, on the device.
@@ -105,13 +110,24 @@ class OptimizerStep:
                 with autocast(images.device, self._schedule.precision):
                     logits_BK = self._model(images)
                 loss = functional.cross_entropy(
-                    logits_BK.float(), labels, label_smoothing=self._schedule.label_smoothing
+                    self._adjusted(logits_BK.float()),
+                    labels,
+                    label_smoothing=self._schedule.label_smoothing,
                 )
                 if len(parts) > 1:
                     loss = loss * (len(labels) / len(labels_B))
                 torch.autograd.backward(loss)
             losses.append(loss.detach())
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _adjusted(self, logits_BK: Tensor) -> Tensor:
+        """Return logits for classes that are as frequent as in training: old ones are rarer there
+        than in the data, and are not to be taken for rarer where the model is used."""
+        if not self._adjustment:
+            return logits_BK
+        shift_K = torch.zeros_like(logits_BK[0])
+        shift_K[self._old_logits] = self._adjustment
+        return logits_BK + shift_K
 
     def _exchange(self, *, is_last: bool) -> AbstractContextManager[None]:
         """Have peers exchange gradients in the last part of a batch only."""

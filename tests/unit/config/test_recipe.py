@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from accrete.config.plan import Plan, even_counts, sizes_by_alpha
 from accrete.config.recipe import Recipe, assumptions, recipe_named
 from accrete.config.schedule import MIN_DEFAULT_STEPS, StageSchedule, lr_at, resolve
+from accrete.core.serialization import to_json
 from accrete.errors import ConfigError
 
 
@@ -48,6 +49,10 @@ OTHER_VALUES: dict[str, Any] = {
     "precision": "fp32",
     "compile": "never",
     "deterministic": True,
+    "replay": 0.5,
+    "head_init": "means",
+    "trained": "head",
+    "until": "0.75",
     "stop_gradient": 0.1,
     "stop_patience": 5,
 }
@@ -300,13 +305,48 @@ def test_no_stage_ends_early_unless_asked_to() -> None:
 
 def test_schedule_carries_every_value_of_the_recipe() -> None:
     recipe = Recipe(**OTHER_VALUES)
-    schedule = resolve(recipe, ONE_STAGE, 32)[0]
+    schedule = resolve(recipe, THREE_STAGES, 32)[1]
     shared = {field.name for field in dataclasses.fields(StageSchedule)} & set(OTHER_VALUES)
     # What training reads is in a stage's schedule; these became its steps, side and padding.
-    resolved = {"name", "epochs", "budget_epochs", "early_share", "image_sides", "crop_padding"}
+    resolved = {"name", "epochs", "budget_epochs", "early_share", "round_epochs"}
+    resolved |= {"image_sides", "crop_padding"}
     assert {field.name for field in dataclasses.fields(Recipe)} - shared == resolved
     for name in shared:
         assert getattr(schedule, name) == getattr(recipe, name) != getattr(Recipe(), name)
+
+
+def test_what_is_about_old_classes_is_no_part_of_a_stage_without_any() -> None:
+    recipe = Recipe(replay=0.5, head_init="means", until="0.75", lr_scope="stage")
+    first, second, _ = resolve(recipe, THREE_STAGES, 32)
+    assert first == resolve(Recipe(lr_scope="stage"), THREE_STAGES, 32)[0]
+    assert (second.replay, second.head_init, second.until) == (0.5, "means", "0.75")
+    assert not {"replay", "head_init", "until", "round_steps"} & to_json(first).keys()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "round_epochs", "steps"),
+    [((2.0, 4.0), 1.0, (19, 56)), ((2.0, 4.5), 2.0, (19, 56)), ((2.0, 0.1), 1.0, (19, 14))],
+)
+def test_rounds_fill_a_stage_s_budget_and_there_is_at_least_one(
+    epochs: tuple[float, ...], round_epochs: float, steps: tuple[int, int]
+) -> None:
+    plan = make_plan((1, 1), (77, 37))
+    recipe = Recipe(
+        epochs=epochs, until="retrained-accuracy", round_epochs=round_epochs, batch_size=8
+    )
+    first, second = resolve(recipe, plan, 32)
+    assert (first.num_steps, second.num_steps) == steps
+    assert (first.round_steps, second.round_steps) == (None, int(round_epochs * 114 / 8))
+
+
+def test_each_round_has_the_whole_shape_of_the_rate() -> None:
+    recipe = Recipe(epochs=(1.0, 3.0), until="0.9", batch_size=2, lr_scope="stage")
+    _, second = resolve(recipe, make_plan((1, 1), (40, 40)), 32)
+    found = rates(second)
+    assert second.round_steps == 40
+    assert found[:40] == found[40:80] == found[80:]
+    assert max(found) == found[4] == 0.2
+    assert found[39] < 0.01
 
 
 REFUSED: list[tuple[str, Any, str]] = [
@@ -337,6 +377,16 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("compile", "maybe", "compile is 'maybe': choose one of auto, always, never"),
     ("image_sides", (32, 3), "image side is 3:"),
     ("image_sides", (4097,), "image side is 4097:"),
+    ("replay", -0.1, "replay is -0.1:"),
+    ("replay", 1.1, "replay is 1.1:"),
+    ("replay", float("nan"), "replay is nan:"),
+    ("head_init", "zero", "head init is 'zero': choose one of random, means"),
+    ("trained", "tail", "trained is 'tail': choose one of all, head"),
+    ("until", "best", "until is 'best': give retrained-accuracy, or a validation accuracy"),
+    ("until", "75", "until is '75': give"),
+    ("until", "0", "until is '0': give"),
+    ("until", "nan", "until is 'nan': give"),
+    ("round_epochs", 0.0, "round epochs is 0.0:"),
     ("stop_gradient", 0.0, "stop gradient is 0.0:"),
     ("stop_gradient", float("nan"), "stop gradient is nan:"),
     ("stop_patience", 0, "stop patience is 0:"),

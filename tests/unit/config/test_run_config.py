@@ -69,6 +69,11 @@ RECIPE_CHANGES: dict[str, Any] = {
     "precision": "fp32",
     "compile": "never",
     "deterministic": True,
+    "replay": 0.5,
+    "head_init": "means",
+    "trained": "head",
+    "until": "0.75",
+    "round_epochs": 2.0,
     "stop_gradient": 0.1,
     "stop_patience": 5,
 }

@@ -17,7 +17,7 @@ from training_sample import (
 )
 
 from accrete.config.schedule import StageSchedule
-from accrete.training.early_stopping import reason_to_stop
+from accrete.training.early_stopping import reason_to_end_rounds, reason_to_stop
 from accrete.training.loop import HistoryPoint, TrainState, train
 from accrete.training.optimizer import make_optimizer, momentum_of
 
@@ -205,3 +205,63 @@ def test_stage_that_had_stopped_does_no_step_when_it_is_resumed() -> None:
     again = train_on(model, {}, batches, schedule, state=state, watcher=Told())
     assert again == state
     assert same_weights(model, before)
+
+
+@pytest.mark.parametrize(
+    ("until", "top1s", "ends"),
+    [
+        ("retrained-accuracy", [0.99], False),
+        ("retrained-accuracy", [0.5, 0.51], False),
+        ("retrained-accuracy", [0.5, 0.504], True),
+        ("retrained-accuracy", [0.5, 0.4], True),
+        ("retrained-accuracy", [0.5, 0.6, 0.604], True),
+        ("retrained-accuracy", [0.6, 0.5, 0.601], True),
+        ("0.75", [0.75], True),
+        ("0.75", [0.749], False),
+        ("0.75", [0.6, 0.7], False),
+        ("0.75", [0.6, 0.601], True),
+    ],
+)
+def test_rounds_end_with_the_target_or_when_one_gained_little(
+    until: str, top1s: list[float], ends: bool
+) -> None:
+    assert (reason_to_end_rounds(until, top1s) is not None) == ends
+
+
+ROUNDS = {"until": "retrained-accuracy", "round_steps": 10}
+
+
+def in_rounds(top1s: list[float], position: int | None = None) -> tuple[nn.Module, TrainState]:
+    """Train a linear model in rounds whose validation accuracies are given."""
+    schedule, left = make_schedule(40, **ROUNDS), iter(top1s)
+    model, state = make_linear_model(), TrainState()
+    optimizer, watcher = make_optimizer(model, schedule), Told(*([position] if position else []))
+    train(
+        model,
+        make_batches(schedule),
+        schedule,
+        optimizer,
+        state=state,
+        watcher=watcher,
+        validate=lambda: next(left),
+    )
+    return model, watcher.taken[position] if position else state
+
+
+def test_stage_is_validated_after_each_round_and_ends_with_the_last_one_that_gained() -> None:
+    _, state = in_rounds([0.5, 0.6, 0.601])
+    assert (state.position, state.round_top1s) == (30, [0.5, 0.6, 0.601])
+    assert state.stopped is not None
+    assert "60.10% after 3 rounds and was 60.00% before" in state.stopped
+
+
+def test_stage_whose_rounds_all_gain_uses_its_budget() -> None:
+    _, state = in_rounds([0.5, 0.6, 0.7, 0.8])
+    assert (state.position, state.round_top1s, state.stopped) == (40, [0.5, 0.6, 0.7, 0.8], None)
+
+
+def test_snapshot_between_rounds_knows_those_that_were_validated() -> None:
+    _, state = in_rounds([0.5, 0.6, 0.601], 20)
+    assert state.round_top1s == [0.5, 0.6]
+    _, state = in_rounds([0.5, 0.6, 0.601], 19)
+    assert state.round_top1s == [0.5]
