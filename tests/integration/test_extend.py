@@ -96,7 +96,7 @@ def assert_refused(done: Any, *words: str) -> None:
 
 
 def test_two_digits_join_a_model_of_eight(
-    extend: Any, trained: tuple[Catalog, StageManifest], tmp_path: Path
+    cli: Cli, extend: Any, trained: tuple[Catalog, StageManifest], tmp_path: Path
 ) -> None:
     catalog, base = trained
     before = objects_of(catalog)
@@ -133,6 +133,13 @@ def test_two_digits_join_a_model_of_eight(
     again = extend("eight", "--only-classes", new, "--name", "ten")
     assert again.returncode == 0, again.stderr
     assert "reused" in again.stdout
+
+    shown = cli("show", "eight@latest", "--json", ACCRETE_STORE=str(catalog.store.address))
+    told = f"eight@latest is stage 1 of run ten ({finished.digest[:12]}), 10 classes"
+    assert shown.stderr == f"note: {told}\n"
+    assert json.loads(shown.stdout)["digest"] == finished.digest
+    nothing_new = extend("eight@latest", "--only-classes", new)
+    assert_refused(nothing_new, "class '8' of the source", "exists in stage 1 of run ten")
 
 
 @pytest.mark.slow

@@ -209,6 +209,17 @@ def test_an_earlier_stage_and_a_digest_know_fewer_classes(
     assert len(json.loads(both.stdout)["predictions"]) == 2
 
 
+def test_the_newest_model_is_said_and_its_output_is_as_ever(
+    command: Command, pictures: list[Path], trained: Trained
+) -> None:
+    plain = command("predict", "whole", str(pictures[0]), "--json")
+    newest = command("predict", "whole@latest", str(pictures[0]), "--json")
+    assert newest.returncode == 0, newest.stderr
+    assert newest.stdout == plain.stdout
+    digits = trained.whole[-1].digest[:12]
+    assert newest.stderr == f"note: whole@latest is stage 4 of run whole ({digits}), 10 classes\n"
+
+
 def test_a_bad_image_ends_the_command_or_is_left_out(
     command: Command, pictures: list[Path]
 ) -> None:
@@ -237,6 +248,10 @@ def test_a_bad_image_ends_the_command_or_is_left_out(
         (("predict", "half", "a.png"), "stage 4 of run 'half' is not finished, --stage 1 is"),
         (("predict", "whole", "a.png", "--stage", "5"), "stage is 5: run 'whole' has 4"),
         (("predict", "whole", "a.png", "--stage", "0"), "stage is 0: run 'whole' has 4"),
+        (("predict", "whole@3", "a.png"), "model is 'whole@3': after @ only latest"),
+        (("predict", "nothing@latest", "a.png"), "no run is called 'nothing'"),
+        (("predict", "half@latest", "a.png"), "half@latest has no finished model"),
+        (("predict", "whole@latest", "a.png", "--stage", "2"), "is the last stage of a run"),
         (("predict", "whole", "a.png", "--top", "11"), "top is 11: the stage has 10 classes"),
         (("predict", "whole", "a.png", "--top", "0"), "top is 0"),
         (("predict", "whole", "a.png", "--stage", "1", "--top", "3"), "top is 3: the stage has 2"),

@@ -1,13 +1,14 @@
 """What a user means: a run, a stage or a data set, by its name or some digits of its digest."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.inventory import Inventory, References, follow
 from accrete.catalog.manifests import StageManifest
+from accrete.catalog.newest import find_newest, is_latest, newest_run
 from accrete.catalog.records import RunRecord, find_record, find_sweep_record
 from accrete.catalog.step_documents import step_documents
 from accrete.config.run import BaseModel, ModelConfig, check_run_name
@@ -15,6 +16,29 @@ from accrete.errors import ConfigError, InputError, RunNotFoundError
 from accrete.store import keys
 
 _DIGEST = re.compile(r"[0-9a-f]{12,64}")
+
+
+def plain_name(catalog: Catalog, name: str, index: int | None, tell: Callable[[str], None]) -> str:
+    """Return a model's name with NAME@latest as the run whose last stage that is.
+
+    Args:
+        catalog: where to look.
+        name: a run's name, digits of a stage's digest, or NAME@latest.
+        index: number of the stage that was asked for; None: the last.
+        tell: hears which stage NAME@latest is.
+
+    Raises:
+        RunNotFoundError: the store knows no such run.
+        InputError: the run's life has forked, or nothing of it is finished.
+    """
+    if not is_latest(name):
+        return name
+    if index is not None:
+        raise ConfigError(
+            f"stage is {index}, but {name} is the last stage of a run: leave --stage out, or give "
+            "a run's name alone"
+        )
+    return find_newest(catalog, name, tell).name
 
 
 def find_stage(catalog: Catalog, name: str, index: int | None) -> StageManifest:
@@ -125,18 +149,22 @@ class Named:
         )
 
 
-def find_named(inventory: Inventory, text: str) -> Named:
+def find_named(inventory: Inventory, text: str, tell: Callable[[str], None]) -> Named:
     """Return what is meant.
 
     Args:
         inventory: what there is.
         text: a run's name; or at least 8 digits of a digest: a stage's, a data set's, or that of a
-            stage's checkpoint, which means the stage.
+            stage's checkpoint, which means the stage; or NAME@latest, a stage, too.
+        tell: hears which stage NAME@latest is.
 
     Raises:
         RunNotFoundError: there is no such thing.
-        InputError: the digits fit several.
+        InputError: the digits fit several, or the run's life has forked.
     """
+    if is_latest(text):
+        newest = newest_run(text, inventory.runs, inventory.stages.__contains__, tell)
+        return Named(kind="stage", name=newest.stages[-1])
     if text in inventory.runs:
         return Named(kind="run", name=text)
     if text in inventory.unprepared:
@@ -189,19 +217,21 @@ def base_of_stage(manifest: StageManifest, origin: str) -> BaseModel:
 
 
 def find_base(
-    catalog: Catalog, name: str, index: int | None
+    catalog: Catalog, name: str, index: int | None, tell: Callable[[str], None]
 ) -> tuple[BaseModel, ModelConfig, tuple[str, ...]]:
     """Return a base, its network and its class names, by label.
 
     Args:
         catalog: where to look.
-        name: a run's name, or at least 12 digits of a stage's digest.
+        name: a run's name, at least 12 digits of a stage's digest, or NAME@latest.
         index: j, from 1, of a run's stages; None: the last.
+        tell: hears which stage NAME@latest is.
 
     Raises:
         RunNotFoundError: the store knows neither such a run nor such a stage.
-        InputError: the run has no such stage, or it is not finished.
+        InputError: the run has no such stage, it is not finished, or its life has forked.
     """
+    name = plain_name(catalog, name, index, tell)
     manifest = find_stage(catalog, name, index)
     is_digest = manifest.digest.startswith(name)
     origin = f"stage {name[:12]}" if is_digest else f"stage {manifest.index} of run {name}"

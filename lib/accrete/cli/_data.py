@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from accrete.cli._inspect import inspect
+from accrete.cli._notes import note
 from accrete.core.environment import ENV_ENDPOINT
 from accrete.core.units import format_bytes, format_counted, pluralize
 
@@ -64,12 +65,12 @@ def push(local: Path, place: str | None, *, replace: bool) -> None:
     sent = f"{format_counted(pushed.num_sent, 'file')}, {format_bytes(pushed.sent_bytes)}"
     click.echo(f"sent {sent}{there}")
     if pushed.num_others:
-        _note(
+        note(
             f"{address} has {format_counted(pushed.num_others, 'object')} beside these, which a "
             "run reads too"
         )
     if is_here:
-        _note(
+        note(
             "this store is on this machine, where no cluster reaches it: name another in "
             f"{ENV_ENDPOINT}"
         )
@@ -79,15 +80,11 @@ def push(local: Path, place: str | None, *, replace: bool) -> None:
 def _tell_what_is_special(found: "Found") -> None:
     if found.junk:
         shown = ", ".join(found.junk[:3]) + (", …" if len(found.junk) > 3 else "")
-        _note(f"left out as hidden or the system's: {len(found.junk):,} ({shown})")
+        note(f"left out as hidden or the system's: {len(found.junk):,} ({shown})")
     if found.num_links:
         out = f", {found.num_links_out:,} of them from outside" if found.num_links_out else ""
         noun = pluralize(found.num_links, "link is", "links are")
-        _note(f"{found.num_links:,} {noun} sent as what they lead to{out}")
-
-
-def _note(text: str) -> None:
-    click.echo(f"note: {text}", err=True)
+        note(f"{found.num_links:,} {noun} sent as what they lead to{out}")
 
 
 class _FileMeter:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from accrete.cli._adapter import ENV_PREFIX
+from accrete.cli._notes import note
 
 if TYPE_CHECKING:
     from accrete.models.predictor import TrainedModel
@@ -43,11 +44,13 @@ def predict(
 ) -> None:
     """Say what a run's model takes images for: image files, or folders of them.
 
-    NAME is a run's, or 12 or more digits of a stage's digest.
+    NAME is a run's, or RUN@latest, the newest model of the life that RUN began; or 12 or more
+    digits of a stage's digest.
 
     \b
     Examples:
       accrete predict digits-4-stages photos/
+      accrete predict digits-4-stages@latest photos/
       accrete predict digits-4-stages a.png b.png --stage 2 --top 1 --json
     """
     from accrete.cli._prediction_text import PredictionTable, json_line
@@ -64,29 +67,26 @@ def predict(
     table = PredictionTable(images.files, predictor.class_names, predictor.top)
     if images.left_out:
         files = format_counted(len(images.left_out), "file")
-        _note(f"{files} left out: {reasons(images.left_out)}")
+        note(f"{files} left out: {reasons(images.left_out)}")
     if not as_json:
         click.echo(table.header())
     skip_bad = on_bad_image == "skip"
-    for found in predict_files(predictor, images.files, skip_bad=skip_bad, tell=_note):
+    for found in predict_files(predictor, images.files, skip_bad=skip_bad, tell=note):
         click.echo(json_line(found) if as_json else table.row(found))
-
-
-def _note(text: str) -> None:
-    click.echo(f"note: {text}", err=True)
 
 
 def _trained_model(name: str, stage: int | None, store: str | None) -> "TrainedModel":
     """Return a stage's network; torch is imported when the stage is found."""
     from accrete.catalog.catalog import Catalog
-    from accrete.catalog.lookup import find_stage
+    from accrete.catalog.lookup import find_stage, plain_name
     from accrete.core.processes import share_cpus_well
     from accrete.core.settings import cache_path
     from accrete.store.cache import NodeCache
     from accrete.store.local import opened_store
 
     with opened_store(store) as objects:
-        manifest = find_stage(Catalog(objects), name, stage)
+        catalog = Catalog(objects)
+        manifest = find_stage(catalog, plain_name(catalog, name, stage, note), stage)
         share_cpus_well()
         from accrete.models.predictor import load_model
 
@@ -116,7 +116,8 @@ def export(
 ) -> None:
     """Write a run's model to a file that needs no accrete: weights, or an ONNX graph.
 
-    NAME is a run's, or 12 or more digits of a stage's digest.
+    NAME is a run's, or RUN@latest, the newest model of the life that RUN began; or 12 or more
+    digits of a stage's digest.
 
     \b
     Examples:

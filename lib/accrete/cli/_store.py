@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from accrete.cli._notes import note
 from accrete.core.settings import cache_path
 from accrete.core.units import parse_duration
 
@@ -55,7 +56,7 @@ def ls(what: str, store: str | None, *, as_json: bool) -> None:
 
 def _tell_damaged(inventory: "Inventory") -> None:
     for key, reason in inventory.damaged.items():
-        click.echo(f"note: {key} is left out: {reason}", err=True)
+        note(f"{key} is left out: {reason}")
 
 
 @click.command()
@@ -65,7 +66,8 @@ def _tell_damaged(inventory: "Inventory") -> None:
 def show(name: str, store: str | None, *, as_json: bool) -> None:
     """Show a run, a stage or a data set, and what it came from: down to shards and config.
 
-    NAME is a run's, or 8 or more digits of the digest of a stage, a checkpoint or a data set.
+    NAME is a run's, or 8 or more digits of the digest of a stage, a checkpoint or a data set, or
+    RUN@latest, the newest model of the life that RUN began.
 
     \b
     Examples:
@@ -81,7 +83,7 @@ def show(name: str, store: str | None, *, as_json: bool) -> None:
 
     with opened_store(store) as objects:
         inventory = read_inventory(Catalog(objects))
-    facts = lineage_of(inventory, find_named(inventory, name))
+    facts = lineage_of(inventory, find_named(inventory, name, note))
     click.echo(json.dumps(facts, indent=1) if as_json else lineage_text(facts))
     _tell_damaged(inventory)
 
@@ -148,7 +150,7 @@ def _named(inventory: "Inventory", names: tuple[str, ...]) -> "References":
         )
     named = References()
     for name in names:
-        found = find_named(inventory, name).references(inventory)
+        found = find_named(inventory, name, note).references(inventory)
         named.stages |= found.stages
         named.datasets |= found.datasets
         named.objects |= found.objects

@@ -13,6 +13,7 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.lookup import find_base
 from accrete.cli._adapter import ENV_PREFIX, Group, names_in, takes
 from accrete.cli._location import refuse_local_data
+from accrete.cli._notes import note
 from accrete.cli._options import (
     RECIPE_TITLE,
     Cluster,
@@ -136,6 +137,7 @@ def extend_command(build: Build) -> click.Command:
         The old classes' shards are taken from the store as they are; the new images are scaled and
         normalized as the model was trained. The fast recipe gets a schedule of its own here: half
         the rate, and 2 epochs over old and new images unless --budget-epochs says otherwise.
+        RUN@latest is the newest model of the life that RUN began.
 
         \b
         Examples:
@@ -222,7 +224,7 @@ def _base(
     source, given = source_of(options.source), options.base
     if run is not None and "weights" not in given.typed:
         given = _of(given, _WITH_WEIGHTS, {"stage"})
-        base, model, names = find_base(catalog, run, given.alone().stage)
+        base, model, names = find_base(catalog, run, given.alone().stage, note)
         return base, model, names, source
     if run is not None or "weights" not in given:
         raise ConfigError(_ONE_MODEL)
