@@ -117,6 +117,22 @@ def test_two_digits_join_a_model_of_eight(
     assert stage["top1_old"] > 0.9
     assert stage["top1_new"] > 0.7
 
+    changes = report["class_changes"]
+    assert sorted(row["name"] for row in changes["classes"]) == list(OLD)
+    assert changes["tests"] == ["exact McNemar test on the same images"]
+    assert changes["num_compared"] == 8
+    after = {row["name"]: row for row in stage["per_class"]}
+    weighted = 0.0
+    for row in changes["classes"]:
+        assert row["num_images"] == after[row["name"]]["num_images"]
+        assert row["after"] == after[row["name"]]["top1"]
+        difference = (row["num_gained"] - row["num_lost"]) / row["num_images"]
+        assert row["change"] == pytest.approx(difference)
+        weighted += row["before"] * row["num_images"]
+    num_images = sum(row["num_images"] for row in changes["classes"])
+    assert weighted / num_images == pytest.approx(base.result.top1)
+    assert changes["summary"] in done.stderr
+
     old, grown = catalog.dataset(base.dataset), catalog.dataset(report["dataset"]["digest"])
     assert grown.extends == old.digest
     assert grown.classes[:8] == tuple(old.by_name[name] for name in OLD)

@@ -45,6 +45,16 @@ def format_short(number: float | None) -> str:
     return MISSING if number is None else f"{number:,.6g}"
 
 
+def format_points(share: float | None) -> str:
+    """Return a difference of two shares, 0.0123 as `+1.23`, in percentage points."""
+    return MISSING if share is None else f"{100 * share:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def format_chance(chance: float | None) -> str:
+    """Return 0.01234 as `0.0123`, and what would be 0.0000 as `< 0.0001`."""
+    return "< 0.0001" if chance is not None and chance < 1e-4 else format_decimals(chance, 4)
+
+
 def format_ratio(ratio: float | None) -> str:
     """Return 1.1184 as `1.12×`."""
     return MISSING if ratio is None else f"{ratio:,.2f}×"
@@ -69,6 +79,8 @@ def _environment() -> Environment:
         decimals=format_decimals,
         short=format_short,
         ratio=format_ratio,
+        points=format_points,
+        chance=format_chance,
         noun=pluralize,
         seconds=lambda seconds: unbroken(format_seconds(seconds)),
         time=_format_time,

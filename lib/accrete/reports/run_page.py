@@ -44,6 +44,7 @@ def render_report(report: Mapping[str, Any]) -> str:
         "report.html.j2",
         report=report,
         last=last,
+        changes=report.get("class_changes"),  # an earlier version's report has none
         ranked=rank_classes(last["per_class"]),
         confused_pairs=confused_pairs(last["confusion"], _names(report)),
         figures=inline(_draw_figures(report)),

@@ -14,6 +14,7 @@ from accrete.config.recipe import assumptions
 from accrete.core.serialization import to_json
 from accrete.core.untrusted import parse_json
 from accrete.errors import IntegrityError, ObjectMissingError, RunNotFoundError
+from accrete.reports._class_changes import EvaluatedStage, class_changes
 from accrete.store.cache import NodeCache
 
 REPORT_FORMAT = 1
@@ -43,6 +44,12 @@ def assemble_report(record: RunRecord, catalog: Catalog, cache: NodeCache) -> di
         for manifest in manifests
     ]
     totals = _totals(stages)
+    last = EvaluatedStage(
+        class_names=manifests[-1].class_names,
+        dataset=dataset,
+        record=stage_records[manifests[-1].metrics.sha256],
+    )
+    base = _evaluated_base(record, catalog, cache)
     return {
         "format": REPORT_FORMAT,
         "run": {
@@ -64,7 +71,26 @@ def assemble_report(record: RunRecord, catalog: Catalog, cache: NodeCache) -> di
         "stages": stages,
         "totals": totals,
         "scratch_estimate": _scratch_estimate(stages),
+        "class_changes": None if base is None else class_changes(base, last),
     }
+
+
+def _evaluated_base(record: RunRecord, catalog: Catalog, cache: NodeCache) -> EvaluatedStage | None:
+    """Return the stage that a run grew from; None where there is none, or it is gone."""
+    base = record.config.base
+    manifest = None if base is None else catalog.stage_manifest(base.identity)
+    if manifest is None or not catalog.store.has_object(manifest.metrics):
+        return None
+    try:
+        dataset = catalog.dataset(manifest.dataset)
+    except ObjectMissingError:
+        return None
+    records = stage_records_of([manifest], cache)
+    return EvaluatedStage(
+        class_names=manifest.class_names,
+        dataset=dataset,
+        record=records[manifest.metrics.sha256],
+    )
 
 
 def finished_stage(catalog: Catalog, digest: str, name: str) -> StageManifest:

@@ -47,6 +47,8 @@ def report_step(
         store = context.catalog.store
         store.write_note(keys.report_key(run_name, "report.html"), page)
         store.write_note(keys.report_key(run_name, "report.json"), figures)
+        if report["class_changes"] is not None:
+            context.journal.result(report["class_changes"]["summary"])
         context.journal.result(f"report: {store.uri(keys.report_key(run_name, 'report.html'))}")
         return {
             "top1": report["totals"]["top1"] or 0.0,

@@ -26,6 +26,8 @@ class Evaluation:
     """Images by true label (row) and predicted label (column), num_classes squared."""
     loss: float
     """Mean cross-entropy."""
+    right: bytes
+    """A byte an image, in the images' order: 1 where it is classified right, else 0."""
 
     @property
     def num_images(self) -> int:
@@ -67,6 +69,7 @@ def evaluate(
     device = images.device
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    right_N = torch.zeros(images.num_images, dtype=torch.uint8, device=device)
     starts = range(peers.rank * BATCH_SIZE, images.num_images, peers.world_size * BATCH_SIZE)
     picks = [torch.arange(s, min(s + BATCH_SIZE, images.num_images)) for s in starts]
     picks = [indices_B.to(images.index_device) for indices_B in picks]
@@ -75,9 +78,12 @@ def evaluate(
         with autocast(device, precision):
             logits_BK = model(normalize(images_BHWC, normalization))
         loss_sum += functional.cross_entropy(logits_BK.float(), labels_B, reduction="sum")
-        cells = labels_B * num_classes + logits_BK.argmax(1)
+        predicted_B = logits_BK.argmax(1)
+        right_N[indices_B.to(device)] = (predicted_B == labels_B).to(torch.uint8)
+        cells = labels_B * num_classes + predicted_B
         confusion += torch.bincount(cells, minlength=num_classes * num_classes)
     return Evaluation(
         confusion=peers.all_reduce(confusion).view(num_classes, num_classes).tolist(),
         loss=float(peers.all_reduce(loss_sum)) / images.num_images,
+        right=peers.all_reduce(right_N).cpu().numpy().tobytes(),
     )

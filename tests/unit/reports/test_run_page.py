@@ -3,6 +3,7 @@
 import html
 import re
 from functools import cache
+from typing import Any
 
 import pytest
 from report_sample import make_report
@@ -72,6 +73,35 @@ def test_class_names_are_shown_as_they_are() -> None:
     page = render_report(make_report([3, 4], names=names))
     for name in names:
         assert f"<span>{name}</span>" in page
+
+
+def changed(*names: str) -> dict[str, Any]:
+    """Return what became of some classes; the first lost, the second is not known."""
+    known = {"num_images": 30, "before": 1.0, "after": 0.6, "change": -0.4, "num_lost": 12}
+    known |= {"num_gained": 0, "p": 5e-5, "q": 0.0125, "verdict": "lost"}
+    rows = [{"name": name, "num_taken_for_new": 9, "test": "a test"} | known for name in names]
+    if len(rows) > 1:
+        rows[1] |= dict.fromkeys(known)
+    return {"summary": "1 lost", "tests": ["a test"], "level": 0.05, "classes": rows}
+
+
+@pytest.mark.parametrize("num_classes", [2, 25])
+def test_an_extension_says_what_each_old_class_lost(num_classes: int) -> None:
+    report = make_report([2])
+    names = [f"class <{number}>" for number in range(num_classes)]
+    report["base"] = {"origin": "a & b", "identity": "1" * 64, "num_classes": 2, "top1": 0.5}
+    report["class_changes"] = changed(*names)
+    page = render_report(report)
+    section = visible_text(page.split('<section id="class-changes">')[1].split("</section>")[0])
+    words = " ".join(section.split())
+    assert words.startswith("What extending did to each old class 1 lost.")
+    assert f"{names[0]} 30 100.00 % 60.00 % −40.00 12 0 9 < 0.0001 0.0125 lost" in words
+    assert f"{names[1]} – – – – – – 9 – – other test images, or none" in words
+    assert all(name in words for name in names)
+
+
+def test_a_report_of_an_earlier_version_says_nothing_of_that() -> None:
+    assert "class-changes" not in page_of(2, 2)
 
 
 def test_first_stage_shows_a_dash_for_its_missing_old_classes() -> None:

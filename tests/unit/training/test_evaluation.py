@@ -52,6 +52,15 @@ def plain_counts(
     return confusion, loss / len(labels_N)
 
 
+def right_ones(model: nn.Module, images_NHWC: Tensor, labels_N: Tensor) -> list[int]:
+    """Return whether each image is classified right, evaluated as if it were the only one."""
+    found = []
+    for image, label in zip(images_NHWC, labels_N, strict=True):
+        confusion, _ = plain_counts(model, image[None], label[None])
+        found.append(confusion[label][label])
+    return found
+
+
 @pytest.mark.parametrize("num_images", [1, 150, BATCH_SIZE, BATCH_SIZE + 77])
 def test_evaluation_agrees_with_a_plain_loop(num_images: int) -> None:
     model = make_linear_model()
@@ -64,6 +73,7 @@ def test_evaluation_agrees_with_a_plain_loop(num_images: int) -> None:
     assert result.num_images == num_images
     right = sum(confusion[label][label] for label in range(NUM_CLASSES))
     assert result.top1(0, NUM_CLASSES) == right / num_images
+    assert list(result.right) == right_ones(model, images_NHWC, labels_N)
 
 
 def test_evaluation_of_streamed_images_is_that_of_resident_ones() -> None:
@@ -94,7 +104,7 @@ def test_evaluation_counts_classes_without_images() -> None:
 
 
 def test_top1_of_old_and_new_classes_counts_their_rows_alone() -> None:
-    evaluation = Evaluation(confusion=[[3, 1, 0], [0, 2, 2], [5, 0, 0]], loss=0.0)
+    evaluation = Evaluation(confusion=[[3, 1, 0], [0, 2, 2], [5, 0, 0]], loss=0.0, right=b"")
     assert evaluation.num_images == 13
     assert evaluation.top1(0, 2) == 5 / 8
     assert evaluation.top1(2, 3) == 0
