@@ -16,6 +16,7 @@ import torch
 from conftest import ROOT, Cli
 from digits import SOURCE, digits_run, stage_context
 from numpy.typing import NDArray
+from odd_pictures import odd_files
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -357,22 +358,44 @@ def test_exported_onnx_gives_pytorch_s_logits(
         np.testing.assert_allclose(logits, expected[: len(images)], rtol=0, atol=1e-4)
 
 
-@pytest.mark.slow
-def test_the_documentation_s_ten_lines_classify_a_picture(
-    command: Command, pictures: list[Path], tmp_path: Path
+SERVED_WITHOUT_ACCRETE = """
+import shutil, sys
+from pathlib import Path
+program = compile(Path("program.py").read_text(), "program.py", "exec")
+for path in sys.argv[1:]:
+    shutil.copy(path, "photo.png")
+    exec(program, {})
+assert not {"accrete", "torch"} & sys.modules.keys()
+"""
+
+
+def test_the_documentation_s_lines_serve_an_exported_file_as_predict_does(
+    command: Command, pictures: list[Path], trained: Trained, tmp_path: Path
 ) -> None:
-    command("export", "whole", "digits.onnx")
-    pictures[0].rename(tmp_path / "photo.png")
-    (program,) = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs" / "using.md").read_text(), re.DOTALL
+    exported = command("export", "whole@latest", "digits.onnx")
+    assert exported.returncode == 0, exported.stderr
+    text = (ROOT / "docs" / "using.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "program.py").write_text(program)
+    names = [*odd_files(tmp_path, pictures[3]), *map(str, pictures[:5])]
+    served = subprocess.run(
+        [sys.executable, "-c", SERVED_WITHOUT_ACCRETE, *names],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert "accrete." not in program
-    assert "torch" not in program
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    predicted = command("predict", "whole", "photo.png", "--json")
-    assert done.stdout.strip() == json.loads(predicted.stdout)["predictions"][0]["class"]
+    assert served.returncode == 0, served.stderr
+    predicted = command("predict", "whole", *names, "--json", "--top", "1")
+    lines = [json.loads(line)["predictions"][0] for line in predicted.stdout.splitlines()]
+    found = [line.split() for line in served.stdout.splitlines()]
+    assert [name for name, _ in found] == [guess["class"] for guess in lines]
+    shares = [float(share) for _, share in found]
+    assert shares == pytest.approx([guess["probability"] for guess in lines], abs=1e-4)
+    assert len(set(shares)) > len(names) / 2
+    session = onnxruntime.InferenceSession(tmp_path / "digits.onnx")
+    about = json.loads(session.get_modelmeta().custom_metadata_map["accrete"])
+    assert (about["run"], about["stage"]["digest"]) == ("whole", trained.whole[-1].digest)
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(

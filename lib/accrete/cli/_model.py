@@ -59,7 +59,7 @@ def predict(
     from accrete.models.image_files import find_images
 
     images = find_images(paths)
-    trained = _trained_model(name, stage, store)
+    trained, _ = _trained_model(name, stage, store)
     from accrete.models.predictor import Predictor, predict_files
     from accrete.training.device import compute_device
 
@@ -75,8 +75,13 @@ def predict(
         click.echo(json_line(found) if as_json else table.row(found))
 
 
-def _trained_model(name: str, stage: int | None, store: str | None) -> "TrainedModel":
-    """Return a stage's network; torch is imported when the stage is found."""
+def _trained_model(
+    name: str, stage: int | None, store: str | None
+) -> "tuple[TrainedModel, str | None]":
+    """Return a stage's network and the run that it was found by, None where its digest was given.
+
+    torch is imported when the stage is found.
+    """
     from accrete.catalog.catalog import Catalog
     from accrete.catalog.lookup import find_stage, plain_name
     from accrete.core.processes import share_cpus_well
@@ -86,11 +91,13 @@ def _trained_model(name: str, stage: int | None, store: str | None) -> "TrainedM
 
     with opened_store(store) as objects:
         catalog = Catalog(objects)
-        manifest = find_stage(catalog, plain_name(catalog, name, stage, note), stage)
+        name = plain_name(catalog, name, stage, note)
+        manifest = find_stage(catalog, name, stage)
         share_cpus_well()
         from accrete.models.predictor import load_model
 
-        return load_model(manifest, NodeCache(cache_path(), objects))
+        run = None if manifest.digest.startswith(name) else name
+        return load_model(manifest, NodeCache(cache_path(), objects)), run
 
 
 @click.command(context_settings={"auto_envvar_prefix": ENV_PREFIX})
@@ -127,7 +134,7 @@ def export(
     from accrete.models.export_preconditions import check_export
 
     format_name = check_export(output, format_name, force=force)
-    trained = _trained_model(name, stage, store)
+    trained, run = _trained_model(name, stage, store)
     from accrete.models.export import export_model
 
-    click.echo(export_model(trained, output, format_name))
+    click.echo(export_model(trained, output, format_name, run))

@@ -18,38 +18,69 @@ from accrete.models._onnx import write_onnx
 from accrete.models.predictor import TrainedModel
 
 EXPORT_FORMAT = 1
-"""Version of the metadata; it counts up when a field changes its meaning."""
+"""Version of the metadata; it counts up when a field changes its meaning, not when one is added."""
 METADATA_KEY = "accrete"
 """Name of the one metadata entry, in both formats."""
 
 
-def export_metadata(manifest: StageManifest) -> dict[str, Any]:
-    """Return all that using a network takes, beside its weights, as JSON values."""
+_PIXELS = {
+    "layout": "NCHW",
+    "range": [0, 255],
+    "upright": "EXIF",
+    "background": "white",
+    "resize": "cover",
+    "interpolation": "bilinear",
+    "antialias": True,
+    "crop": "center",
+}
+"""How an image file becomes what a network takes, whoever does it; `data/images.py` is ours."""
+
+_INPUTS = {
+    "onnx": {"name": "images", "dtype": "uint8", "normalized": False, "output": "logits"},
+    "safetensors": {"dtype": "float32", "normalized": True},
+}
+
+
+def export_metadata(manifest: StageManifest, format_name: str, run: str | None) -> dict[str, Any]:
+    """Return all that using a network takes, beside its weights, as JSON values.
+
+    Args:
+        manifest: the stage.
+        format_name: `safetensors` or `onnx`.
+        run: name of the run that it was found by; None: it was named by its digest.
+    """
     image = to_json(manifest.image)
     del image["encoding"]  # of the training images in the store
     return {
         "format": EXPORT_FORMAT,
         "accrete_version": __version__,
+        "run": run,
         "stage": {"digest": manifest.digest, "index": manifest.index},
         "class_names": list(manifest.class_names),
         "image": image,
+        "pixels": {"channels": "L" if manifest.image.channels == 1 else "RGB", **_PIXELS},
+        "input": _INPUTS[format_name],
         "normalization": to_json(manifest.normalization),
         "model": to_json(manifest.model),
     }
 
 
-def export_model(trained: TrainedModel, output: Path, format_name: str) -> str:
+def export_model(
+    trained: TrainedModel, output: Path, format_name: str, run: str | None = None
+) -> str:
     """Write a network to a file, whole or not at all; return what came of it in one line.
 
     Args:
         trained: the network.
         output: the file; one that is there is replaced.
         format_name: `safetensors` or `onnx`.
+        run: name of the run that it was found by, for the metadata.
 
     Raises:
         AccreteError: the file cannot be written, or ONNX Runtime computes something else.
     """
-    metadata = {METADATA_KEY: canonical_json(export_metadata(trained.manifest)).decode()}
+    about = export_metadata(trained.manifest, format_name, run)
+    metadata = {METADATA_KEY: canonical_json(about).decode()}
     with _made_beside(output) as path:
         if format_name == "onnx":
             difference = write_onnx(trained, metadata, path)

@@ -1,6 +1,8 @@
 """Exported files: refused before any work, written whole or not at all, and right."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from conftest import ROOT
 from model_sample import CLASS_NAMES, make_trained
+from odd_pictures import odd_files
+from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -18,6 +23,7 @@ from accrete.models._onnx import TOLERANCE, checked_difference, write_onnx
 from accrete.models.export import METADATA_KEY, export_metadata, export_model
 from accrete.models.export_preconditions import check_export, optional_module
 from accrete.models.networks import Classifier
+from accrete.models.predictor import Predictor, predict_files
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -97,15 +103,33 @@ def test_a_missing_package_is_told_with_what_to_install() -> None:
 
 
 def test_metadata_hold_what_using_a_network_takes() -> None:
-    assert export_metadata(make_trained(channels=3, height=16).manifest) == {
+    manifest = make_trained(channels=3, height=16).manifest
+    assert export_metadata(manifest, "onnx", "zoo") == {
         "format": 1,
         "accrete_version": accrete.__version__,
+        "run": "zoo",
         "stage": {"digest": "5e" * 32, "index": 2},
         "class_names": list(CLASS_NAMES),
         "image": {"height": 16, "width": 8, "channels": 3, "preprocessing": "none"},
+        "pixels": {
+            "channels": "RGB",
+            "layout": "NCHW",
+            "range": [0, 255],
+            "upright": "EXIF",
+            "background": "white",
+            "resize": "cover",
+            "interpolation": "bilinear",
+            "antialias": True,
+            "crop": "center",
+        },
+        "input": {"name": "images", "dtype": "uint8", "normalized": False, "output": "logits"},
         "normalization": {"mean": [0.5, 0.4, 0.3], "std": [0.25, 0.2, 0.3]},
         "model": {"name": "small", "width": 0.25, "bn_after_relu": False},
     }
+    of_weights = export_metadata(make_trained().manifest, "safetensors", None)
+    assert of_weights["pixels"]["channels"] == "L"
+    assert of_weights["input"] == {"dtype": "float32", "normalized": True}
+    assert of_weights["run"] is None
 
 
 def test_safetensors_hold_every_weight_and_the_metadata(tmp_path: Path) -> None:
@@ -118,7 +142,8 @@ def test_safetensors_hold_every_weight_and_the_metadata(tmp_path: Path) -> None:
     expected = trained.network.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert json.loads(metadata.pop(METADATA_KEY)) == export_metadata(trained.manifest)
+    about = export_metadata(trained.manifest, "safetensors", None)
+    assert json.loads(metadata.pop(METADATA_KEY)) == about
     assert metadata == {}
 
 
@@ -171,8 +196,33 @@ def test_the_onnx_file_names_inputs_outputs_and_metadata(tmp_path: Path) -> None
         ("logits", "tensor(float)", ["N", 4]),
     ]
     metadata = session.get_modelmeta().custom_metadata_map
-    assert json.loads(metadata.pop(METADATA_KEY)) == export_metadata(trained.manifest)
+    about = export_metadata(trained.manifest, "onnx", None)
+    assert json.loads(metadata.pop(METADATA_KEY)) == about
     assert metadata == {}
+
+
+def test_the_documentation_s_lines_give_a_colour_model_what_predict_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = make_trained(channels=3, height=24, width=16, preprocessing="short-side-center-crop")
+    export_model(trained, tmp_path / "digits.onnx", "onnx")
+    Image.effect_noise((9, 12), 90).save(tmp_path / "noise.png")
+    files = [tmp_path / name for name in odd_files(tmp_path, tmp_path / "noise.png")]
+    (lines,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "using.md").read_text(), re.DOTALL
+    )
+    monkeypatch.chdir(tmp_path)
+    for file in files:
+        shutil.copy(file, "photo.png")
+        exec(lines, {})  # noqa: S102  our own
+    served = [line.split() for line in capsys.readouterr().out.splitlines()]
+    predictor = Predictor(trained, torch.device("cpu"), top=1, batch_size=64)
+    found = predict_files(predictor, files, skip_bad=False, tell=lambda _: None)
+    guesses = [prediction.guesses[0] for prediction in found]
+    assert [name for name, _ in served] == [guess.class_name for guess in guesses]
+    expected = [guess.probability for guess in guesses]
+    assert [float(share) for _, share in served] == pytest.approx(expected, abs=1e-4)
+    assert len({round(share, 3) for share in expected}) > len(files) / 2
 
 
 @pytest.mark.slow
