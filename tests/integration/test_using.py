@@ -260,6 +260,14 @@ def test_a_bad_image_ends_the_command_or_is_left_out(
         (("predict", "whole", "a.png", "nowhere"), "nowhere does not exist"),
         (("predict", "whole", "empty"), "no image in empty"),
         (("predict", "whole"), "Missing argument 'PATH...'"),
+        (("evaluate", "nothing"), "no run 'nothing' in s3://accrete/"),
+        (("evaluate", "whole", "--split", "validation"), "has no validation images"),
+        (("evaluate", "whole", "--split", "all"), "--split all goes with --data"),
+        (("evaluate", "whole", "--image-size", "9"), "--image-size has no effect on evaluate"),
+        (("evaluate", "whole", "--batch-size", "0"), "batch size is 0"),
+        (("evaluate", "whole", "--data", "nowhere"), "nowhere"),
+        (("evaluate", "whole", "--data", "ape"), "no image of a class that the model has"),
+        (("evaluate", "whole", "--data", "ape", "--split", "test"), "has no split test, it has"),
         (("export", "nothing", "out.onnx"), "no run 'nothing' in s3://accrete/"),
         (("export", "half", "out.onnx", "--stage", "3"), "stage 3 of run 'half' is not finished"),
         (("export", "whole", "out.pt"), "output is out.pt: name it .safetensors or .onnx"),
@@ -273,6 +281,8 @@ def test_bad_input_is_one_line_and_exit_code_two(
 ) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "ape" / "ape").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "ape" / "ape" / "0.png")
     done = command(*arguments)
     assert done.returncode == 2
     errors = done.stderr.splitlines()
@@ -280,7 +290,7 @@ def test_bad_input_is_one_line_and_exit_code_two(
     assert errors[0].startswith("accrete: error: ")
     assert message in errors[0]
     made = {path.name for path in tmp_path.iterdir()} - {"home", "cache"}
-    assert made == {"a.png", "empty"}
+    assert made == {"a.png", "ape", "empty"}
 
 
 def test_a_stage_s_digest_with_another_stage_s_number_is_refused(
@@ -398,6 +408,60 @@ def test_the_documentation_s_lines_serve_an_exported_file_as_predict_does(
     assert (about["run"], about["stage"]["digest"]) == ("whole", trained.whole[-1].digest)
 
 
+def test_a_stage_is_evaluated_on_the_test_images_that_are_stored_with_it(
+    command: Command, trained: Trained
+) -> None:
+    done = command("evaluate", "whole", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    (result,) = [stage.result for stage in trained.whole[-1:]]
+    assert found["top1"] == result.top1
+    assert found["loss"] == pytest.approx(result.loss, rel=1e-5)
+    assert found["stage"] == {"digest": trained.whole[-1].digest, "index": 4}
+    dataset = trained.catalog.dataset(trained.whole[-1].dataset)
+    sizes = {entry.name: entry.num_images("test") for entry in dataset.classes}
+    assert {each["name"]: each["num_images"] for each in found["classes"]} == sizes
+    assert found["num_images"] == sum(sizes.values())
+    newest = command("evaluate", "whole@latest", "--split", "train")
+    assert newest.stderr.startswith("note: whole@latest is stage 4 of run whole")
+    head, columns, *rows = newest.stdout.splitlines()
+    assert re.fullmatch(
+        rf"top-1 \d+\.\d\d %, loss 0\.\d+: {dataset.num_images('train'):,} images, stored train "
+        r"split of data set [0-9a-f]{12}, by stage 4 \([0-9a-f]{12}\), 10 classes",
+        head,
+    )
+    assert columns.split() == ["images", "right", "top-1", "class", "mostly", "taken", "for"]
+    assert len(rows) == 10
+
+
+def test_labelled_files_are_evaluated_and_classes_that_the_model_lacks_are_said(
+    command: Command, pictures: list[Path], tmp_path: Path, trained: Trained
+) -> None:
+    guessed = command("predict", "whole", "pictures", "--json", "--top", "1", "--stage", "2")
+    known = trained.whole[1].class_names
+    lines = [json.loads(line) for line in guessed.stdout.splitlines()]
+    pairs = [(line["file"].split("/")[1], line["predictions"][0]["class"]) for line in lines]
+    pairs = [(true, guess) for true, guess in pairs if true in known]
+    done = command("evaluate", "whole", "--stage", "2", "--data", "pictures", "--json")
+    assert done.returncode == 0, done.stderr
+    num_unknown = NUM_PICTURES - len(pairs)
+    assert done.stderr.startswith(
+        f"note: left out: {num_unknown} images of 6 classes that the model does not have: '"
+    )
+    found = json.loads(done.stdout)
+    assert found["images"] == "all of pictures"
+    assert found["num_images"] == len(pairs)
+    assert found["top1"] == sum(true == guess for true, guess in pairs) / len(pairs)
+    assert sum(found["left_out"]["classes"].values()) == num_unknown
+
+    Image.open(pictures[0]).convert("RGB").resize((30, 50)).save(pictures[0])
+    pictures[1].write_bytes(pictures[1].read_bytes()[:50])
+    done = command("evaluate", "whole", "--data", "pictures", "--on-bad-image", "skip")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "note: bad images left out: 1\n"
+    assert f": {NUM_PICTURES - 1} images, all of pictures, by stage 4" in done.stdout
+
+
 def test_a_file_that_is_there_is_replaced_only_by_force(
     command: Command, trained: Trained, tmp_path: Path
 ) -> None:
@@ -415,7 +479,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("name", ["predict", "export"])
+@pytest.mark.parametrize("name", ["predict", "evaluate", "export"])
 def test_each_command_explains_itself(name: str, cli: Cli) -> None:
     done = cli(name, "--help")
     assert done.returncode == 0

@@ -102,7 +102,7 @@ def prepare_dataset(
         intake = Intake(Path(folder), list(counts["train"]), config, base)
         allotment = Allotment(counts, policy)
         report = meter(total)
-        images = decoded_items(source, config, base, DecodingBudget())
+        images = decoded_items(source.items(), config, base, DecodingBudget())
         for done, decoded in enumerate(images, start=1):
             intake.add(decoded, allotment.split_of(decoded.item))
             report(done)
@@ -160,10 +160,9 @@ def _fingerprint(config: SourceConfig, source: Source, extension: Extension | No
 
 
 def decoded_items(
-    source: Source, config: SourceConfig, base: BaseModel | None, budget: DecodingBudget
+    items: Iterator[Item], config: SourceConfig, base: BaseModel | None, budget: DecodingBudget
 ) -> Iterator[Decoded]:
     """Yield all images decoded, in order; as many at a time as their memory allows, in threads."""
-    items = source.items()
     turns = count()
     pool = ThreadPoolExecutor()
     try:

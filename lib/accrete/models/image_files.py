@@ -111,14 +111,17 @@ def read_image(
         ) from error
     pixels = decode_image(data, str(path), admit)
     height, width, channels = pixels.shape
-    fitted = resize_crop(
-        to_grey(pixels) if channels > image.channels else pixels, image.height, image.width
-    )
     return FittedImage(
-        pixels=with_channels(fitted, image.channels),
+        pixels=fit_pixels(pixels, image),
         size=(height, width),
         lost_colour=channels > image.channels,
     )
+
+
+def fit_pixels(pixels: Pixels, image: ImageFormat) -> Pixels:
+    """Return decoded pixels as a model takes them: its channels, scaled and cropped to its size."""
+    own = to_grey(pixels) if pixels.shape[2] > image.channels else pixels
+    return with_channels(resize_crop(own, image.height, image.width), image.channels)
 
 
 def to_grey(pixels: Pixels) -> Pixels:

@@ -114,8 +114,8 @@ class Predictor:
         self._network = trained.network.to(device)
 
     @torch.no_grad()
-    def probabilities(self, images_BHWC: Pixels) -> Tensor:
-        """Return each class's probability (B, K), float32 on the CPU.
+    def logits(self, images_BHWC: Pixels) -> Tensor:
+        """Return each class's logit (B, K), float32 on the CPU.
 
         Args:
             images_BHWC: uint8, of the model's image format.
@@ -126,12 +126,17 @@ class Predictor:
         try:
             images = torch.from_numpy(images_BHWC).to(self._device)
             logits_BK = self._network(normalize(images, self._normalization))
-            return torch.softmax(logits_BK.float(), dim=1).cpu()
+            as_float: Tensor = logits_BK.float().cpu()
+            return as_float
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(
                 f"a batch of {len(images_BHWC)} images does not fit the memory of {self._device}: "
                 "give a smaller --batch-size"
             ) from error
+
+    def probabilities(self, images_BHWC: Pixels) -> Tensor:
+        """Return each class's probability (B, K), float32 on the CPU; as `logits` otherwise."""
+        return torch.softmax(self.logits(images_BHWC), dim=1)
 
     def guesses(self, images_BHWC: Pixels) -> list[tuple[Guess, ...]]:
         """Return the likeliest classes of each image, the best first; of equals, the earlier."""

@@ -83,7 +83,7 @@ def test_large_images_are_decoded_a_few_at_a_time_and_all_come_in_order() -> Non
     source = Folder(png(256), 200)  # 512 KiB each, as decoding is counted
     budget = DecodingBudget(4 << 20)
     seen, most = [], 0
-    for decoded in decoded_items(source, CONFIG, None, budget):  # type: ignore[arg-type]
+    for decoded in decoded_items(source.items(), CONFIG, None, budget):
         seen.append(decoded.item.place)
         most = max(most, budget.held_bytes)
         assert source.loaded <= len(seen) + 8 + 8 + 40  # a chunk, what fits, a file each thread
@@ -102,5 +102,5 @@ def test_a_bad_image_among_large_ones_ends_the_work_at_once(tmp_path: Path) -> N
 
     began = monotonic()
     with pytest.raises(BadImageError, match=r"bad\.png cannot be decoded"):
-        list(decoded_items(WithBad(), CONFIG, None, DecodingBudget(1)))  # type: ignore[arg-type]
+        list(decoded_items(WithBad().items(), CONFIG, None, DecodingBudget(1)))
     assert monotonic() - began < 30

@@ -1,10 +1,15 @@
 """Where images come from. `open_source` is the only way in."""
 
+from typing import TYPE_CHECKING
+
 from accrete.config.run import SourceConfig
 from accrete.data.sources.base import Counts, Item, Reading, Source
 
+if TYPE_CHECKING:
+    from accrete.data.sources.selection import SelectedClasses
 
-def open_source(config: SourceConfig) -> Source:
+
+def open_source(config: SourceConfig) -> "SelectedClasses":
     """Return the source that a configuration names; reads as little as it can.
 
     Raises:

@@ -64,6 +64,12 @@ class SelectedClasses:
             "remove it, or name the classes to use with --only-classes"
         )
 
+    def splits(self) -> frozenset[str]:
+        """Return the splits that the whole source brings, those with images."""
+        return frozenset(
+            split for split, of_split in self._source.counts().items() if any(of_split.values())
+        )
+
     def _has(self, name: str) -> bool:
         return self._names is None or name in self._names
 
