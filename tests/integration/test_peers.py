@@ -127,6 +127,17 @@ def history_of(manifest: StageManifest, cache: NodeCache) -> list[float]:
     return [point["loss"] for point in metrics["history"]]
 
 
+def recorded_right(manifest: StageManifest, cache: NodeCache) -> list[tuple[int, int]]:
+    """Return how many test images of each class a record has right, by its bits and its sums."""
+    ref = manifest.metrics
+    record = json.loads(cache.fetch([ref]).paths[ref.sha256].read_bytes())
+    confusion = record["confusion"]["test"]
+    return [
+        (int(bits or "0", 16).bit_count(), confusion[label][label])
+        for label, bits in enumerate(record["test_right"])
+    ]
+
+
 def by_one_process(
     spec: StageSpec, dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> StageManifest:
@@ -158,6 +169,9 @@ def test_two_processes_train_what_one_does(
     assert ours[:3] == pytest.approx(theirs[:3], abs=1e-4)
     assert ours == pytest.approx(theirs, abs=0.06)
     assert ours != theirs  # or the second process had no part in it
+    bits = recorded_right(together, cache)
+    assert sum(num_right for num_right, _ in bits) > 0
+    assert all(num_right == on_diagonal for num_right, on_diagonal in bits)
     left, right = weights_of(alone, cache), weights_of(together, cache)
     for name in left:
         torch.testing.assert_close(left[name], right[name], atol=0.05, rtol=0.05)

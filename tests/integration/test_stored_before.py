@@ -96,3 +96,7 @@ def test_a_model_is_extended(cli: Cli, tmp_path: Path) -> None:
     done = cli("extend", "before", "--source", "digits", "--name", "six", *new)
     assert done.returncode == 0, done.stderr
     assert "1        6" in done.stdout  # one stage, of six classes
+    report = json.loads((tmp_path / "home" / "runs" / "six" / "report.json").read_text())
+    changes = report["class_changes"]
+    assert changes["tests"] == ["Fisher's exact test"]  # which images it had right is not recorded
+    assert changes["num_compared"] == changes["num_classes"] == 4

@@ -29,7 +29,8 @@ from accrete.catalog.manifests import StageManifest
 from accrete.catalog.records import create_record, make_record
 from accrete.config.run import RunConfig
 from accrete.data.prepare import prepare_dataset
-from accrete.models.predictor import load_model
+from accrete.models.labelled_images import evaluate_batches, stored_batches
+from accrete.models.predictor import Predictor, load_model
 from accrete.monitoring.journal import Journal
 from accrete.stages.run import run_stage
 from accrete.store import keys
@@ -432,6 +433,22 @@ def test_a_stage_is_evaluated_on_the_test_images_that_are_stored_with_it(
     )
     assert columns.split() == ["images", "right", "top-1", "class", "mostly", "taken", "for"]
     assert len(rows) == 10
+
+
+def test_a_stage_s_record_has_a_bit_for_each_test_image_that_it_has_right(
+    trained: Trained,
+) -> None:
+    manifest = trained.whole[-1]
+    predictor = Predictor(
+        load_model(manifest, trained.cache), torch.device("cpu"), top=1, batch_size=64
+    )
+    batches = [*stored_batches(manifest, "test", trained.catalog, trained.cache, 7)]
+    labels = np.concatenate([labels_B for _, labels_B in batches])
+    right = np.frombuffer(evaluate_batches(predictor, batches).right, np.uint8)
+    record = trained.cache.fetch([manifest.metrics]).paths[manifest.metrics.sha256]
+    recorded = json.loads(record.read_bytes())["test_right"]
+    assert recorded == [np.packbits(right[labels == label]).tobytes().hex() for label in range(10)]
+    assert 0 < right.sum() < len(right)
 
 
 def test_labelled_files_are_evaluated_and_classes_that_the_model_lacks_are_said(
