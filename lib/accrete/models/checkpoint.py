@@ -1,5 +1,6 @@
 """Checkpoints: weights and momentum as safetensors, with what is needed to use them."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +133,11 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint[Info]) -> None:
     Raises:
         CheckpointMismatchError: names or shapes differ.
     """
+    weights = OrderedDict(checkpoint.weights)
+    # MNASNet refuses a state that does not say the version of its layers; a file has none.
+    weights._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]
     try:
-        model.load_state_dict(checkpoint.weights)
+        model.load_state_dict(weights)
     except RuntimeError as error:
         detail = str(error).splitlines()[-1].strip()
         raise CheckpointMismatchError(

@@ -181,6 +181,16 @@ def test_checkpoint_of_another_number_of_classes_does_not_fit(tmp_path: Path) ->
         load_weights(make_model(num_classes=4), checkpoint)
 
 
+def test_a_network_whose_layers_have_versions_takes_its_checkpoint(tmp_path: Path) -> None:
+    config = ModelConfig(name="torchvision:mnasnet0_5")
+    network = build_model(config, channels=3, num_classes=3, seed=0)
+    save_checkpoint(tmp_path / "mnasnet", network.state_dict(), {}, INFO)
+    other = build_model(config, channels=3, num_classes=3, seed=1)
+    load_weights(other, load_checkpoint(tmp_path / "mnasnet"))
+    expected = network.state_dict()
+    assert all(torch.equal(t, expected[name]) for name, t in other.state_dict().items())
+
+
 def test_checkpoint_of_another_network_does_not_fit(tmp_path: Path) -> None:
     checkpoint = saved(tmp_path / "checkpoint")
     other = build_model(ModelConfig(name="vgg19", width=0.05), channels=1, num_classes=3, seed=0)
