@@ -15,6 +15,7 @@ from bad_kinds import Read, kind, reader_kind
 from accrete.catalog.catalog import Catalog
 from accrete.config.run import ModelConfig
 from accrete.core.hashing import sha256_of_file
+from accrete.models.backbone import BackboneRequest, read_backbone
 from accrete.models.checkpoint import load_checkpoint
 from accrete.models.pretrained import WeightsRequest, read_weights
 
@@ -117,6 +118,30 @@ kind(
     "weights DIR/w.safetensors have 3 outputs, but 2 classes are named: name one class an output",
     4,
 )(_safetensors(exported(class_names=["ant", "bee"])))
+
+
+def _trunk(content: bytes) -> Read:
+    def read(folder: Path, _catalog: Catalog) -> None:
+        path = folder / "w.safetensors"
+        path.write_bytes(content)
+        model = ModelConfig(name="torchvision:resnet18")
+        read_backbone(BackboneRequest(path=path, model=model))
+
+    return read
+
+
+kind(
+    "a trained trunk of another network",
+    "weights DIR/w.safetensors do not fit torchvision:resnet18: they lack 'conv1.weight', and have "
+    "'a', which it has not: are they of another network, or named as another program does?",
+    4,
+)(_trunk(export_of({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})))
+kind(
+    "an exported trunk of another width than it says",
+    "weights DIR/w.safetensors do not fit small: '0.weight' is float32 (1, 3, 3, 3) instead of "
+    "float32 (2, 3, 3, 3): are they of another network?",
+    4,
+)(_trunk(exported(model={"name": "small", "width": 0.1})))
 reader_kind(
     "a checkpoint that is a pickle",
     "DIR/file is not an accrete checkpoint (it is a pickle in a zip archive, "

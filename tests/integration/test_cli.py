@@ -313,7 +313,7 @@ def test_the_options_of_run_are_frozen() -> None:
         costs stage-seconds images-per-second max-stages min-classes
         source data image-column label-column image-size test-fraction validation-fraction
         only-classes split-seed on-bad-image exclude class-level label-pattern config
-        model width bn-after-relu
+        model width bn-after-relu weights weights-sha256 weights-mean weights-std
         recipe epochs budget-epochs batch-size lr weight-decay label-smoothing flip crop-padding
         carry-momentum image-sides precision compile deterministic stop-gradient stop-patience
         seed name store endpoint namespace token-file cookie-file endpoint-ca

@@ -41,6 +41,7 @@ def make_report(
         },
         "config": {"source": {"kind": "digits"}, "recipe": {"lr": 0.1, "batch_size": 64}},
         "base": None,
+        "weights": None,
         "assumptions": ["Weight decay is 0.0005: the paper leaves it open."],
         "dataset": {
             "digest": _digest("data"),

@@ -7,6 +7,7 @@ arrives later changes.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from accrete.catalog.manifests import FORMAT, SPLITS, DatasetManifest, StageManifest
 from accrete.config.plan import check_counts_match
@@ -42,6 +43,14 @@ class StageSpec:
     """Of weights, sample order and augmentation."""
 
     @property
+    def weights(self) -> ObjectRef | None:
+        """Trained weights that its trunk begins from; None: its parent's, or random ones."""
+        weights = self.model.weights
+        if self.parent is not None or weights is None:
+            return None
+        return ObjectRef(sha256=weights.sha256, num_bytes=weights.num_bytes)
+
+    @property
     def num_classes(self) -> int:
         """N_j."""
         return len(self.class_names)
@@ -75,7 +84,7 @@ def stage_chain(config: RunConfig, dataset: DatasetManifest) -> tuple[StageSpec,
             "shards": _shards_of(dataset, names),
             "image": to_json(dataset.image),
             "normalization": to_json(dataset.normalization),
-            "model": to_json(config.model),
+            "model": _identity_of_model(config.model),
             "schedule": to_json(schedule),
             "seed": config.seed,
         }
@@ -118,6 +127,14 @@ def _base_checkpoint(config: RunConfig) -> ObjectRef | None:
     if config.base is None:
         return None
     return ObjectRef(sha256=config.base.checkpoint_sha256, num_bytes=config.base.checkpoint_bytes)
+
+
+def _identity_of_model(model: ModelConfig) -> dict[str, Any]:
+    """Return what of a network decides a result: of weights their content, not where it was."""
+    identity: dict[str, Any] = to_json(model)
+    for name in ("origin", "file_sha256", "image_side"):
+        identity.get("weights", {}).pop(name, None)
+    return identity
 
 
 def _shards_of(dataset: DatasetManifest, names: tuple[str, ...]) -> list[list[list[str]]]:

@@ -14,6 +14,7 @@ from accrete.catalog.records import (
     find_sweep_record,
     run_names,
 )
+from accrete.config.pretrained_weights import PretrainedWeights
 from accrete.config.run import BaseModel
 from accrete.core.validation import is_sha256
 from accrete.errors import AccreteError, ObjectMissingError, StoreError
@@ -45,6 +46,12 @@ def base_of_record(record: RunRecord | SweepRecord) -> BaseModel | None:
     return record.config.base if isinstance(record, RunRecord) else None
 
 
+def weights_of_record(record: RunRecord | SweepRecord) -> PretrainedWeights | None:
+    """Return the weights that a run or a sweep begins from, None where they are random."""
+    asked = record.config if isinstance(record, RunRecord) else record.sweep
+    return asked.model.weights
+
+
 def follow(
     records: Iterable[RunRecord | SweepRecord],
     stages: Mapping[str, StageManifest],
@@ -67,6 +74,9 @@ def follow(
         found.stages.update(stages_of_record(record))
         found.datasets.add(record.dataset)
         _add_base(found, base_of_record(record))
+        weights = weights_of_record(record)
+        if weights is not None:
+            found.objects[weights.sha256] = weights.num_bytes
     _follow_stages(found, stages)
     _follow_datasets(found, datasets)
     return found

@@ -7,7 +7,12 @@ it.
 from collections.abc import Mapping
 from typing import Any
 
-from accrete.catalog.inventory import Inventory, base_of_record, stages_of_record
+from accrete.catalog.inventory import (
+    Inventory,
+    base_of_record,
+    stages_of_record,
+    weights_of_record,
+)
 from accrete.catalog.lookup import Named
 from accrete.catalog.manifests import SPLITS, DatasetManifest, StageManifest
 from accrete.catalog.records import RunRecord, SweepRecord
@@ -28,12 +33,13 @@ def lineage_of(inventory: Inventory, named: Named) -> Facts:
 
 def run_lineage(inventory: Inventory, record: RunRecord | SweepRecord) -> Facts:
     """Return a run's or sweep's configuration, data set and stages."""
-    base = base_of_record(record)
+    base, weights = base_of_record(record), weights_of_record(record)
     asked = record.config if isinstance(record, RunRecord) else record.sweep
     stages = stages_of_record(record)
     return {
         **run_facts(inventory, record),
         "base": to_json(base) if base else None,
+        "weights": to_json(weights) if weights else None,
         "stages": [
             stage_facts(inventory, inventory.stages[digest])
             if digest in inventory.stages
@@ -48,18 +54,20 @@ def run_lineage(inventory: Inventory, record: RunRecord | SweepRecord) -> Facts:
 def stage_lineage(inventory: Inventory, manifest: StageManifest) -> Facts:
     """Return a stage with its parents back to the first, and the shards that it was trained on."""
     parents: list[Facts] = []
-    parent = manifest.parent
+    first, parent = manifest, manifest.parent
     while parent is not None and len(parents) <= len(inventory.stages):
         found = inventory.stages.get(parent)
         if found is None:
             parents.append({"kind": "stage", "digest": parent, "finished": False})
             break
         parents.append(stage_facts(inventory, found))
-        parent = found.parent
+        first, parent = found, found.parent
+    weights = first.model.weights
     dataset = inventory.datasets.get(manifest.dataset)
     return {
         **stage_facts(inventory, manifest),
         "parents": parents,
+        "weights": to_json(weights) if weights else None,
         "data_set": _found_dataset(inventory, manifest.dataset),
         "shards": _shards(dataset, manifest.class_names) if dataset else None,
         "manifest": to_json(manifest),

@@ -219,7 +219,7 @@ def base_of_stage(manifest: StageManifest, origin: str) -> BaseModel:
 def find_base(
     catalog: Catalog, name: str, index: int | None, tell: Callable[[str], None]
 ) -> tuple[BaseModel, ModelConfig, tuple[str, ...]]:
-    """Return a base, its network and its class names, by label.
+    """Return a base, its network without what that began from, and its class names, by label.
 
     Args:
         catalog: where to look.
@@ -235,4 +235,4 @@ def find_base(
     manifest = find_stage(catalog, name, index)
     is_digest = manifest.digest.startswith(name)
     origin = f"stage {name[:12]}" if is_digest else f"stage {manifest.index} of run {name}"
-    return base_of_stage(manifest, origin), manifest.model, manifest.class_names
+    return base_of_stage(manifest, origin), manifest.model.architecture, manifest.class_names

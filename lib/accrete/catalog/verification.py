@@ -156,7 +156,10 @@ def _damage(key: str, problem: str, owners: Iterable[str]) -> Damage:
     elif owners:
         remedy = "delete it and run the pipeline again on the same source"
     else:
-        remedy = "the base of an extension: give --weights again, or restore it from a backup"
+        remedy = (
+            "the base of an extension, or what a run began from: give --weights again, or restore "
+            "it from a backup"
+        )
     is_base = not owners and not keys.parse_snapshot_key(key)
     return Damage(
         key=key,

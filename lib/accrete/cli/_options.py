@@ -107,6 +107,50 @@ class CostOptions:
     ] = 1
 
 
+_FOR_WEIGHTS = (("weights", ()),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsOptions:
+    """Trained weights that a run begins from."""
+
+    weights: Annotated[
+        Path | None,
+        Option(
+            "Trained weights that the first stage begins from, without their head and classes: "
+            "what `accrete export` wrote, torchvision's or timm's state file, or a backbone. (With "
+            "its classes a model goes on by `accrete extend --weights`.)",
+            default="random weights",
+        ),
+    ] = None
+    weights_sha256: Annotated[
+        str | None,
+        Option(
+            "SHA-256 of the file; a pickle is not read without.",
+            metavar="HEX",
+            needs=_FOR_WEIGHTS,
+        ),
+    ] = None
+    weights_mean: Annotated[
+        str | None,
+        Option(
+            "Mean that the weights' input was scaled by; so are the images.",
+            metavar="R,G,B",
+            default="ImageNet's, or the file's own",
+            needs=_FOR_WEIGHTS,
+        ),
+    ] = None
+    weights_std: Annotated[
+        str | None,
+        Option(
+            "Likewise, the standard deviation.",
+            metavar="R,G,B",
+            default="ImageNet's, or the file's own",
+            needs=_FOR_WEIGHTS,
+        ),
+    ] = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedOption:
     """How fast training is, where nothing but packing needs to know."""
@@ -229,6 +273,7 @@ Classes = Annotated[ClassOptions, Group("Classes (their order and counts)")]
 Costs = Annotated[Given[CostOptions], Group("Cost (for --alpha auto and the comparison)")]
 Source = Annotated[Given[SourceConfig], Group("Source (the images)")]
 Model = Annotated[Given[ModelConfig], Group("Model")]
+Weights = Annotated[Given[WeightsOptions], Group("Model")]
 RecipeGiven = Annotated[Given[Recipe], _RECIPES]
 Seed = Annotated[SeedOption, Group(RECIPE_TITLE)]
 Naming = Annotated[Given[PipelineRequest], Group("Run")]
@@ -248,6 +293,7 @@ class CompileOptions:
     costs: Costs
     source: Source
     model: Model
+    weights: Weights
     recipe: RecipeGiven
     seed: Seed
     naming: Naming

@@ -10,6 +10,7 @@ from accrete.cli._adapter import names_in
 from accrete.cli._location import normalized_location, refuse_local_data
 from accrete.cli._options import ClassOptions, CompileOptions, CostOptions, PlanOptions
 from accrete.cli._placement import make_packing, make_placement
+from accrete.cli._weights import backbone_of, stored_backbone
 from accrete.config.classes import check_order, seeded_order
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
 from accrete.config.packing import Packing, steps_of
@@ -194,7 +195,10 @@ def run_config(
     if "costs" in options.costs.typed and options.plan.alpha != "auto":
         raise ConfigError("--costs has no effect without --alpha auto: leave it out")
     source = source_of(options.source)
-    model, recipe = model_of(options.model, source, placement), recipe_of(options.recipe, source)
+    recipe = recipe_of(options.recipe, source)
+    backbone = backbone_of(options.weights, options.model)
+    known = backbone.model if backbone else None
+    model = model_of(options.model, source, placement, known)
     check_image_sides(model.name, recipe.image_sides)
     counts = class_counts(options.classes, source, store_uri, None if local else tell)
     if len(counts) == 1:
@@ -203,24 +207,36 @@ def run_config(
             "nothing to tell apart; give the folder of all classes' folders, or say with "
             "--class-level which folder of a path is the class"
         )
+    plan = make_plan(options.plan, options.classes, options.costs.alone(), counts)
     return RunConfig(
         source=source,
-        plan=make_plan(options.plan, options.classes, options.costs.alone(), counts),
-        model=model,
+        plan=plan,
+        model=model if backbone is None else stored_backbone(backbone, store_uri),
         recipe=recipe,
         seed=options.seed.seed,
     )
 
 
-def model_of(given: Given[ModelConfig], source: SourceConfig, placement: Placement) -> ModelConfig:
+def model_of(
+    given: Given[ModelConfig],
+    source: SourceConfig,
+    placement: Placement,
+    known: ModelConfig | None,
+) -> ModelConfig:
     """Return the network: where none is named, one that the images and the machine are fit for.
+
+    Args:
+        given: what the user says of it.
+        source: of the images.
+        placement: where it is trained.
+        known: the network that trained weights are of; None: it begins from random ones.
 
     Raises:
         ConfigError: a value is outside its range, or has no effect on this network; there is no
             such network, or it does not take such images.
     """
     is_small = source.kind == "digits" or not placement.wants_gpus
-    model = given.over(ModelConfig(name="small" if is_small else "vgg19"))
+    model = known or given.over(ModelConfig(name="small" if is_small else "vgg19"))
     check_network(model.name)
     side = _SIDES.get(source.kind)
     check_image_size(model.name, source.image_size, None if side is None else (source.kind, side))

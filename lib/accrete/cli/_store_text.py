@@ -98,9 +98,18 @@ def _run_text(run: Facts) -> str:
     lines = [f"{run['kind']} {run['name']}: {run['rule']}"]
     if run["base"]:
         lines.append(f"grows {run['base']['origin']} ({run['base']['identity'][:_DIGITS]})")
+    if run["weights"]:
+        lines.append(_weights_line(run["weights"]))
     lines.append(_dataset_line(run["data_set"], run["data_set_digest"]))
     lines += [_stage_line(stage) for stage in run["stages"]]
     return "\n".join(lines)
+
+
+def _weights_line(weights: Facts) -> str:
+    return (
+        f"begins from weights {weights['origin']} (a file of SHA-256 "
+        f"{weights['file_sha256'][:_DIGITS]}, in the store {weights['sha256'][:_DIGITS]})"
+    )
 
 
 def _stage_text(stage: Facts) -> str:
@@ -119,6 +128,8 @@ def _stage_text(stage: Facts) -> str:
         "it came from:",
     ]
     lines += [f"  {_stage_line(parent)}" for parent in stage["parents"]]
+    if stage["weights"]:
+        lines.append(f"  {_weights_line(stage['weights'])}")
     lines.append(f"  {_dataset_line(stage['data_set'], stage['data_set_digest'])}")
     lines += [
         f"    {shard['sha256'][:_DIGITS]}  {shard['num_images']:>6,} {shard['split']} images of "

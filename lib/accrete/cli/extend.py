@@ -27,8 +27,8 @@ from accrete.cli._options import (
 )
 from accrete.cli._placement import make_packing, make_placement
 from accrete.cli._request import packed, recipe_of, request_for, source_of, tell
+from accrete.cli._weights import scaling_in
 from accrete.cli.run import execute
-from accrete.config.image_format import Normalization
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
 from accrete.config.plan import Plan
 from accrete.config.recipe import EXTENSION_LR, PAPER, RECIPES, Recipe, extension_epochs
@@ -57,7 +57,11 @@ class BaseOptions:
     stage: Annotated[int | None, Option("Stage J of RUN.", metavar="J", default="the last")] = None
     weights: Annotated[
         Path | None,
-        Option("Weights from elsewhere: what `accrete export` wrote, or a torchvision state file."),
+        Option(
+            "A model from elsewhere that grows, with its classes: what `accrete export` wrote, or "
+            "a torchvision state file. (A run of other classes begins from it by `accrete run "
+            "--weights`.)"
+        ),
     ] = None
     weights_classes: Annotated[
         Path | None,
@@ -257,14 +261,9 @@ def _weights(options: BaseOptions, side: int) -> "Weights":
     """
     from accrete.models.pretrained import WeightsRequest, read_weights
 
-    normalization = names = None
+    names = None
     if options.weights_classes is not None:
         names = names_in(options.weights_classes, "classes of the weights")
-    if options.weights_mean is not None or options.weights_std is not None:
-        normalization = Normalization(
-            mean=_three(options.weights_mean, "weights mean"),
-            std=_three(options.weights_std, "weights std"),
-        )
     assert options.weights is not None
     return read_weights(
         WeightsRequest(
@@ -273,19 +272,9 @@ def _weights(options: BaseOptions, side: int) -> "Weights":
             class_names=names,
             model=None if options.model is None else ModelConfig(name=options.model),
             side=side,
-            normalization=normalization,
+            normalization=scaling_in(options.weights_mean, options.weights_std),
         )
     )
-
-
-def _three(text: str | None, what: str) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in (text or "").split(","))
-    except ValueError:
-        values = ()
-    if len(values) != 3 or not all(0 < value <= 1 for value in values):
-        raise ConfigError(f"{what} is {text!r}: give three numbers of 0..1, as 0.485,0.456,0.406")
-    return values
 
 
 def _recipe(given: Given[Recipe], source: SourceConfig, plan: Plan) -> Recipe:

@@ -24,6 +24,7 @@ from accrete.cli._options import (
     Source,
     Speed,
     Spot,
+    Weights,
     Where,
 )
 from accrete.cli._placement import make_packing, make_placement
@@ -105,6 +106,7 @@ class StudyOptions:
     classes: Classes
     source: Source
     model: Model
+    weights: Weights
     recipe: Annotated[
         Given[Recipe],
         Group(
@@ -132,6 +134,7 @@ class StudyOptions:
             costs=Given(CostOptions),
             source=self.source,
             model=self.model,
+            weights=self.weights,
             recipe=self.recipe,
             seed=self.seed,
             naming=self.naming,

@@ -1,12 +1,13 @@
-"""Which networks there are, and which sizes of images they take. Pure: torch need not be asked.
+"""Which networks there are, and which images they take. Pure: torch need not be asked.
 
-Measured with torchvision 0.29.2, built as `models/networks.py` does: the smallest square that
-passes, in training too, and whether larger ones do. A test measures again.
+Sizes were measured with torchvision 0.29.2, built as `models/networks.py` does: the smallest square
+that passes, in training too, and whether larger ones do. A test measures again.
 """
 
 import difflib
 from collections.abc import Mapping, Sequence
 
+from accrete.config.image_format import Normalization
 from accrete.errors import ConfigError
 
 TORCHVISION = "torchvision:"
@@ -54,6 +55,23 @@ WITHOUT_LINEAR = ("squeezenet1_0", "squeezenet1_1")
 
 _OWN_SMALLEST = {"small": 8, "vgg19": 16}
 """Their pools halve an image three and four times."""
+
+
+IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""What torchvision's own weights were trained with (torchvision.transforms._presets)."""
+
+_HALVES = Normalization(mean=(0.5,) * 3, std=(0.5,) * 3)
+_SCALED_TO_HALVES = ("googlenet", "inception_v3")
+"""With weights, torchvision's bring ImageNet's scaling to halves themselves (transform_input)."""
+
+
+def scaling_of_weights(name: str) -> Normalization:
+    """Return how torchvision's own weights of a network expect images to be scaled.
+
+    Args:
+        name: of the network, as `ModelConfig` has it.
+    """
+    return _HALVES if name.removeprefix(TORCHVISION) in _SCALED_TO_HALVES else IMAGENET
 
 
 def check_network(name: str) -> None:

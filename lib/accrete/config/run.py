@@ -5,12 +5,13 @@ does not change a result, so it is no part of any identity.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
 from accrete.config.image_format import ImageFormat, Normalization
 from accrete.config.known_networks import TORCHVISION, known_as
 from accrete.config.plan import Plan
+from accrete.config.pretrained_weights import PretrainedWeights
 from accrete.config.recipe import Recipe
 from accrete.core.hashing import sha256_of_json
 from accrete.core.options import Option
@@ -180,7 +181,7 @@ class ModelConfig:
         Option(
             "small, vgg19 (the paper's) or torchvision:NAME.",
             flag="model",
-            default="small for digits and on CPUs, else vgg19",
+            default="that of exported --weights; small for digits and on CPUs, else vgg19",
         ),
     ]
     width: Annotated[
@@ -189,6 +190,10 @@ class ModelConfig:
     bn_after_relu: Annotated[
         bool, Option("vgg19: conv, ReLU, batch norm in this order; the paper's wording allows it.")
     ] = False
+    weights: PretrainedWeights | None = None
+    """What the first stage's trunk begins from; None: random weights."""
+
+    ADDED_FIELDS: ClassVar[frozenset[str]] = frozenset(("weights",))
 
     def __post_init__(self) -> None:
         if self.name not in ("small", "vgg19") and not self.name.startswith(TORCHVISION):
@@ -198,6 +203,25 @@ class ModelConfig:
                 f"model is {self.name!r}: choose small, vgg19 or torchvision:<name>{such}"
             )
         check_range("model width", self.width, 0.05, 8)
+
+    @property
+    def architecture(self) -> "ModelConfig":
+        """The same network, whatever it begins from."""
+        return replace(self, weights=None)
+
+    def normalization_for(self, channels: int) -> Normalization | None:
+        """Return how its weights expect images to be scaled, None where it has random ones.
+
+        Args:
+            channels: of the images, 1 or 3.
+
+        Raises:
+            ConfigError: the weights are for another number of channels.
+        """
+        if self.weights is None:
+            return None
+        takes_any = self.name.startswith(TORCHVISION)
+        return self.weights.normalization_for(channels, takes_any=takes_any)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +261,7 @@ class RunConfig:
     seed: int = 0
     """Seed of weights, sample order and augmentation."""
     base: BaseModel | None = None
-    """What the first stage grows; None: it begins from random weights."""
+    """What the first stage grows; None: it begins from the model's weights."""
     more_images: bool = False
     """Whether the source may have more images of the base's classes."""
 
@@ -247,6 +271,11 @@ class RunConfig:
             raise ConfigError(
                 f"the plan has {self.plan.num_given} given classes, but the run has "
                 f"{'no' if self.base is None else 'a'} base model: give both or neither"
+            )
+        if self.base is not None and self.model.weights is not None:
+            raise ConfigError(
+                f"the run grows {self.base.origin}, so that weights {self.model.weights.origin} "
+                "would have no effect: leave one of them out"
             )
 
     @property

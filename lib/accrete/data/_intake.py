@@ -242,17 +242,33 @@ class Intake:
                 )
         return self._checked(self._base) if self._base else self._own_format()
 
-    def publish(self, image: ImageFormat, policy: SplitPolicy, catalog: Catalog) -> DatasetManifest:
-        """Store the shards in a format; return the manifest, not yet stored."""
-        base = self._base
-        own_normalization = self._statistics.normalization(self._channels)
+    def publish(
+        self,
+        image: ImageFormat,
+        policy: SplitPolicy,
+        catalog: Catalog,
+        normalization: Normalization | None,
+    ) -> DatasetManifest:
+        """Store the shards in a format; return the manifest, not yet stored.
+
+        Args:
+            image: the format.
+            policy: how the splits were made.
+            catalog: where the shards go.
+            normalization: what the network to train expects; None: the images' own statistics,
+                or the base's.
+        """
+        if normalization is None:
+            base = self._base
+            own = self._statistics.normalization(self._channels)
+            normalization = base.normalization if base else own
         with ThreadPoolExecutor(4) as pool:
             entries = list(pool.map(lambda name: self._entry(name, image, catalog), self._names))
         return DatasetManifest(
             format=FORMAT,
             classes=tuple(entries),
             image=image,
-            normalization=base.normalization if base else own_normalization,
+            normalization=normalization,
             split=policy,
             skipped=Skipped(count=self._num_skipped, places=tuple(self._skipped_places)),
         )

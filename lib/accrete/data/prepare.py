@@ -7,7 +7,7 @@ its manifest again and moves nothing.
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import Any
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import FORMAT, DatasetManifest
+from accrete.config.image_format import Normalization
 from accrete.config.plan import Plan, check_counts_match
-from accrete.config.run import BaseModel, SourceConfig
+from accrete.config.run import BaseModel, ModelConfig, SourceConfig
 from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
 from accrete.data._intake import Decoded, Intake, why_bad
@@ -61,6 +62,7 @@ def prepare_dataset(
     meter: MakeMeter,
     *,
     extension: Extension | None = None,
+    model: ModelConfig | None = None,
     say: Callable[[str], None] = lambda _: None,
     check_size: CheckSize | None = None,
 ) -> Prepared:
@@ -73,6 +75,8 @@ def prepare_dataset(
         work_path: folder for temporary files, about twice the size of the images.
         meter: told how far it is.
         extension: what the source's classes are added to; its shards are not touched.
+        model: the network to train, whose weights may say how images are scaled; None: they are
+            scaled by their own statistics.
         say: told, before anything is decoded, what the source is understood to be.
         check_size: asked before anything is decoded, about the size that the heads of some images
             tell, and before anything is published, about the true one; None: any size is of use.
@@ -80,14 +84,20 @@ def prepare_dataset(
     Raises:
         SourceError: of any kind; nothing is published then.
         CountsMismatchError: the source holds other counts than the plan was made from.
-        ConfigError: the source has classes that the model to extend knows.
+        ConfigError: the source has classes that the model to extend knows, or the network's
+            weights are for other images.
     """
     source = open_source(config)
     for line in understand(source, config).lines():
         say(line)
-    fingerprint = _fingerprint(config, source, extension)
+    fingerprint = _fingerprint(config, source, extension, model)
     known = catalog.prepared_dataset(fingerprint)
+    if known is None and model and model.weights:
+        known = _scaled_anew(catalog, _fingerprint(config, source, extension, None), model)
+        if known is not None:
+            catalog.create_dataset(known, fingerprint)
     if known is not None:
+        _normalization(known.image.channels, model)
         if check_size:
             check_size(known.image.height, known.image.width)
         return Prepared(manifest=known, reused=True)
@@ -109,12 +119,31 @@ def prepare_dataset(
         image = intake.image_format()
         if check_size:
             check_size(image.height, image.width)
-        manifest = intake.publish(image, policy, catalog)
+        normalization = _normalization(image.channels, model)
+        manifest = intake.publish(image, policy, catalog, normalization)
         notes = intake.notes(image)
     if extension:
         manifest = extension.merged(manifest)
     catalog.create_dataset(manifest, fingerprint)
     return Prepared(manifest=manifest, reused=False, notes=notes)
+
+
+def _normalization(channels: int, model: ModelConfig | None) -> Normalization | None:
+    """Return how a network's weights expect images to be scaled; None: it has no say.
+
+    Raises:
+        ConfigError: they are for other images.
+    """
+    return None if model is None else model.normalization_for(channels)
+
+
+def _scaled_anew(catalog: Catalog, fingerprint: str, model: ModelConfig) -> DatasetManifest | None:
+    """Return a data set of the same shards for a network's weights, None where there is none."""
+    known = catalog.prepared_dataset(fingerprint)
+    if known is None:
+        return None
+    scaling = _normalization(known.image.channels, model)
+    return known if scaling is None else replace(known, normalization=scaling)
 
 
 def _checked_counts(
@@ -144,8 +173,10 @@ _WITHOUT_RULES = ("digits", "cifar10", "cifar100", "fashion-mnist")
 """Kinds of sources that give pixels and classes as they were published: no rule is for them."""
 
 
-def _fingerprint(config: SourceConfig, source: Source, extension: Extension | None) -> str:
-    """Return a digest of the source's content and of every option that changes the shards."""
+def _fingerprint(
+    config: SourceConfig, source: Source, extension: Extension | None, model: ModelConfig | None
+) -> str:
+    """Return a digest of the source's content and of all that changes its shards or scaling."""
     options = to_json(config)
     del options["location"]  # the same images elsewhere are the same images
     parts: dict[str, Any] = {
@@ -156,6 +187,8 @@ def _fingerprint(config: SourceConfig, source: Source, extension: Extension | No
     }
     if config.kind not in _WITHOUT_RULES:
         parts["rules"] = RULES
+    if model is not None and model.weights is not None:
+        parts["normalization"] = to_json(model.weights.normalization)
     return sha256_of_json(parts)
 
 

@@ -61,7 +61,7 @@ def export_metadata(manifest: StageManifest, format_name: str, run: str | None) 
         "pixels": {"channels": "L" if manifest.image.channels == 1 else "RGB", **_PIXELS},
         "input": _INPUTS[format_name],
         "normalization": to_json(manifest.normalization),
-        "model": to_json(manifest.model),
+        "model": to_json(manifest.model.architecture),
     }
 
 

@@ -157,6 +157,14 @@ class _AsRgb(nn.Module):
         return images_NCHW.expand(-1, 3, -1, -1)
 
 
+def weighted_part(model: Classifier) -> nn.Module:
+    """Return the part of a trunk that has weights, which is the same for grey and colour images."""
+    trunk = model.trunk
+    if isinstance(trunk, nn.Sequential) and isinstance(trunk[0], _AsRgb):
+        return trunk[1]
+    return trunk
+
+
 def head_name(config: ModelConfig) -> str:
     """Return what torchvision calls the last linear layer of one of its networks.
 

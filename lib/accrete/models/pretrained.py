@@ -1,37 +1,30 @@
-"""Trained weights from elsewhere: read without running any code, checked, stored as a base.
+"""Trained weights from elsewhere with their classes: read, checked, stored as a base that grows.
 
-Two kinds of file: what `accrete export` writes, which says all about itself, and the state of a
-torchvision network, as safetensors or as the pickle that torch.save makes. A pickle is read by
-torch's restricted loader only, and only after its SHA-256 was found to be the one given.
+What takes a trunk alone, for classes of its own, is backbone.py.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import FORMAT
 from accrete.config.image_format import ImageFormat, Normalization
+from accrete.config.known_networks import IMAGENET
 from accrete.config.run import BaseModel, ModelConfig
 from accrete.core.hashing import sha256_of_file
-from accrete.core.serialization import from_json
-from accrete.core.untrusted import decode_json
-from accrete.errors import CheckpointMismatchError, ConfigError, InputError, IntegrityError
-from accrete.models.checkpoint import CheckpointInfo, read_tensors, save_checkpoint
+from accrete.errors import CheckpointMismatchError, ConfigError, InputError
+from accrete.models._weights_file import (
+    Exported,
+    read_state,
+    refuse_scaling_of_exported,
+)
+from accrete.models.checkpoint import CheckpointInfo, save_checkpoint
 from accrete.models.networks import Classifier, build_model, head_name
 from accrete.store.keys import ObjectRef
-
-IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-"""What torchvision's own weights were trained with (torchvision.transforms._presets)."""
-
-_EXPORT_FORMAT = 1
-_NESTED = ("state_dict", "model_state_dict", "model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,23 +71,10 @@ def read_weights(request: WeightsRequest) -> Weights:
         IntegrityError: its SHA-256 is not the one given.
         CheckpointMismatchError: the weights do not fit the network or the names.
     """
-    path = request.path
-    if not path.is_file():
-        raise InputError(f"weights {path} do not exist: give a .safetensors or a torch state file")
-    if request.sha256 is not None:
-        _check_sha256(path, request.sha256)
-    if path.suffix == ".safetensors":
-        state, metadata = _read_safetensors(path)
-    elif request.sha256 is None:
-        raise ConfigError(
-            f"weights {path} are a pickle: give the SHA-256 that its publisher names "
-            "(--weights-sha256), or a .safetensors file"
-        )
-    else:
-        state, metadata = _read_pickle(path), None
-    if metadata is not None:
-        return _exported(request, state, metadata)
-    return _of_torchvision(request, state)
+    state = read_state(request.path, request.sha256)
+    if state.exported is not None:
+        return _of_exported(request, state.tensors, state.exported)
+    return _of_torchvision(request, state.tensors)
 
 
 def store_weights(weights: Weights, catalog: Catalog, dataset: str | None) -> BaseModel:
@@ -130,70 +110,24 @@ def store_weights(weights: Weights, catalog: Catalog, dataset: str | None) -> Ba
     )
 
 
-def _check_sha256(path: Path, expected: str) -> None:
-    found = sha256_of_file(path)
-    if found != expected.lower():
-        raise IntegrityError(
-            f"weights {path} have SHA-256 {found}, not {expected}: "
-            "they are another file than the one meant; fetch them again"
-        )
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    try:
-        state, notes = read_tensors(path)
-        metadata = decode_json(notes["accrete"].encode()) if "accrete" in notes else None
-    except ValueError as error:
-        raise InputError(f"weights {path} are no safetensors file ({error})") from error
-    return state, metadata
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a pickle's version, several lines
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises nearly anything on bad bytes
-        detail = str(error).partition("\n")[0]
-        raise InputError(f"weights {path} are no torch state file ({detail})") from error
-    for name in _NESTED:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
-            loaded = loaded[name]
-    if not isinstance(loaded, Mapping) or not all(isinstance(t, Tensor) for t in loaded.values()):
-        raise InputError(f"weights {path} hold no state: give what model.state_dict() saves")
-    return {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
-
-
-def _exported(
-    request: WeightsRequest, state: dict[str, Tensor], metadata: dict[str, Any]
-) -> Weights:
+def _of_exported(request: WeightsRequest, state: dict[str, Tensor], exported: Exported) -> Weights:
     """Return the network of a file that says all about itself."""
     place = str(request.path)
-    if not isinstance(metadata, dict) or metadata.get("format") != _EXPORT_FORMAT:
-        raise InputError(f"weights {place} are of another version: export them with this accrete")
     if request.class_names is not None or request.model is not None:
         raise ConfigError(
             f"weights {place} name their classes and their network themselves: "
             "leave out --weights-classes and --model"
         )
-    if request.normalization is not None:
-        raise ConfigError(
-            f"weights {place} say themselves what their input was scaled by: leave out "
-            "--weights-mean and --weights-std"
-        )
-    names = metadata.get("class_names")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    refuse_scaling_of_exported(request.normalization, request.path)
+    names = exported.class_names
+    if names is None:
         raise InputError(f"weights {place} name no classes: export them again")
-    said = metadata.get("image")
-    image = {"encoding": "", **said} if isinstance(said, dict) else said
-    model = from_json(ModelConfig, metadata.get("model"), f"{place}: model")
-    form = from_json(ImageFormat, image, f"{place}: image")
     return Weights(
-        network=_network(model, form.channels, tuple(names), state, place),
-        model=model,
-        class_names=tuple(names),
-        image=form,
-        normalization=from_json(Normalization, metadata.get("normalization"), f"{place}: scale"),
+        network=_network(exported.model, exported.image.channels, names, state, place),
+        model=exported.model,
+        class_names=names,
+        image=exported.image,
+        normalization=exported.normalization,
         origin=request.path.name,
     )
 

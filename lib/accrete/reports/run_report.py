@@ -66,6 +66,7 @@ def assemble_report(record: RunRecord, catalog: Catalog, cache: NodeCache) -> di
         },
         "assumptions": list(assumptions(record.config.recipe)),
         "base": _base_figures(record),
+        "weights": _weights_figures(record),
         "dataset": dataset_figures(dataset),
         "plan": _plan_figures(record),
         "stages": stages,
@@ -233,7 +234,7 @@ def _plan_figures(record: RunRecord) -> dict[str, Any]:
 
 
 def _base_figures(record: RunRecord) -> dict[str, Any] | None:
-    """Return what the run grew from, None for a run from random weights."""
+    """Return what the run grew from, None for a run without a base."""
     base = record.config.base
     if base is None:
         return None
@@ -243,6 +244,14 @@ def _base_figures(record: RunRecord) -> dict[str, Any] | None:
         "num_classes": record.config.plan.num_given,
         "top1": base.top1,
     }
+
+
+def _weights_figures(record: RunRecord) -> dict[str, Any] | None:
+    """Return the file of weights that the run began from, None where they were random."""
+    weights = record.config.model.weights
+    if weights is None:
+        return None
+    return {"origin": weights.origin, "file_sha256": weights.file_sha256, "sha256": weights.sha256}
 
 
 def _totals(stages: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -144,9 +144,9 @@ def _headline(request: PipelineRequest, settings: StoreSettings, *, is_known: bo
         rule = shown_rule(config.plan.rule)
         what = f"run {request.run_name}{begun}  {rule}, classes by stage: {sizes}{more}"
         recipe = config.recipe
-    return (
-        f"{what}\nmodel {config.model.name}, recipe {recipe.name}, store {describe_store(settings)}"
-    )
+    weights = config.model.weights
+    model = config.model.name + (f" from weights {weights.origin}" if weights else "")
+    return f"{what}\nmodel {model}, recipe {recipe.name}, store {describe_store(settings)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from accrete.config.known_networks import fits, fitting_size
 from accrete.core.hashing import derive_seed
 from accrete.core.serialization import from_json, to_json
 from accrete.errors import AccreteError
-from accrete.models.checkpoint import Checkpoint, CheckpointInfo, load_weights
+from accrete.models.backbone import load_backbone
+from accrete.models.checkpoint import Checkpoint, load_weights
 from accrete.models.networks import Classifier, build_model, grow_head, grow_momentum
-from accrete.stages.inputs import check_same_classes
+from accrete.stages.inputs import StageInputs, check_same_classes
 from accrete.stages.snapshots import SnapshotInfo
 from accrete.training.augmentation import scaled_size
 from accrete.training.distributed import Peers, convert_sync_batchnorm, wrap_data_parallel
@@ -38,7 +39,7 @@ class Learner:
 def make_learner(
     spec: StageSpec,
     dataset: DatasetManifest,
-    checkpoint: Checkpoint[CheckpointInfo] | None,
+    inputs: StageInputs,
     snapshot: Checkpoint[SnapshotInfo] | None,
     peers: Peers,
 ) -> Learner:
@@ -47,15 +48,16 @@ def make_learner(
     Args:
         spec: the stage.
         dataset: what it trains on.
-        checkpoint: the parent's; None for the first stage.
+        inputs: what it begins from.
         snapshot: the earlier attempt's; None where there was none. The first process's counts.
         peers: the processes that train together.
 
     Raises:
-        CheckpointMismatchError: the checkpoint has other classes or another network.
+        CheckpointMismatchError: the checkpoint has other classes or another network, or weights
+            are of another one.
         AccreteError: the network cannot take images of this size.
     """
-    model, optimizer = _grown_model(spec, dataset, checkpoint, peers.device)
+    model, optimizer = _grown_model(spec, dataset, inputs, peers.device)
     state = TrainState()
     if snapshot is not None:
         load_weights(model, snapshot)
@@ -70,15 +72,18 @@ def make_learner(
 def _grown_model(
     spec: StageSpec,
     dataset: DatasetManifest,
-    checkpoint: Checkpoint[CheckpointInfo] | None,
+    inputs: StageInputs,
     device: torch.device,
 ) -> tuple[Classifier, Sgd]:
     """Return M_{j-1} with a head for N_j classes, and its optimizer."""
+    checkpoint = inputs.checkpoint
     num_old = spec.num_old_classes if checkpoint else spec.num_classes
     model = build_model(
         spec.model, channels=dataset.image.channels, num_classes=num_old, seed=spec.seed
     )
     momentum: dict[str, Tensor] = {}
+    if inputs.weights is not None:
+        load_backbone(model, inputs.weights)
     if checkpoint is not None:
         check_same_classes(spec, checkpoint.info)
         load_weights(model, checkpoint)

@@ -1,6 +1,7 @@
 """What a stage starts from: the parent's checkpoint and the images of D_j."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ class StageInputs:
 
     checkpoint: Checkpoint[CheckpointInfo] | None
     """The parent's; None for the first stage."""
+    weights: Path | None
+    """Of a trained trunk that the first stage begins from; None: of random weights."""
     pulled: Pulled
     """What came from where."""
 
@@ -94,7 +97,7 @@ def pull_inputs(
     parent: ObjectRef | None,
     cache: NodeCache,
 ) -> StageInputs:
-    """Fetch what this node lacks: the parent's checkpoint and the shards of D_j, of all splits.
+    """Fetch what this node lacks: what the model begins from, and the shards of D_j, of all splits.
 
     Raises:
         IntegrityError: stored bytes are not those that a manifest names.
@@ -102,15 +105,16 @@ def pull_inputs(
     """
     pulled = cache.fetch(needed_objects(spec, dataset, parent))
     checkpoint = load_checkpoint(pulled.paths[parent.sha256]) if parent else None
-    return StageInputs(checkpoint=checkpoint, pulled=pulled)
+    weights = pulled.paths[spec.weights.sha256] if spec.weights else None
+    return StageInputs(checkpoint=checkpoint, weights=weights, pulled=pulled)
 
 
 def needed_objects(
     spec: StageSpec, dataset: DatasetManifest, parent: ObjectRef | None
 ) -> list[ObjectRef]:
-    """Return the shards of D_j, of all splits, and the parent's checkpoint."""
+    """Return the shards of D_j, of all splits, and the parent's checkpoint or trained weights."""
     shards = [shard for entry in _seen_entries(spec, dataset) for shard in entry.all_shards]
-    return shards + ([parent] if parent else [])
+    return [*shards, *(ref for ref in (parent, spec.weights) if ref)]
 
 
 def _seen_entries(spec: StageSpec, dataset: DatasetManifest) -> list[ClassEntry]:

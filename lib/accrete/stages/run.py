@@ -213,7 +213,7 @@ class _Attempt:
             if snapshot is not None:
                 done, num_steps = snapshot.info.state.position, self._spec.schedule.num_steps
                 context.notice(f"goes on from a snapshot, after step {done:,} of {num_steps:,}")
-        return make_learner(self._spec, self._dataset, inputs.checkpoint, snapshot, context.peers)
+        return make_learner(self._spec, self._dataset, inputs, snapshot, context.peers)
 
     def train(self, learner: Learner, pulled: Pulled) -> None:
         """Run the optimizer steps that are left."""

@@ -37,10 +37,11 @@ from accrete.config.sweep import Sweep
 from accrete.core.serialization import from_json
 from accrete.core.settings import progress_path
 from accrete.data.extension import extension_of
-from accrete.errors import AccreteError, ConfigError, RunNameTakenError
+from accrete.errors import AccreteError, ConfigError, ObjectMissingError, RunNameTakenError
 from accrete.monitoring.journal import Journal
 from accrete.steps.frame import Attempt, StepContext, one_line_errors, run_attempt, sigterm_as_error
 from accrete.store import keys
+from accrete.store.keys import ObjectRef
 from accrete.store.object_store import ObjectStore, outages_told_by
 
 
@@ -84,6 +85,7 @@ def prepare_step(
         _check_runs(runs, int(num_stages))
         watch = CollectionWatch(context.catalog.store, context.journal.say)
         while True:
+            _check_weights(run, context.catalog.store)
             with outages_told_by(context.journal.result):  # of the source's own store
                 prepared = prepare_dataset(
                     run.source,
@@ -92,10 +94,11 @@ def prepare_step(
                     context.cache.work_path,
                     lambda total: context.journal.meter("prepare", total, "images"),
                     extension=extension_of(run, context.catalog),
+                    model=run.model,
                     say=lambda line: context.journal.result(f"prepare: {line}"),
                     check_size=_size_check(runs),
                 )
-            for note in prepared.notes:
+            for note in (*prepared.notes, *_weights_notes(run, prepared.manifest)):
                 context.journal.result(f"prepare: {note}")
             manifest = prepared.manifest
             record = _claim(asked, run_name, manifest, context.catalog.store)
@@ -199,6 +202,36 @@ def _check_runs(runs: Sequence[RunConfig], num_stages: int) -> None:
         check_network(run.model.name)
         check_image_sides(run.model.name, run.recipe.image_sides)
         resolve(run.recipe, run.plan, image_side=32)
+
+
+def _check_weights(run: RunConfig, store: ObjectStore) -> None:
+    """Refuse a run whose weights are gone before its images are read.
+
+    Raises:
+        ObjectMissingError: they are not in the store, or have another size.
+    """
+    weights = run.model.weights
+    if weights is None:
+        return
+    if not store.has_object(ObjectRef(sha256=weights.sha256, num_bytes=weights.num_bytes)):
+        raise ObjectMissingError(
+            f"weights {weights.origin} are not at {store.uri(keys.object_key(weights.sha256))}, or "
+            "have another size: submit the run again with --weights, which stores them"
+        )
+
+
+def _weights_notes(run: RunConfig, manifest: DatasetManifest) -> list[str]:
+    """Return a line where images are far smaller than those that a run's weights were made for."""
+    weights, image = run.model.weights, manifest.image
+    if weights is None or weights.image_side is None or run.source.image_size is not None:
+        return []
+    if 2 * min(image.height, image.width) >= weights.image_side:
+        return []
+    return [
+        f"images of {image.width}x{image.height} px stay as they are, but weights {weights.origin} "
+        f"were made for {weights.image_side} px: --image-size {weights.image_side} scales the "
+        "images up"
+    ]
 
 
 def _size_check(runs: Sequence[RunConfig]) -> Callable[[int, int], None] | None:

@@ -41,6 +41,7 @@ def never(_request: object) -> object:
         (["--source", "digits", "--data", "x"], "--data has no effect on --source digits"),
         (["--image-column", "x"], "--image-column has no effect without --source imagefolder"),
         (["--order-seed", "1", "--class-order", "x"], "--order-seed and --class-order exclude"),
+        (["--weights-sha256", "ab"], "--weights-sha256 has no effect without --weights"),
         (["--max-stages", "3"], "--max-stages has no effect without --alpha auto"),
         (["--stage-seconds", "3"], "--stage-seconds has no effect without --alpha auto or --costs"),
         (["--images-per-second", "3"], "--images-per-second has no effect without --stage-seconds"),

@@ -11,6 +11,7 @@ import pytest
 
 from accrete.config.image_format import ImageFormat, Normalization
 from accrete.config.plan import Plan
+from accrete.config.pretrained_weights import PretrainedWeights
 from accrete.config.recipe import Recipe
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig, check_run_name
 from accrete.core.hashing import canonical_json, sha256_of_json
@@ -46,7 +47,19 @@ PLAN_CHANGES: dict[str, Any] = {
     "class_images": (4, 5, 7),
     "stage_sizes": (1, 2),
 }
-MODEL_CHANGES: dict[str, Any] = {"name": "vgg19", "width": 0.5, "bn_after_relu": True}
+WEIGHTS = PretrainedWeights(
+    origin="r.pth",
+    file_sha256="e" * 64,
+    sha256="f" * 64,
+    num_bytes=10,
+    normalization=Normalization(mean=(0.5,), std=(0.25,)),
+)
+MODEL_CHANGES: dict[str, Any] = {
+    "name": "vgg19",
+    "width": 0.5,
+    "bn_after_relu": True,
+    "weights": WEIGHTS,
+}
 RECIPE_CHANGES: dict[str, Any] = {
     "name": "paper",
     "epochs": (1.0, 2.0),
@@ -218,6 +231,15 @@ def test_source_value_that_cannot_be_is_refused(fields: dict[str, Any], message:
 def test_model_value_that_cannot_be_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         ModelConfig(**{"name": "small", **fields})
+
+
+def test_a_run_begins_from_a_base_or_from_weights() -> None:
+    given = dataclasses.replace(PLAN, stage_sizes=(1,), num_given=2)
+    model = dataclasses.replace(CONFIG.model, weights=WEIGHTS)
+    with pytest.raises(
+        ConfigError, match=r"grows stage 2 of run old, so that weights r.pth would have no effect"
+    ):
+        dataclasses.replace(CONFIG, plan=given, base=BASE, model=model)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import save_file
 
 from accrete.config.image_format import Normalization
+from accrete.config.known_networks import IMAGENET
 from accrete.config.run import ModelConfig
 from accrete.core.hashing import sha256_of_file
 from accrete.errors import AccreteError, CheckpointMismatchError, ConfigError, IntegrityError
-from accrete.models.pretrained import IMAGENET, WeightsRequest, read_weights
+from accrete.models.pretrained import WeightsRequest, read_weights
 
 NAMES = ("ant", "bee", "cat")
 SQUEEZED = ModelConfig(name="torchvision:resnet18")
