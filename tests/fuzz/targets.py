@@ -32,6 +32,7 @@ from accrete.data.shards import ShardReader
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
 from accrete.errors import AccreteError
+from accrete.models.backbone import BackboneRequest, read_backbone
 from accrete.models.checkpoint import load_checkpoint
 from accrete.models.pretrained import WeightsRequest, read_weights
 from accrete.monitoring.status import RunState, list_text, status_text
@@ -132,6 +133,7 @@ def tensors(data: bytes) -> None:
             lambda: load_snapshot(path),
             lambda: read_weights(WeightsRequest(path=path)),
             lambda: read_weights(named),
+            lambda: read_backbone(BackboneRequest(path=path)),
         ):
             with suppress(AccreteError):
                 read()

@@ -1,8 +1,8 @@
 """A trained trunk for classes of one's own: read from a file without its head, stored, loaded.
 
 Names of tensors are the network's own: torchvision's, and below `trunk.` in an exported file. What
-timm calls otherwise is another network here: its ResNets, ResNeXts, Wide ResNets and DenseNets have
-torchvision's names.
+timm calls otherwise is another network here: its ResNets, ResNeXts, Wide ResNets, DenseNets and
+Inception v3 have torchvision's names.
 """
 
 import re
