@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from accrete.catalog.manifests import FORMAT, SPLITS, DatasetManifest, StageManifest
+from accrete.config.life import is_arrival, resolve_life
 from accrete.config.plan import check_counts_match
 from accrete.config.run import ModelConfig, RunConfig
-from accrete.config.schedule import StageSchedule, resolve
+from accrete.config.schedule import StageSchedule
 from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
 from accrete.errors import CheckpointMismatchError
@@ -41,6 +42,13 @@ class StageSpec:
     """The network."""
     seed: int
     """Of weights, sample order and augmentation."""
+    is_arrival: bool = False
+    """Whether it extends what there is, as a run of its own would."""
+
+    @property
+    def draw(self) -> int:
+        """Which of the seed's draws are its own: 1 for an extension, whatever came before it."""
+        return 1 if self.is_arrival else self.index
 
     @property
     def weights(self) -> ObjectRef | None:
@@ -70,7 +78,7 @@ def stage_chain(config: RunConfig, dataset: DatasetManifest) -> tuple[StageSpec,
     """
     check_counts_match(config.plan, dataset.planned_counts)
     side = min(dataset.image.height, dataset.image.width)
-    schedules = resolve(config.recipe, config.plan, side)
+    schedules = resolve_life(config, side)
     chain: list[StageSpec] = []
     first_parent = config.base.identity if config.base else None
     for stage, schedule in zip(config.plan.stages, schedules, strict=True):
@@ -99,6 +107,7 @@ def stage_chain(config: RunConfig, dataset: DatasetManifest) -> tuple[StageSpec,
                 schedule=schedule,
                 model=config.model,
                 seed=config.seed,
+                is_arrival=is_arrival(config, stage.index),
             )
         )
     return tuple(chain)

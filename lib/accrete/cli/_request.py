@@ -13,6 +13,7 @@ from accrete.cli._placement import make_packing, make_placement
 from accrete.cli._weights import backbone_of, stored_backbone
 from accrete.config.classes import check_order, seeded_order
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
+from accrete.config.life import resolve_life
 from accrete.config.packing import Packing, steps_of
 from accrete.config.placement import Placement
 from accrete.config.plan import (
@@ -27,7 +28,6 @@ from accrete.config.plan import (
 )
 from accrete.config.recipe import Recipe, recipe_named
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_run_name
-from accrete.config.schedule import resolve
 from accrete.core.options import Given, option_fields
 from accrete.core.units import format_counted, parse_bytes
 from accrete.core.validation import check_range
@@ -320,7 +320,7 @@ def request_for(
     """
     check_run_name(name)
     parse_store_uri(store_uri)
-    resolve(config.recipe, config.plan, image_side=32)  # an unfit recipe shows before any step
+    resolve_life(config, image_side=32)  # an unfit recipe shows before any step
     num_images = [stage.num_images for stage in config.plan.stages]
     placement = placement.fitted(num_images, config.recipe.batch_size)
     if placement.data_memory is not None:

@@ -7,10 +7,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+from accrete.config.life import resolve_life
 from accrete.config.placement import Placement
 from accrete.config.plan import MAX_PIPELINE_STEPS, pack_steps
 from accrete.config.run import RunConfig
-from accrete.config.schedule import resolve
 from accrete.core.options import Option
 from accrete.core.validation import check_range
 
@@ -71,7 +71,7 @@ def steps_of(config: RunConfig, placement: Placement, packing: Packing) -> list[
         packing: how they are shared out.
     """
     stages = config.plan.stages
-    seen = [each.num_images_seen for each in resolve(config.recipe, config.plan, image_side=32)]
+    seen = [each.num_images_seen for each in resolve_life(config, image_side=32)]
     places = [_place(placement, range(stage.index, stage.index + 1)) for stage in stages]
     return packed_steps(seen, [stage.num_images for stage in stages], packing, places)
 

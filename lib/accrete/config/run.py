@@ -264,6 +264,11 @@ class RunConfig:
     """What the first stage grows; None: it begins from the model's weights."""
     more_images: bool = False
     """Whether the source may have more images of the base's classes."""
+    arrival: Recipe | None = None
+    """How each stage after the first is trained, as an extension of its own (`config/life.py`);
+    None: one recipe over the whole plan."""
+
+    ADDED_FIELDS: ClassVar[frozenset[str]] = frozenset(("arrival",))
 
     def __post_init__(self) -> None:
         check_seed(self.seed, "seed")

@@ -8,12 +8,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
+from accrete.config.life import resolve_life
 from accrete.config.packing import UNPACKED, Packing
 from accrete.config.plan import Plan, sizes_by_increment
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_seed
-from accrete.config.schedule import resolve
 from accrete.core.hashing import canonical_json, sha256_of_json
 from accrete.core.serialization import to_json
 from accrete.errors import ConfigError
@@ -40,6 +41,10 @@ class Cell:
     """How it is trained."""
     seed: int = 0
     """Of weights, sample order and augmentation."""
+    arrival: Recipe | None = None
+    """How its stages after the first are trained, as RunConfig has it."""
+
+    ADDED_FIELDS: ClassVar[frozenset[str]] = frozenset(("arrival",))
 
     def __post_init__(self) -> None:
         if not _CELL_NAME.fullmatch(self.name):
@@ -159,6 +164,7 @@ class Sweep:
             model=self.model,
             recipe=cell.recipe,
             seed=cell.seed,
+            arrival=cell.arrival,
         )
 
 
@@ -242,7 +248,7 @@ def _by_stage(sweep: Sweep, packing: Packing) -> tuple[list[SweepTask], list[flo
     known: dict[bytes, int] = {}
     for cell in sweep.cells:
         config = sweep.run_config(cell)
-        schedules = resolve(cell.recipe, config.plan, image_side=32)
+        schedules = resolve_life(config, image_side=32)
         parent: int | None = None
         for index, size in enumerate(cell.stage_sizes, start=1):
             # What came before is the parent, which stands for all that it was made of.

@@ -87,7 +87,7 @@ def _grown_model(
     if checkpoint is not None:
         check_same_classes(spec, checkpoint.info)
         load_weights(model, checkpoint)
-        generator = torch.Generator().manual_seed(derive_seed("head", spec.seed, spec.index))
+        generator = torch.Generator().manual_seed(derive_seed("head", spec.seed, spec.draw))
         model.head = grow_head(model.head, spec.num_classes, generator)
         if spec.schedule.carry_momentum:
             momentum = grow_momentum(checkpoint.momentum, model)

@@ -301,7 +301,7 @@ class _Attempt:
             split.labels_N,
             batch_size=schedule.batch_size,
             seed=spec.seed,
-            stage=spec.index,
+            stage=spec.draw,
             normalization=self._dataset.normalization,
             augmentation=Augmentation(
                 flip=schedule.flip, crop_padding=schedule.crop_padding, side=schedule.image_side

@@ -29,10 +29,10 @@ from accrete.config.known_networks import (
     check_size_of_images,
     fits,
 )
+from accrete.config.life import resolve_life
 from accrete.config.planned import join_config
 from accrete.config.rules import shown_rule, sweep_with_true_rule, with_true_rule
 from accrete.config.run import RunConfig
-from accrete.config.schedule import resolve
 from accrete.config.sweep import Sweep
 from accrete.core.serialization import from_json
 from accrete.core.settings import progress_path
@@ -200,8 +200,10 @@ def _check_runs(runs: Sequence[RunConfig], num_stages: int) -> None:
         )
     for run in runs:
         check_network(run.model.name)
-        check_image_sides(run.model.name, run.recipe.image_sides)
-        resolve(run.recipe, run.plan, image_side=32)
+        for recipe in (run.recipe, run.arrival):
+            if recipe is not None:
+                check_image_sides(run.model.name, recipe.image_sides)
+        resolve_life(run, image_side=32)
 
 
 def _check_weights(run: RunConfig, store: ObjectStore) -> None:

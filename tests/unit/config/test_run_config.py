@@ -12,9 +12,10 @@ import pytest
 from accrete.config.image_format import ImageFormat, Normalization
 from accrete.config.plan import Plan
 from accrete.config.pretrained_weights import PretrainedWeights
-from accrete.config.recipe import Recipe
+from accrete.config.recipe import PAPER, Recipe
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig, check_run_name
 from accrete.core.hashing import canonical_json, sha256_of_json
+from accrete.core.serialization import from_json, to_json
 from accrete.errors import ConfigError
 
 PLAN = Plan(rule="a list", class_order=("a", "b", "c"), class_images=(4, 5, 6), stage_sizes=(2, 1))
@@ -135,7 +136,7 @@ def test_digest_changes_when_any_field_does() -> None:
 def test_every_field_of_a_run_is_tried_above() -> None:
     parts = {"source": SourceConfig, "plan": Plan, "model": ModelConfig, "recipe": Recipe}
     names = {(part, f.name) for part, cls in parts.items() for f in dataclasses.fields(cls)}
-    extending = {"base", "more_images"}
+    extending = {"base", "more_images", "arrival"}
     assert {(part, field) for part, field, _ in CHANGES} == names - {("plan", "num_given")}
     assert {*parts, "seed"} | extending == {field.name for field in dataclasses.fields(RunConfig)}
 
@@ -150,6 +151,15 @@ def test_digest_changes_with_the_base_and_what_is_added_to_it() -> None:
     ]
     assert set(BASE_CHANGES) == {field.name for field in dataclasses.fields(BaseModel)}
     assert len({config.digest for config in (CONFIG, extended, *others)}) == 2 + len(others)
+
+
+def test_digest_changes_with_the_recipe_of_arrivals_and_not_without_one() -> None:
+    living = dataclasses.replace(CONFIG, arrival=Recipe())
+    assert (
+        len({CONFIG.digest, living.digest, dataclasses.replace(CONFIG, arrival=PAPER).digest}) == 3
+    )
+    assert "arrival" not in to_json(CONFIG)  # what was stored before there were any is the same
+    assert from_json(RunConfig, to_json(living), "config") == living
 
 
 def test_a_plan_of_given_classes_and_a_base_model_go_together() -> None:
