@@ -11,7 +11,8 @@ from kfp import dsl
 
 from accrete.config.planned import planned_argument, split_config
 from accrete.config.rules import shown_rule
-from accrete.config.sweep import Sweep, sweep_tasks
+from accrete.config.sweep import CELLS_BETWEEN, Sweep, SweepTask, sweep_tasks
+from accrete.core.units import format_counted
 from accrete.runners.pipeline_file import PipelineRequest, parameters_help
 
 
@@ -62,7 +63,7 @@ def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) ->
                 **parent,
             )
             place_training(task, placement, each.stages)
-            tasks.append(task.set_display_name(f"{each.cell}: {_stages(each.stages)}"))
+            tasks.append(task.set_display_name(_title(each)))
         final = sweep_report(**shared).after(*tasks)
         place_task(final, placement).set_display_name("report")
 
@@ -76,5 +77,11 @@ def sweep_pipeline(request: PipelineRequest, *, name: str, display_name: str) ->
     return decorate(swept)
 
 
-def _stages(stages: range) -> str:
-    return f"stage {stages[0]}" if len(stages) == 1 else f"stages {stages[0]}-{stages[-1]}"
+def _title(task: SweepTask) -> str:
+    """Return a training task's name for people: `n10-d5-s0: stage 2`."""
+    first, *others = task.cell.split(CELLS_BETWEEN)
+    if others:
+        return f"{first} and {format_counted(len(others), 'cell')} more"
+    stages = task.stages
+    which = f"stage {stages[0]}" if len(stages) == 1 else f"stages {stages[0]}-{stages[-1]}"
+    return f"{first}: {which}"

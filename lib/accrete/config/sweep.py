@@ -12,17 +12,20 @@ from typing import ClassVar
 
 from accrete.config.life import resolve_life
 from accrete.config.packing import UNPACKED, Packing
-from accrete.config.plan import Plan, sizes_by_increment
+from accrete.config.plan import Plan, pack_steps, sizes_by_increment
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_seed
-from accrete.core.hashing import canonical_json, sha256_of_json
+from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
 from accrete.errors import ConfigError
 
-PURPOSES = ("comparison", "convergence", "increments")
+PURPOSES = ("comparison", "convergence", "increments", "lifecycle")
 
 MAX_CELLS = 1000
-"""Each is a whole plan over all classes; a pipeline holds far fewer."""
+"""Each is a whole plan over all classes."""
+
+CELLS_BETWEEN = ","
+"""Between the names of a task's cells, which have none of it."""
 
 _CELL_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
@@ -173,9 +176,10 @@ class SweepTask:
     """One training task of a sweep's pipeline."""
 
     cell: str
-    """The cell that it is run for; others may build on it."""
+    """The cell that it is run for; others may build on it. Several whole cells, one after another,
+    have commas between them."""
     stages: range
-    """Its stages, from 1."""
+    """Its stages, from 1; of several cells, those of the longest."""
     parent: int | None
     """Position of the task that it continues, None where it begins a chain."""
 
@@ -185,30 +189,25 @@ def sweep_tasks(sweep: Sweep, packing: Packing = UNPACKED) -> list[SweepTask]:
 
     A task is a stage, and one that several cells have in common is one task; short ones of a cell
     that nothing else builds on are one. Where that gives more tasks than a DAG may hold, a task is
-    a whole cell, and common stages are found in the store.
+    a whole cell, or several that follow each other, and common stages are found in the store.
 
     Args:
         sweep: its cells.
         packing: how many tasks there may be, and what is short.
-
-    Raises:
-        ConfigError: even so there are too many.
     """
     most = packing.max_steps
-    tasks, seconds = _by_stage(sweep, packing)
-    if len(tasks) <= most:
-        tasks = _pack_short(tasks, seconds, packing.step_overhead_s)
-    else:
-        tasks = [
-            SweepTask(cell=cell.name, stages=range(1, len(cell.stage_sizes) + 1), parent=None)
-            for cell in sweep.cells
-        ]
-    if len(tasks) > most:
-        raise ConfigError(
-            f"the sweep has {len(sweep.cells)} cells, and a pipeline holds {most} (--max-steps): "
-            "sweep over fewer values, then over the others; what both share is trained once"
+    work = _by_stage(sweep, packing)
+    if len(work.tasks) <= most:
+        return _pack_short(work.tasks, work.seconds, packing.step_overhead_s)
+    bundles = [sweep.cells[of[0] - 1 : of[-1]] for of in pack_steps(work.images, most)]
+    return [
+        SweepTask(
+            cell=CELLS_BETWEEN.join(cell.name for cell in bundle),
+            stages=range(1, max(len(cell.stage_sizes) for cell in bundle) + 1),
+            parent=None,
         )
-    return tasks
+        for bundle in bundles
+    ]
 
 
 def _pack_short(tasks: list[SweepTask], seconds: list[float], least_s: float) -> list[SweepTask]:
@@ -238,28 +237,40 @@ def _pack_short(tasks: list[SweepTask], seconds: list[float], least_s: float) ->
     return packed
 
 
-def _by_stage(sweep: Sweep, packing: Packing) -> tuple[list[SweepTask], list[float]]:
-    """Return a task for each stage, one for what cells have in common; at most one too many.
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to be trained, stage by stage."""
 
-    And how long each one trains, in seconds.
-    """
+    tasks: list[SweepTask]
+    """One for each stage, one for what cells have in common."""
+    seconds: list[float]
+    """That each of them trains for."""
+    images: list[int]
+    """That each cell trains on beyond what cells before it have in common with it, at least 1."""
+
+
+def _by_stage(sweep: Sweep, packing: Packing) -> _Work:
+    """Return the stages of all cells."""
     tasks: list[SweepTask] = []
     seconds: list[float] = []
-    known: dict[bytes, int] = {}
+    images: list[int] = []
+    known: dict[str, int] = {}
     for cell in sweep.cells:
+        own = 0
         config = sweep.run_config(cell)
         schedules = resolve_life(config, image_side=32)
         parent: int | None = None
         for index, size in enumerate(cell.stage_sizes, start=1):
             # What came before is the parent, which stands for all that it was made of.
-            key = canonical_json([parent, size, to_json(schedules[index - 1]), cell.seed])
+            schedule = schedules[index - 1]
+            key = sha256_of_json([parent, size, to_json(schedule), cell.seed])
             if key not in known:
                 known[key] = len(tasks)
                 tasks.append(
                     SweepTask(cell=cell.name, stages=range(index, index + 1), parent=parent)
                 )
-                seconds.append(packing.seconds(schedules[index - 1].num_images_seen))
+                seconds.append(packing.seconds(schedule.num_images_seen))
+                own += schedule.num_images_seen
             parent = known[key]
-            if len(tasks) > packing.max_steps:
-                return tasks, seconds
-    return tasks, seconds
+        images.append(max(own, 1))
+    return _Work(tasks, seconds, images)

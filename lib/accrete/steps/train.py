@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accrete.catalog.manifests import dump_stage
+from accrete.config.sweep import CELLS_BETWEEN
 from accrete.steps._supervision import train_task
 from accrete.steps.frame import Attempt, failures_in_journal, one_line_errors
 from accrete.steps.training_task import (
@@ -30,7 +31,7 @@ def train_step(
     data_memory: str = "",
     cell: str = "",
 ) -> dict[str, Any]:
-    """Train consecutive stages, mostly one; reuse those that exist.
+    """Train consecutive stages, mostly one; reuse those that exist. Or several cells of a sweep.
 
     Args:
         stages: indices, from 1; whole floats do, since KFP holds every number as one.
@@ -41,27 +42,31 @@ def train_step(
         parent_path: manifest of the stage before the first; None for stage 1.
         model_path: where the last stage's manifest goes.
         data_memory: memory for images, such as `4G`; empty: two fifths of what the step has.
-        cell: of a sweep, whose stages they are; empty: a run's.
+        cell: of a sweep, whose stages they are; empty: a run's. Of several, with commas between
+            them, those of `stages` that each has.
 
     Returns:
-        Metadata of the model artifact.
+        Metadata of the model artifact, which is the last cell's.
     """
     indices = tuple(map(int, stages))
-    attempt = Attempt(
-        run_name=run_name, step=keys.train_step_name(indices[0], cell), store_uri=store_uri
-    )
     with one_line_errors():
-        with failures_in_journal(attempt):
-            record = read_record(plan_path, cell)
-            task = training_task(
-                record,
-                read_dataset(dataset_path, record),
-                indices,
-                read_stage(parent_path),
-                data_memory=data_memory or None,
-                cell=cell,
-            )
-        manifest = train_task(task, attempt)
+        for name in cell.split(CELLS_BETWEEN):
+            step = keys.train_step_name(indices[0], name)
+            attempt = Attempt(run_name=run_name, step=step, store_uri=store_uri)
+            with failures_in_journal(attempt):
+                record = read_record(plan_path, name)
+                own = indices
+                if name != cell:
+                    own = tuple(index for index in indices if index <= len(record.stages))
+                task = training_task(
+                    record,
+                    read_dataset(dataset_path, record),
+                    own,
+                    read_stage(parent_path),
+                    data_memory=data_memory or None,
+                    cell=name,
+                )
+            manifest = train_task(task, attempt)
     assert manifest is not None, "this is the only node"
     Path(model_path).write_bytes(dump_stage(manifest))
     return model_facts(manifest, ObjectStore.open(store_uri))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accrete.config.packing import Packing
 from accrete.config.plan import MAX_PIPELINE_STEPS
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, SourceConfig
@@ -97,10 +98,38 @@ def test_many_stages_become_a_task_a_cell() -> None:
     assert all(task.parent is None for task in tasks)
 
 
-def test_more_cells_than_a_pipeline_holds_are_refused() -> None:
-    cells = [cell(f"s{seed}", 2, 3, seed=seed) for seed in range(MAX_PIPELINE_STEPS + 1)]
-    with pytest.raises(ConfigError, match="has 31 cells, and a pipeline holds 30"):
-        sweep_tasks(sweep(*cells))
+def test_more_cells_than_a_pipeline_holds_share_tasks_evenly() -> None:
+    cells = [cell(f"s{seed}", 2, 3, seed=seed) for seed in range(4)]
+    cells += [cell(f"t{seed}", 2, seed=seed, recipe=Recipe(budget_epochs=5.0)) for seed in range(2)]
+    tasks = sweep_tasks(sweep(*cells), Packing(max_steps=3))
+    assert [task.cell for task in tasks] == ["s0,s1", "s2,s3", "t0,t1"]
+    assert [list(task.stages) for task in tasks] == [[1, 2], [1, 2], [1]]
+    assert {task.parent for task in tasks} == {None}
+
+
+def test_what_a_cell_shares_with_one_before_it_does_not_weigh() -> None:
+    # 1,600 images of the first stage, then 1,800, 2,000 and 2,200 of the second
+    many = [cell(f"d{added}", 8, added) for added in (1, 2, 3)]
+    tasks = sweep_tasks(sweep(*many), Packing(max_steps=2))
+    assert [task.cell for task in tasks] == ["d1", "d2,d3"]
+
+
+def test_cells_differ_by_how_their_arrivals_are_trained() -> None:
+    recipes = [Recipe(budget_epochs=epochs) for epochs in (1.0, 2.0)]
+    first = Recipe(budget_epochs=5.0)
+    lives = [
+        dataclasses.replace(cell(f"life-{number}", 2, 3, recipe=first), arrival=recipe)
+        for number, recipe in enumerate(recipes)
+    ]
+    made = sweep(cell("scratch", 2, recipe=first), *lives)
+    assert [(task.cell, task.parent) for task in sweep_tasks(made)] == [
+        ("scratch", None),
+        ("life-0", 0),
+        ("life-1", 0),
+    ]
+    assert made.run_config(lives[1]).arrival == recipes[1]
+    assert from_json(Sweep, to_json(made), "test") == made
+    assert "arrival" not in to_json(made.cells[0])
 
 
 @given(
