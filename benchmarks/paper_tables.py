@@ -35,7 +35,7 @@ from paper_cells import FULL, MINIATURE, PARTS, PaperCell, Scale, cells_of
 from paper_text import recorded_figures, report, with_figures
 from pieces import Piece, parse_piece_options, read_pieces, run_pieces
 
-from accrete.cli.sweep import STOP_GRADIENT
+from accrete.cli.study import STOP_GRADIENT
 from accrete.core.processes import share_cpus_well
 
 if TYPE_CHECKING:  # torch is imported once the CPUs are shared

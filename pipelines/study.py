@@ -1,14 +1,15 @@
-"""The paper's studies: what a stage costs over (n1, Δn), and what fixed increments do to the error.
+"""Studies: what a stage costs over (n1, Δn), what increments do to the error, the life of a model.
 
 kfp run pipelines/study.py convergence --source parquet --data cifar100/
 kfp run pipelines/study.py increments --help
+kfp run pipelines/study.py lifecycle --help
 """
 
 from typing import Any
 
 from accrete_pipelines.sweeping import sweep_pipeline
 
-from accrete.cli.sweep import study_command
+from accrete.cli.study import study_command
 from accrete.runners.pipeline_file import PipelineRequest
 
 

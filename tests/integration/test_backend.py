@@ -18,7 +18,8 @@ from accrete.cli._adapter import read
 from accrete.cli._options import RunOptions
 from accrete.cli._request import make_request
 from accrete.cli.extend import ExtendOptions, make_extension
-from accrete.cli.sweep import CompareOptions, StudyOptions, make_comparison, make_study
+from accrete.cli.study import StudyOptions, make_study
+from accrete.cli.sweep import CompareOptions, make_comparison
 from accrete.config.run import RunConfig
 from accrete.runners.pipeline_file import PipelineRequest
 from accrete.store import keys

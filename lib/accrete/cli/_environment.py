@@ -22,7 +22,8 @@ def check_environment() -> None:
     from accrete.cli._plan import PlanCommandOptions
     from accrete.cli.extend import ExtendOptions
     from accrete.cli.main import accrete
-    from accrete.cli.sweep import CompareOptions, StudyOptions
+    from accrete.cli.study import StudyOptions
+    from accrete.cli.sweep import CompareOptions
 
     known |= variables(PlanCommandOptions, CompareOptions, StudyOptions, ExtendOptions)
     for command in accrete.commands.values():

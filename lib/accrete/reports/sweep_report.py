@@ -11,9 +11,11 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import StageManifest
 from accrete.catalog.records import SweepRecord
 from accrete.config.recipe import assumptions
+from accrete.config.sweep import Sweep
 from accrete.core.serialization import to_json
 from accrete.core.units import format_percent
 from accrete.reports.comparison import Manifests, comparison_figures
+from accrete.reports.lifecycle_study import lifecycle_figures
 from accrete.reports.run_report import dataset_figures, finished_stage, stage_records_of
 from accrete.reports.study import measurements, study_figures
 from accrete.store.cache import NodeCache
@@ -54,6 +56,12 @@ def make_sweep_report(record: SweepRecord, catalog: Catalog, cache: NodeCache) -
         figures = shared | comparison_figures(record.sweep, manifests)
         page = render_comparison(figures)
         lines, headline = _comparison_lines(figures)
+    elif record.sweep.purpose == "lifecycle":
+        from accrete.reports._lifecycle_page import lifecycle_lines, render_lifecycle
+
+        figures = shared | lifecycle_figures(record.sweep, manifests)
+        page = render_lifecycle(figures)
+        lines, headline = lifecycle_lines(figures), _lifecycle_headline(figures)
     else:
         from accrete.reports._study_page import render_study
 
@@ -95,9 +103,23 @@ def _shared(record: SweepRecord, manifests: Manifests, catalog: Catalog) -> dict
             "source": to_json(sweep.source),
             "model": to_json(sweep.model),
             "recipe": to_json(recipe),
+            "arrivals": _arrival_recipes(sweep),
         },
         "assumptions": list(assumptions(recipe)),
         "dataset": dataset_figures(catalog.dataset(record.dataset)),
+    }
+
+
+def _arrival_recipes(sweep: Sweep) -> dict[str, Any]:
+    """Return the recipe of each contestant's arrivals, but for the budget; none: of none."""
+    return {
+        cell.kind: {
+            name: value
+            for name, value in to_json(cell.arrival).items()
+            if name not in ("epochs", "budget_epochs")
+        }
+        for cell in sweep.cells
+        if cell.arrival is not None
     }
 
 
@@ -131,6 +153,16 @@ def _ratio_text(row: Mapping[str, Any]) -> str:
         else f" ({row['low']:.2f}–{row['high']:.2f})"
     )
     return f"from scratch costs {row['ratio']:.2f}× as much{spread} for the same accuracy"
+
+
+def _lifecycle_headline(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Return the ratios of the first schedule, by contestant."""
+    return {
+        f"{each['name']}_{measure}_ratio": each["needed"][measure]["ratio"]
+        for each in figures["schedules"][0]["contestants"]
+        for measure in ("images", "seconds")
+        if each["needed"][measure] is not None
+    }
 
 
 def _study_lines(figures: Mapping[str, Any]) -> tuple[list[str], dict[str, float]]:

@@ -12,7 +12,8 @@ from accrete.cli._adapter import ENV_PREFIX, Group, _placed, takes
 from accrete.cli._options import RunOptions
 from accrete.cli._plan import PlanCommandOptions
 from accrete.cli.extend import ExtendOptions
-from accrete.cli.sweep import CompareOptions, StudyOptions
+from accrete.cli.study import StudyOptions
+from accrete.cli.sweep import CompareOptions
 from accrete.core.options import Given, Option, numbers
 from accrete.errors import ConfigError
 

@@ -15,7 +15,8 @@ from accrete.cli._location import normalized_location, refuse_local_data
 from accrete.cli._request import source_of
 from accrete.cli.extend import extend_command
 from accrete.cli.run import compile_command, run_command
-from accrete.cli.sweep import compare_command, study_command
+from accrete.cli.study import study_command
+from accrete.cli.sweep import compare_command
 from accrete.config.run import SourceConfig
 from accrete.core.options import Given
 from accrete.errors import ConfigError

@@ -14,7 +14,8 @@ from accrete.cli._placement import make_placement
 from accrete.cli._plan import EqualClasses
 from accrete.cli.main import accrete
 from accrete.cli.run import run_command
-from accrete.cli.sweep import compare_command, study_command
+from accrete.cli.study import study_command
+from accrete.cli.sweep import compare_command
 from accrete.config.placement import Placement
 from accrete.config.run import SourceConfig
 from accrete.core.options import Given, option_fields

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from accrete.cli.sweep import compare_command, study_command
+from accrete.cli.study import study_command
+from accrete.cli.sweep import compare_command
 from accrete.config.allocation import FewestNodes, GrowingGpus, parse_nodes
 from accrete.config.placement import DEFAULT_IMAGE, Placement
 from accrete.errors import ConfigError
