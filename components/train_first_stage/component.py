@@ -34,7 +34,7 @@ def train_stage(
         model: Manifest of the last of these stages.
         metrics: Its headline figures.
         data_memory: Memory for images, such as 4G; empty: two fifths of the step's.
-        cell: Cell of a sweep whose stages they are, or several whole ones; empty: a run's.
+        cell: Cell of a sweep whose stages they are; empty: a run's.
     """
     from accrete.steps.train import headline, train_step
 

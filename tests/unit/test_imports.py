@@ -42,6 +42,7 @@ MAKES_AT_IMPORT = {
     *("Peers", "torch.device", "Instrument", "StageObserver"),
     *(
         "Recipe",
+        "Contestant",
         "Packing",
         "Normalization",
         "Toleration",

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from accrete.config.contestants import (
     CONTESTANTS,
-    SCRATCH,
     Lifecycle,
     contestants_named,
     default_schedule,
@@ -45,8 +44,7 @@ class LifeOptions:
     contestants: Annotated[
         tuple[str, ...] | None,
         Option(
-            f"Who is held against training from {SCRATCH}: some of "
-            f"{', '.join(each.name for each in CONTESTANTS)}.",
+            "Who is held against training from scratch: some of extend.",
             metavar="LIST",
             parse=_names,
             default="all of them",

@@ -12,7 +12,7 @@ from typing import Any
 from accrete.config.recipe import EXTENSION_LR, Recipe
 from accrete.config.sweep import Cell, scratch_cells, seeded_cells
 from accrete.core.validation import check_choice
-from accrete.errors import ConfigError, PlanError
+from accrete.errors import ConfigError
 
 SCRATCH = "scratch"
 """From scratch at each arrival: its budget is searched for."""
@@ -63,14 +63,14 @@ def parse_schedules(text: str) -> tuple[tuple[int, ...], ...]:
     """Return the stage sizes of each schedule of a text such as `50,10*5/20*5`.
 
     Raises:
-        PlanError: it has another form, a schedule without an arrival, or one twice.
+        ConfigError: it has another form, a schedule without an arrival, or one twice.
     """
     schedules = tuple(_parse_schedule(part) for part in text.split("/"))
     for schedule in schedules:
         if len(schedule) < 2:
-            raise PlanError(f"schedule {schedule[0]} has no arrival: give one such as 50,10*5")
+            raise ConfigError(f"schedule {schedule[0]} has no arrival: give one such as 50,10*5")
         if schedules.count(schedule) > 1:
-            raise PlanError(f"schedule {schedule_text(schedule)} is there twice: name each once")
+            raise ConfigError(f"schedule {schedule_text(schedule)} is there twice: name each once")
     return schedules
 
 
@@ -79,13 +79,13 @@ def _parse_schedule(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         size, star, times = (word.strip() for word in part.partition("*"))
         if not _is_count(size) or (star and not _is_count(times)):
-            raise PlanError(
+            raise ConfigError(
                 f"schedule {text.strip()[:60]!r} has {part.strip()[:20]!r}: give classes, or "
                 "classes*times, from 1 on, such as 50,10*5/20*5"
             )
         number = int(times) if star else 1
         if len(sizes) + number > MAX_ARRIVALS:
-            raise PlanError(
+            raise ConfigError(
                 f"schedule {text.strip()[:60]!r} has over {MAX_ARRIVALS} stages: give fewer"
             )
         sizes += [int(size)] * number
@@ -111,10 +111,10 @@ def default_schedule(num_classes: int) -> tuple[int, ...]:
     """Return a schedule of up to five stages, all of a size but the first, which has the rest.
 
     Raises:
-        PlanError: there are fewer than three classes.
+        ConfigError: there are fewer than three classes.
     """
     if num_classes < 3:
-        raise PlanError(
+        raise ConfigError(
             f"a life of {num_classes} classes has no arrival: it takes three at least, two to "
             "begin with"
         )

@@ -16,6 +16,7 @@ from accrete.cli.main import accrete
 from accrete.cli.run import run_command
 from accrete.cli.study import study_command
 from accrete.cli.sweep import compare_command
+from accrete.config.contestants import CONTESTANTS
 from accrete.config.placement import Placement
 from accrete.config.run import SourceConfig
 from accrete.core.options import Given, option_fields
@@ -104,6 +105,43 @@ def test_variable_s_gpus_count_where_they_are(
     monkeypatch.setattr(_placement, "gpus_here", lambda: num_gpus)
     placement = make_placement(Given(Placement, variable), Given(SpotOption), local=True)
     assert placement.gpus == (gpus,)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["increments", "--budgets", "1"], "--budgets has no effect on increments"),
+        (["lifecycle", "--initial", "2"], "--initial has no effect on lifecycle"),
+        (
+            ["lifecycle", "--budget-epochs", "2"],
+            "--budget-epochs has no effect on lifecycle, whose",
+        ),
+        (
+            ["lifecycle", "--validation-fraction", "0"],
+            "--validation-fraction is 0, but a lifecycle",
+        ),
+        (["lifecycle", "--contestants", "extend,best"], "contestant is 'best': choose one of"),
+        (["lifecycle", "--contestants", "scratch"], "there is no contestant beside scratch"),
+        (["lifecycle", "--schedules", "2*6"], "schedule 2*6 needs 12 classes, but there are 10"),
+        (["lifecycle", "--schedules", "2,x"], "schedule '2,x' has 'x': give classes, or"),
+        (["lifecycle", "--schedules", "10"], "schedule 10 has no arrival"),
+        (["lifecycle", "--schedules", "5,5/5*2"], "schedule 5*2 is there twice"),
+        (["lifecycle", "--budgets", "0"], "budgets is 0"),
+        (["lifecycle", "--scratch-epochs", "many"], "scratch epochs are 'many'"),
+        (["lifecycle", "--seeds", "0"], "seeds is 0"),
+        (["lifecycle", "--total", "2"], "a life of 2 classes has no arrival"),
+        (["lifecycle", "--arrival-lr", "0"], "lr is 0"),
+    ],
+)
+def test_a_study_refuses_what_is_no_life_or_no_part_of_it(arguments: list[str], words: str) -> None:
+    said = refusal(study_command(never), *arguments, "--endpoint", "http://127.0.0.1:1")
+    assert said.startswith(words)
+
+
+def test_the_help_names_every_contestant() -> None:
+    (option,) = (each for each in study_command(never).params if each.name == "contestants")
+    names = ", ".join(each.name for each in CONTESTANTS)
+    assert f"some of {names}." in str(getattr(option, "help", ""))
 
 
 @pytest.mark.parametrize("purpose", ["convergence", "increments"])

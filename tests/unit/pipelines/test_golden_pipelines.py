@@ -1,5 +1,6 @@
 """The other compiled pipelines: extension, comparison and study, against golden files."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ def cell(name: str, *sizes: int, kind: str = "cell", **recipe: Any) -> Cell:
     return Cell(name=name, kind=kind, stage_sizes=sizes, recipe=Recipe(**recipe))
 
 
+def life(name: str, epochs: float) -> Cell:
+    return replace(
+        cell(name, 50, 10, 10, kind="extend", budget_epochs=8.0),
+        arrival=Recipe(budget_epochs=epochs, lr=0.1),
+    )
+
+
 PIPELINES = {
     "extend": (extend, extension()),
     "baseline": (
@@ -90,6 +98,16 @@ PIPELINES = {
             "convergence",
             cell("n10-d1-s0", 10, 1, epochs=(9.0, 9.0), lr_scope="stage", stop_gradient=0.1),
             cell("n10-d5-s0", 10, 5, epochs=(9.0, 9.0), lr_scope="stage", stop_gradient=0.1),
+        ),
+    ),
+    "lifecycle": (
+        study,
+        sweep(
+            "lifecycle",
+            cell("scratch-50-8-s0", 50, kind="scratch", budget_epochs=8.0),
+            cell("scratch-60-8-s0", 60, kind="scratch", budget_epochs=8.0),
+            life("extend-1-1-s0", 1.0),
+            life("extend-1-2-s0", 2.0),
         ),
     ),
 }
@@ -114,7 +132,8 @@ def test_the_compiled_pipeline_is_the_golden_one(name: str, pytestconfig: pytest
 def test_the_golden_file_is_a_strictly_valid_pipeline_spec(name: str) -> None:
     spec, platform = read_documents(GOLDEN / f"{name}.yaml")
     parsed = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
-    assert parsed.pipeline_info.name == f"accrete-{name}"
+    of = {"lifecycle": "study"}.get(name, name)
+    assert parsed.pipeline_info.name == f"accrete-{of}"
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for config in executors.values():
         json_format.ParseDict(config, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
@@ -148,6 +167,23 @@ def test_cells_that_begin_alike_share_their_first_task() -> None:
         if "stage 2" in task["taskInfo"]["name"]
     ]
     assert parents == ["train-stage", "train-stage"]
+
+
+def test_lives_begin_with_the_model_that_from_scratch_made() -> None:
+    tasks = tasks_of("lifecycle")
+    parents = {
+        task["taskInfo"]["name"]: tasks[
+            task["inputs"]["artifacts"]["parent"]["taskOutputArtifact"]["producerTask"]
+        ]["taskInfo"]["name"]
+        for task in tasks.values()
+        if "parent" in task["inputs"].get("artifacts", {})
+    }
+    assert parents == {
+        "extend-1-1-s0: stage 2": "scratch-50-8-s0: stage 1",
+        "extend-1-1-s0: stage 3": "extend-1-1-s0: stage 2",
+        "extend-1-2-s0: stage 2": "scratch-50-8-s0: stage 1",
+        "extend-1-2-s0: stage 3": "extend-1-2-s0: stage 2",
+    }
 
 
 def test_the_report_of_a_sweep_waits_for_every_cell() -> None:
