@@ -12,6 +12,7 @@ from accrete.config.contestants import (
     extension_lr,
     parse_schedules,
     schedule_text,
+    whole_recipe,
 )
 from accrete.config.recipe import Recipe
 from accrete.config.run import SourceConfig
@@ -44,7 +45,8 @@ class LifeOptions:
     contestants: Annotated[
         tuple[str, ...] | None,
         Option(
-            "Who is held against training from scratch: some of extend.",
+            "Who is held against training from scratch: some of head, naive, "
+            "extend, improved, adaptive.",
             metavar="LIST",
             parse=_names,
             default="all of them",
@@ -128,7 +130,7 @@ def lifecycle_of(options: LifeOptions, recipe: Recipe, total: int) -> Lifecycle:
     return Lifecycle(
         schedules=schedules,
         contestants=contestants_named(names),
-        recipe=replace(recipe, epochs=None, budget_epochs=None, image_sides=None),
+        recipe=whole_recipe(recipe),
         scratch_epochs=tuple(sorted(set(options.scratch_epochs))),
         first_epochs=first,
         budgets=tuple(sorted(set(options.budgets))),

@@ -213,6 +213,12 @@ def _lifecycle(options: StudyOptions, recipe: Recipe, total: int) -> tuple[list[
                 f"--{name.replace('_', '-')} has no effect on lifecycle, whose budgets are "
                 "--scratch-epochs, --first-epochs and --budgets: leave it out"
             )
+    for name in ("replay", "head_init", "trained"):
+        if name in options.recipe.typed:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} has no effect on lifecycle, whose contestants differ "
+                "in it: leave it out, and choose among them with --contestants"
+            )
     life = lifecycle_of(options.life.alone(), recipe, total)
     number = options.grid.values.get("seeds", LIFECYCLE_SEEDS)
     cells = life.cells(seeds_from(options.seed.seed, number))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
-from accrete.config.recipe import EXTENSION_LR, Recipe
+from accrete.config.recipe import EXTENSION_LR, RETRAINED_ACCURACY, Recipe
 from accrete.config.sweep import Cell, scratch_cells, seeded_cells
 from accrete.core.validation import check_choice
 from accrete.errors import ConfigError
@@ -35,7 +35,24 @@ class Contestant:
     """Whether it finds out by itself when to end, so that the largest budget is its bound."""
 
 
-CONTESTANTS = (Contestant(name="extend", title="extending with all old images"),)
+CONTESTANTS = (
+    Contestant(
+        name="head", title="the head alone, on a trunk as it was", changes={"trained": "head"}
+    ),
+    Contestant(name="naive", title="going on without old images", changes={"replay": 0.0}),
+    Contestant(name="extend", title="extending with all old images"),
+    Contestant(
+        name="improved",
+        title="a third of the old images, new head rows at class means",
+        changes={"replay": 1 / 3, "head_init": "means"},
+    ),
+    Contestant(
+        name="adaptive",
+        title="the same, each arrival until validation accuracy stops rising",
+        changes={"replay": 1 / 3, "head_init": "means", "until": RETRAINED_ACCURACY},
+        has_one_budget=True,
+    ),
+)
 """In the order of reports; from scratch is none of them."""
 
 
@@ -121,6 +138,13 @@ def default_schedule(num_classes: int) -> tuple[int, ...]:
     size = max(1, num_classes // 5)
     arrivals = min(4, (num_classes - 2) // size)
     return (num_classes - arrivals * size, *[size] * arrivals)
+
+
+def whole_recipe(recipe: Recipe) -> Recipe:
+    """Return how whole models are trained, without what belongs to arrivals, or to one plan."""
+    plain = Recipe()
+    values = {name: getattr(plain, name) for name in ("replay", "head_init", "trained", "until")}
+    return replace(recipe, epochs=None, budget_epochs=None, image_sides=None, **values)
 
 
 def arrival_recipe(recipe: Recipe, contestant: Contestant, epochs: float, lr: float) -> Recipe:

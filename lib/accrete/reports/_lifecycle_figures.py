@@ -18,8 +18,9 @@ _LOOKS = (
     ("improved", "orange", "^-"),
     ("naive", "pink", "v-"),
     ("head", "amber", "D-"),
+    ("adaptive", "green", "P-"),
 )
-_SPARE = (("green", "P-"), ("sky", "<-"))
+_SPARE = (("sky", "<-"), ("text", ">-"))
 _LEGEND_IN = 0.35
 
 

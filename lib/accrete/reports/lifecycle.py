@@ -77,7 +77,7 @@ class Needed(NamedTuple):
 
     cost: float
     is_bound: bool
-    """Whether its least budget is good enough: a smaller one might have been, too."""
+    """Whether the least of several budgets is good enough: a smaller one might have been, too."""
 
 
 class Total(NamedTuple):
@@ -154,7 +154,7 @@ def needed(
         curve.append((statistics.fmean(stage.cost(measure) for stage in stages), top1))
     curve.sort()
     if curve[0][1] >= target - _ROUNDING:
-        return Needed(curve[0][0], is_bound=True)
+        return Needed(curve[0][0], is_bound=len(curve) > 1)
     cost = cost_at(target, curve)
     return None if cost is None else Needed(cost, is_bound=False)
 

@@ -120,6 +120,10 @@ def test_variable_s_gpus_count_where_they_are(
             ["lifecycle", "--validation-fraction", "0"],
             "--validation-fraction is 0, but a lifecycle",
         ),
+        (
+            ["lifecycle", "--replay", "0.5"],
+            "--replay has no effect on lifecycle, whose contestants",
+        ),
         (["lifecycle", "--contestants", "extend,best"], "contestant is 'best': choose one of"),
         (["lifecycle", "--contestants", "scratch"], "there is no contestant beside scratch"),
         (["lifecycle", "--schedules", "2*6"], "schedule 2*6 needs 12 classes, but there are 10"),
