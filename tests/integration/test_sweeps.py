@@ -53,6 +53,36 @@ def test_staged_training_is_set_beside_training_from_scratch(cli: Cli, tmp_path:
     assert "'both' is a comparison with another configuration" in run.stderr
 
 
+def test_a_life_of_the_digits_is_set_beside_training_from_scratch(cli: Cli, tmp_path: Path) -> None:
+    options = ("--schedules", "2*5", "--contestants", "extend,improved", *QUICK)
+    budgets = ("--scratch-epochs", "4,12", "--budgets", "2,12")
+    done = cli("study", "lifecycle", *options, *budgets, "--name", "life")
+    assert done.returncode == 0, done.stderr
+    report = report_of(tmp_path, "life")
+    numbers = [2, 4, 6, 8, 10]
+    assert [row["num_classes"] for row in report["scratch"]] == numbers
+    assert all(row["tuned"]["budget"] in (4, 12) for row in report["scratch"])
+    assert report["dataset"]["num_validation_images"] > 0
+
+    (schedule,) = report["schedules"]
+    assert schedule["num_classes"] == numbers
+    assert schedule["scratch"]["images"] == sum(row["tuned"]["images"] for row in report["scratch"])
+    extended, improved = schedule["contestants"]
+    assert [each["name"] for each in (extended, improved)] == ["extend", "improved"]
+    for each in (extended, improved):
+        for arrival in each["arrivals"]:
+            least, most = arrival["budgets"]
+            assert 5 * least["images"] < most["images"] < 7 * least["images"]
+            assert most["lost"] is not None
+        assert each["arrivals"][-1]["budgets"][1]["top1"] > 0.6  # all ten, from two at a time
+
+    by_name = {cell["name"]: cell for cell in report["cells"]}
+    assert len(by_name) == 5 * 2 + 2 * 2
+    firsts = {cell["stages"][0]["seconds"] for cell in report["cells"] if len(cell["stages"]) > 1}
+    assert firsts == {by_name["scratch-2-12-s0"]["stages"][0]["seconds"]}  # one training, shared
+    assert "2*5  improved: " in done.stderr
+
+
 @pytest.mark.slow
 def test_a_study_of_convergence_gives_costs_to_plan_by(cli: Cli, tmp_path: Path) -> None:
     options = ("--initial", "2,4", "--add", "1,3", "--lr", "0.05", "--stop-gradient", "0.2", *QUICK)
@@ -94,7 +124,6 @@ def test_a_study_of_increments_has_a_baseline(
         (("compare", "--epochs", "1,2"), "give --budget-epochs"),
         (("compare", "--scratch-epochs", "a,b"), "scratch epochs are 'a,b'"),
         (("compare", "--seeds", "0"), "seeds is 0"),
-        (("compare", "--seeds", "20"), "a pipeline holds 30"),
         (("study", "convergence", "--initial", "11"), "a number of --initial or --add is 11"),
         (("study", "convergence", "--initial", "9", "--add", "2"), "need more than the 10"),
         (("study", "convergence", "--initial", "x"), "stage size 'x'"),

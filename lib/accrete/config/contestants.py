@@ -31,7 +31,7 @@ class Contestant:
     """What it does, for people."""
     changes: Mapping[str, Any] = field(default_factory=dict)
     """What its recipe of an arrival has otherwise than the one for extending."""
-    has_one_budget: bool = False
+    is_adaptive: bool = False
     """Whether it finds out by itself when to end, so that the largest budget is its bound."""
 
 
@@ -50,7 +50,7 @@ CONTESTANTS = (
         name="adaptive",
         title="the same, each arrival until validation accuracy stops rising",
         changes={"replay": 1 / 3, "head_init": "means", "until": RETRAINED_ACCURACY},
-        has_one_budget=True,
+        is_adaptive=True,
     ),
 )
 """In the order of reports; from scratch is none of them."""
@@ -195,7 +195,7 @@ class Lifecycle:
         first = replace(self.recipe, budget_epochs=self.first_epochs)
         for place, sizes in enumerate(self.schedules, start=1):
             for contestant in self.contestants:
-                budgets = [max(self.budgets)] if contestant.has_one_budget else self.budgets
+                budgets = [max(self.budgets)] if contestant.is_adaptive else self.budgets
                 for epochs in budgets:
                     name = f"{contestant.name}-{place}-{epochs:g}"
                     (life,) = seeded_cells(name, contestant.name, sizes, first, [seed])

@@ -22,6 +22,7 @@ _LOOKS = (
 )
 _SPARE = (("sky", "<-"), ("text", ">-"))
 _LEGEND_IN = 0.35
+_MOST_TICKS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ def life_lines(schedule: Mapping[str, Any], scratch: Mapping[int, Any]) -> list[
         lines.append(
             LifeLine(
                 kind=each["name"],
-                label=f"{each['name']}, {budget:g} epochs",
+                label=f"{each['name']}, {'up to ' * each['is_adaptive']}{budget:g} epochs",
                 num_classes=numbers,
                 top1=(each["first"]["top1"], *(row["top1"] for row in at)),
                 intervals=(None, *(row["interval"] for row in at)),
@@ -139,7 +140,11 @@ def _panels(figure: Figure, lives: LifeLines) -> list[tuple[Axes, Sequence[LifeL
     panels = []
     for ax, (name, lines) in zip(axes, lives, strict=True):
         ax.set_title(f"arrivals {name}" if len(lives) > 1 else "", loc="left", fontsize="medium")
-        ax.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
+        numbers = sorted({number for line in lines for number in line.num_classes})
+        if len(numbers) <= _MOST_TICKS:
+            ax.set_xticks(numbers)
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=True))
         handles = [ax.plot([], [], label=line.label, **_look(line, lines))[0] for line in lines]
         ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5))
         panels.append((ax, lines))

@@ -43,6 +43,8 @@ def _outcome(schedule: Mapping[str, Any], each: Mapping[str, Any]) -> str:
     if seconds is not None:
         text += f", {_times(seconds)} fewer seconds"
     whole = each["one_budget"]["images"]
+    if each["is_adaptive"]:
+        return text
     if whole is None:
         return f"{text}; none of the budgets tried served the whole life"
     return f"{text}; with one budget of {whole['budget']:g} epochs {_times(whole)}"

@@ -174,8 +174,7 @@ def _schedule(
         "num_classes": numbers,
         "scratch": {m: sum(each.cost(m) for each in known) if is_known else None for m in MEASURES},
         "contestants": [
-            {"name": name, "title": _title(name)}
-            | _contestant(_Life(chains, references, seeds, intervals))
+            _named(name) | _contestant(_Life(chains, references, seeds, intervals))
             for name, chains in contestants.items()
         ],
     }
@@ -195,8 +194,14 @@ def _contestants(
     return chains
 
 
-def _title(name: str) -> str:
-    return next((each.title for each in CONTESTANTS if each.name == name), name)
+def _named(name: str) -> dict[str, Any]:
+    """Return what a contestant is; one that this version does not know has its name alone."""
+    known = {each.name: each for each in CONTESTANTS}.get(name)
+    return {
+        "name": name,
+        "title": known.title if known else name,
+        "is_adaptive": known is not None and known.is_adaptive,
+    }
 
 
 def _contestant(life: _Life) -> dict[str, Any]:
