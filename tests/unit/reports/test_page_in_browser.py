@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from comparison_sample import make_comparison
 from conftest import HANGS_S
+from life_sample import make_life
 from PIL import Image
 from study_sample import make_study
 
 from accrete.reports._comparison_page import render_comparison
+from accrete.reports._lifecycle_page import render_lifecycle
 from accrete.reports._study_page import render_study
 
 MARGIN_PX = 20
@@ -30,6 +32,12 @@ PAGES = {
         )
     ),
     "increments": lambda: render_study(make_study("increments", rows=[10], columns=[1])),
+    "lifecycle": lambda: render_lifecycle(
+        make_life(
+            schedules=[(20,) * 5, (50, *(10,) * 5)],
+            contestants=["head", "naive", "extend", "improved"],
+        )
+    ),
 }
 
 
