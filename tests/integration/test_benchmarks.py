@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import HANGS_S, ROOT
+from life_sample import make_life
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -174,3 +175,32 @@ def test_tiny_maps_sets_both_convolutions_side_by_side(tmp_path: Path) -> None:
         assert set(found) == {"ours", "torch", "ratio"}
         for summary in found.values():
             check_summary(summary, 2)
+
+
+def test_a_lifecycle_s_tables_have_every_contestant_and_arrival(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from lifecycle_text import lifecycle_text
+
+    machine = {"cpu": "a CPU", "cores": 2, "gpu": None}
+    report = make_life(contestants=["head", "improved"], schedules=[(2, 2, 2), (4, 1)])
+    text = lifecycle_text({"results": report, "machine": machine})
+    assert "| `head` | not reached | not reached | not reached | not reached |" in text
+    assert (
+        "| `improved` | 5.57× (5.57–5.57) | 5.57× (5.57–5.57) | 5.57× (5.57–5.57), 0.5 ep" in text
+    )
+    assert "| 6 | 77.6 % | 19,200 | 49.6 % | " in text  # 80 - 0.5 - 30 %, and the seeds' tenth
+    assert "| ≤ 300 |" in text
+    assert "Arrivals `4,1`:" in text
+
+
+@pytest.mark.slow
+def test_a_lifecycle_is_measured_and_put_into_its_document(tmp_path: Path) -> None:
+    home = {"ACCRETE_HOME": str(tmp_path / "home")}
+    written = benchmark("lifecycle", tmp_path, "--scale", "miniature", "--", "--gpus", "0", **home)
+    assert [each["schedule"] for each in written["results"]["schedules"]] == ["4,3*2"]
+    document = tmp_path / "life.md"
+    document.write_text("# Life\n\n<!-- figures: begin -->\n<!-- figures: end -->\n")
+    benchmark("lifecycle", tmp_path, "--document", str(document))
+    assert "Arrivals `4,3*2`:" in document.read_text()
