@@ -161,3 +161,17 @@ def test_a_study_s_cells_train_and_are_reported(purpose: str, run: Run, store: O
     given = [task.executor_input["inputs"]["parameterValues"] for task in training(done)]
     assert {(each["first_stage"], each["last_stage"]) for each in given} >= {(1, 1), (2, 2)}
     assert assert_reported(store, purpose)["cells"]
+
+
+@pytest.mark.slow
+def test_a_life_of_more_cells_than_tasks_is_trained_and_reported(
+    run: Run, store: ObjectStore
+) -> None:
+    life = ("--schedules", "2,1/2,2", "--contestants", "extend", "--budgets", "1", "--seeds", "1")
+    short = ("--scratch-epochs", "1,2", "--model", "small", "--max-steps", "3", *ON_CPU)
+    done = run(study, make_study, "lifecycle", "--name", "life", *life, *short)
+    cells = [task.executor_input["inputs"]["parameterValues"]["cell"] for task in training(done)]
+    assert len(cells) == 3
+    report = assert_reported(store, "life")
+    assert sorted(",".join(cells).split(",")) == sorted(cell["name"] for cell in report["cells"])
+    assert [each["schedule"] for each in report["schedules"]] == ["2,1", "2*2"]
