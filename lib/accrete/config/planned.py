@@ -20,8 +20,9 @@ from accrete.errors import ConfigError
 MAX_INLINE_BYTES = 16 << 10
 """A part of up to this size, in ASCII, is an argument itself: no store is needed to compile it."""
 
-_OF_PLAN = ("plan", "base")
-"""The base of an extension is in the plan: its classes come first, and the rule names it."""
+_OF_PLAN = ("plan", "base", "dataset")
+"""The base of an extension is in the plan: its classes come first, and the rule names it. So is a
+data set that is stored already: the plan was made from it."""
 _OF_SWEEP = ("purpose", "rule", "class_order", "class_images", "cells")
 _IN_SOURCE = ("only_classes",)
 _IN_RECIPE = ("name", "epochs", "image_sides")

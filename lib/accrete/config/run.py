@@ -16,7 +16,7 @@ from accrete.config.recipe import Recipe
 from accrete.core.hashing import sha256_of_json
 from accrete.core.options import Option
 from accrete.core.serialization import to_json
-from accrete.core.validation import check_choice, check_range
+from accrete.core.validation import check_choice, check_range, check_sha256
 from accrete.errors import ConfigError
 
 SOURCE_KINDS = (
@@ -267,11 +267,15 @@ class RunConfig:
     arrival: Recipe | None = None
     """How each stage after the first is trained, as an extension of its own (`config/life.py`);
     None: one recipe over the whole plan."""
+    dataset: str | None = None
+    """Digest of the stored data set that it trains on; None: what the source becomes."""
 
-    ADDED_FIELDS: ClassVar[frozenset[str]] = frozenset(("arrival",))
+    ADDED_FIELDS: ClassVar[frozenset[str]] = frozenset(("arrival", "dataset"))
 
     def __post_init__(self) -> None:
         check_seed(self.seed, "seed")
+        if self.dataset is not None:
+            check_sha256("the data set", self.dataset)
         if (self.base is None) != (self.plan.num_given == 0):
             raise ConfigError(
                 f"the plan has {self.plan.num_given} given classes, but the run has "

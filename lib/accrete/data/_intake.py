@@ -7,7 +7,7 @@ then both forms are kept, the decoded one only as long as all sizes agree.
 import re
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -228,15 +228,27 @@ class Intake:
             for spool in self._spools.values():
                 spool.drop_raw()
 
-    def image_format(self) -> ImageFormat:
+    @property
+    def num_spooled(self) -> int:
+        """Images that are to be stored, of all classes and splits."""
+        return sum(map(len, self._spools.values()))
+
+    @property
+    def _own_normalization(self) -> Normalization:
+        return self._statistics.normalization(self._channels)
+
+    def image_format(self, may_lack: Collection[str] = ()) -> ImageFormat:
         """Return the format in which the images are stored.
 
+        Args:
+            may_lack: classes that need no training image of their own.
+
         Raises:
-            EmptyClassError: a class has none left to train on.
+            EmptyClassError: another class has none left to train on.
             SourceError: they cannot be added to the base's.
         """
         for name in self._names:
-            if not len(self._spools[name, "train"]):
+            if name not in may_lack and not len(self._spools[name, "train"]):
                 raise EmptyClassError(
                     f"class {name!r} has no training image left: all of them were skipped as bad"
                 )
@@ -260,8 +272,7 @@ class Intake:
         """
         if normalization is None:
             base = self._base
-            own = self._statistics.normalization(self._channels)
-            normalization = base.normalization if base else own
+            normalization = base.normalization if base else self._own_normalization
         with ThreadPoolExecutor(4) as pool:
             entries = list(pool.map(lambda name: self._entry(name, image, catalog), self._names))
         return DatasetManifest(

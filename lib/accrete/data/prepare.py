@@ -7,13 +7,14 @@ its manifest again and moves nothing.
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from accrete.catalog.catalog import Catalog
+from accrete.catalog.catalog import Catalog, dataset_objects
 from accrete.catalog.manifests import FORMAT, DatasetManifest
 from accrete.config.image_format import Normalization
 from accrete.config.plan import Plan, check_counts_match
@@ -26,7 +27,8 @@ from accrete.data.images import DecodingBudget, Pixels, decode_image, resize_cro
 from accrete.data.inspection import look, understand
 from accrete.data.sources.opening import Counts, Item, Source, open_source
 from accrete.data.splits import Allotment, split_policy, training_counts
-from accrete.errors import BadImageError
+from accrete.errors import BadImageError, ObjectMissingError
+from accrete.store import keys
 
 _CHUNK_ITEMS = 8
 """Images that a thread decodes at a time; a chunk always fits, so it is kept small."""
@@ -90,10 +92,10 @@ def prepare_dataset(
     source = open_source(config)
     for line in understand(source, config).lines():
         say(line)
-    fingerprint = _fingerprint(config, source, extension, model)
+    fingerprint = fingerprint_of(config, source, extension, model)
     known = catalog.prepared_dataset(fingerprint)
     if known is None and model and model.weights:
-        known = _scaled_anew(catalog, _fingerprint(config, source, extension, None), model)
+        known = _scaled_anew(catalog, fingerprint_of(config, source, extension, None), model)
         if known is not None:
             catalog.create_dataset(known, fingerprint)
     if known is not None:
@@ -105,16 +107,12 @@ def prepare_dataset(
     if check_size and not extension:  # whose size is its base's
         _check_likely_size(source, config, check_size)
     policy = split_policy(counts, config)
-    total = sum(sum(of_split.values()) for of_split in counts.values())
-    work_path.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work_path, prefix="prepare-") as folder:
+    with spool_folder(work_path) as folder:
         base = extension.base if extension else None
-        intake = Intake(Path(folder), list(counts["train"]), config, base)
-        allotment = Allotment(counts, policy)
-        report = meter(total)
-        images = decoded_items(source.items(), config, base, DecodingBudget())
-        for done, decoded in enumerate(images, start=1):
-            intake.add(decoded, allotment.split_of(decoded.item))
+        intake = Intake(folder, list(counts["train"]), config, base)
+        report = meter(sum(sum(of_split.values()) for of_split in counts.values()))
+        for done, (decoded, split) in enumerate(allotted(source, config, counts, base), start=1):
+            intake.add(decoded, split)
             report(done)
         image = intake.image_format()
         if check_size:
@@ -146,6 +144,48 @@ def _scaled_anew(catalog: Catalog, fingerprint: str, model: ModelConfig) -> Data
     return known if scaling is None else replace(known, normalization=scaling)
 
 
+@contextmanager
+def spool_folder(work_path: Path) -> Iterator[Path]:
+    """Give an empty folder for images on their way to the store."""
+    work_path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=work_path, prefix="prepare-") as folder:
+        yield Path(folder)
+
+
+def allotted(
+    source: Source, config: SourceConfig, counts: Counts, base: BaseModel | None
+) -> Iterator[tuple[Decoded, str]]:
+    """Yield all images of a source, decoded, each with its split.
+
+    Args:
+        source: the images.
+        config: how they are split and scaled.
+        counts: of the source.
+        base: what they are added to; None: nothing.
+    """
+    allotment = Allotment(counts, split_policy(counts, config))
+    for decoded in decoded_items(source.items(), config, base, DecodingBudget()):
+        yield decoded, allotment.split_of(decoded.item)
+
+
+def stored_dataset(digest: str, catalog: Catalog) -> Prepared:
+    """Return a data set that is stored already, and was seen to be.
+
+    Raises:
+        ObjectMissingError: it, or a shard of it, is not in the store.
+        IntegrityError: its manifest was changed.
+    """
+    manifest = catalog.dataset(digest)
+    missing = catalog.missing_object(dataset_objects(manifest))
+    if missing is not None:
+        raise ObjectMissingError(
+            f"data set {digest[:12]}… has lost a shard, "
+            f"{catalog.store.uri(keys.object_key(missing.sha256))}: restore it, or forget the run "
+            "and let its source be read again"
+        )
+    return Prepared(manifest=manifest, reused=True)
+
+
 def _checked_counts(
     source: Source, config: SourceConfig, plan: Plan, extension: Extension | None
 ) -> Counts:
@@ -173,7 +213,7 @@ _WITHOUT_RULES = ("digits", "cifar10", "cifar100", "fashion-mnist")
 """Kinds of sources that give pixels and classes as they were published: no rule is for them."""
 
 
-def _fingerprint(
+def fingerprint_of(
     config: SourceConfig, source: Source, extension: Extension | None, model: ModelConfig | None
 ) -> str:
     """Return a digest of the source's content and of all that changes its shards or scaling."""

@@ -10,6 +10,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,21 @@ def parts_of(rows: Iterable[bytes]) -> Iterable[list[bytes]]:
         size += len(row)
     if part:
         yield part
+
+
+def image_digests(path: Path) -> set[bytes]:
+    """Return the SHA-256 of each image of a shard, of the bytes that it is stored as.
+
+    Raises:
+        IntegrityError: the file is no shard.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            columns = image_columns(source)
+            return {sha256(row.as_buffer()).digest() for column in columns for row in column}
+    except (pa.ArrowException, KeyError, OSError, ValueError) as error:
+        detail = str(error).strip().partition("\n")[0]
+        raise IntegrityError(f"{path} is not a class shard ({detail})") from error
 
 
 _MAX_OPEN_FILES = 256

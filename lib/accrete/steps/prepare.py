@@ -70,7 +70,7 @@ def prepare_step(
     Returns:
         Metadata of the dataset artifact.
     """
-    from accrete.data.prepare import prepare_dataset
+    from accrete.data.prepare import prepare_dataset, stored_dataset
 
     def work(context: StepContext) -> dict[str, Any]:
         context.catalog.store.prove_create_only()  # before any work: nothing is safe without it
@@ -86,18 +86,21 @@ def prepare_step(
         watch = CollectionWatch(context.catalog.store, context.journal.say)
         while True:
             _check_weights(run, context.catalog.store)
-            with outages_told_by(context.journal.result):  # of the source's own store
-                prepared = prepare_dataset(
-                    run.source,
-                    run.plan,
-                    context.catalog,
-                    context.cache.work_path,
-                    lambda total: context.journal.meter("prepare", total, "images"),
-                    extension=extension_of(run, context.catalog),
-                    model=run.model,
-                    say=lambda line: context.journal.result(f"prepare: {line}"),
-                    check_size=_size_check(runs),
-                )
+            if run.dataset is not None:
+                prepared = stored_dataset(run.dataset, context.catalog)
+            else:
+                with outages_told_by(context.journal.result):  # of the source's own store
+                    prepared = prepare_dataset(
+                        run.source,
+                        run.plan,
+                        context.catalog,
+                        context.cache.work_path,
+                        lambda total: context.journal.meter("prepare", total, "images"),
+                        extension=extension_of(run, context.catalog),
+                        model=run.model,
+                        say=lambda line: context.journal.result(f"prepare: {line}"),
+                        check_size=_size_check(runs),
+                    )
             for note in (*prepared.notes, *_weights_notes(run, prepared.manifest)):
                 context.journal.result(f"prepare: {note}")
             manifest = prepared.manifest

@@ -136,7 +136,7 @@ def test_digest_changes_when_any_field_does() -> None:
 def test_every_field_of_a_run_is_tried_above() -> None:
     parts = {"source": SourceConfig, "plan": Plan, "model": ModelConfig, "recipe": Recipe}
     names = {(part, f.name) for part, cls in parts.items() for f in dataclasses.fields(cls)}
-    extending = {"base", "more_images", "arrival"}
+    extending = {"base", "more_images", "arrival", "dataset"}
     assert {(part, field) for part, field, _ in CHANGES} == names - {("plan", "num_given")}
     assert {*parts, "seed"} | extending == {field.name for field in dataclasses.fields(RunConfig)}
 
@@ -145,6 +145,7 @@ def test_digest_changes_with_the_base_and_what_is_added_to_it() -> None:
     given = dataclasses.replace(PLAN, stage_sizes=(1,), num_given=2)
     extended = dataclasses.replace(CONFIG, plan=given, base=BASE)
     others = [dataclasses.replace(extended, more_images=True)]
+    others += [dataclasses.replace(extended, dataset="e" * 64)]
     others += [
         dataclasses.replace(extended, base=dataclasses.replace(BASE, **{field: value}))
         for field, value in BASE_CHANGES.items()
@@ -160,6 +161,12 @@ def test_digest_changes_with_the_recipe_of_arrivals_and_not_without_one() -> Non
     )
     assert "arrival" not in to_json(CONFIG)  # what was stored before there were any is the same
     assert from_json(RunConfig, to_json(living), "config") == living
+
+
+def test_a_run_without_a_stored_data_set_is_what_it_was_before_there_were_such() -> None:
+    assert "dataset" not in to_json(CONFIG)
+    with pytest.raises(ConfigError, match="data set"):
+        dataclasses.replace(CONFIG, dataset="abc")
 
 
 def test_a_plan_of_given_classes_and_a_base_model_go_together() -> None:
