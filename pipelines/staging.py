@@ -18,6 +18,7 @@ from accrete_pipelines.placing import (
 from kfp import dsl
 
 from accrete.config.packing import steps_of
+from accrete.config.placement import Placement
 from accrete.config.plan import PlanStage
 from accrete.config.planned import planned_argument, split_config
 from accrete.config.rules import shown_rule
@@ -62,23 +63,7 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
         }
         parent: dict[str, Any] = {}
         for step in steps:
-            arguments = {
-                "first_stage": step[0],
-                "last_stage": step[-1],
-                "data_memory": placement.data_memory or "",
-                **shared,
-                **parent,
-            }
-            if placement.nodes_of(step) > 1:
-                train = train_on_nodes if parent else first_on_nodes
-                task = train(
-                    job=train_job_spec(placement, step), wait_s=placement.node_wait_s, **arguments
-                )
-                place_waiting(task, placement, step)
-            else:
-                train = train_stage if parent else first_stage
-                task = train(dataset=prepared.outputs["dataset"], **arguments)
-                place_training(task, placement, step)
+            task = training_task(placement, step, prepared, **shared, **parent)
             task.set_display_name(_title(stages, step))
             parent = {"parent": task.outputs["model"]}
         final = report(model=parent["parent"], **shared)
@@ -93,6 +78,34 @@ def staged_pipeline(request: PipelineRequest, *, name: str, display_name: str) -
         pipeline_config=pipeline_config(placement),
     )
     return decorate(staged)
+
+
+def training_task(
+    placement: Placement, step: range, prepared: dsl.PipelineTask, **inputs: Any
+) -> dsl.PipelineTask:
+    """Return the task that trains consecutive stages, in its place.
+
+    Args:
+        placement: what it asks for.
+        step: indices of the stages, from 1.
+        prepared: the task that prepared the run.
+        inputs: run_name, store_uri and plan; parent, where a stage comes before these.
+    """
+    arguments = {
+        "first_stage": step[0],
+        "last_stage": step[-1],
+        "data_memory": placement.data_memory or "",
+        **inputs,
+    }
+    is_further = "parent" in inputs
+    if placement.nodes_of(step) > 1:
+        train = train_on_nodes if is_further else first_on_nodes
+        job = train_job_spec(placement, step)
+        task = train(job=job, wait_s=placement.node_wait_s, **arguments)
+        return place_waiting(task, placement, step)
+    train = train_stage if is_further else first_stage
+    task = train(dataset=prepared.outputs["dataset"], **arguments)
+    return place_training(task, placement, step)
 
 
 def _title(stages: Sequence[PlanStage], step: range) -> str:

@@ -49,6 +49,10 @@ class RunNameTakenError(InputError):
     """A run of this name exists with another configuration."""
 
 
+class RunBusyError(InputError):
+    """Another command on this machine runs it."""
+
+
 class RunNotFoundError(InputError):
     """No run of this name is known."""
 

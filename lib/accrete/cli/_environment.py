@@ -24,8 +24,10 @@ def check_environment() -> None:
     from accrete.cli.main import accrete
     from accrete.cli.study import StudyOptions
     from accrete.cli.sweep import CompareOptions
+    from accrete.cli.watch import WatchOptions
 
     known |= variables(PlanCommandOptions, CompareOptions, StudyOptions, ExtendOptions)
+    known |= variables(WatchOptions)
     for command in accrete.commands.values():
         if "auto_envvar_prefix" in command.context_settings:
             options = [each for each in command.params if isinstance(each, click.Option)]

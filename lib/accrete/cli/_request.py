@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from accrete.cli._options import ClassOptions, CompileOptions, CostOptions, Plan
 from accrete.cli._placement import make_packing, make_placement
 from accrete.cli._weights import backbone_of, stored_backbone
 from accrete.config.classes import check_order, seeded_order
+from accrete.config.given_recipe import recipe_of
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
 from accrete.config.life import resolve_life
 from accrete.config.packing import Packing, steps_of
@@ -26,7 +27,6 @@ from accrete.config.plan import (
     sizes_by_alpha,
     sizes_by_increment,
 )
-from accrete.config.recipe import Recipe, recipe_named
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig, check_run_name
 from accrete.core.options import Given, option_fields
 from accrete.core.units import format_counted, parse_bytes
@@ -245,22 +245,6 @@ def model_of(
     if "bn_after_relu" in given.typed and model.name != "vgg19":
         raise ConfigError(f"--bn-after-relu has no effect on {model.name}: leave it out")
     return model
-
-
-def recipe_of(given: Given[Recipe], source: SourceConfig, **defaults: Any) -> Recipe:
-    """Return the recipe that the options ask for.
-
-    Args:
-        given: what the user says of it.
-        source: the images; digits are not mirrored.
-        defaults: fields that differ from the recipe's own where no option sets them.
-
-    Raises:
-        ConfigError: a value is outside its range.
-    """
-    if source.kind == "digits":
-        defaults.setdefault("flip", "none")  # a mirrored 2 is no 2
-    return given.over(recipe_named(given.values.get("name", "fast"), **defaults))
 
 
 def default_run_name(config: RunConfig) -> str:

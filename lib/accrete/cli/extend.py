@@ -26,12 +26,12 @@ from accrete.cli._options import (
     Where,
 )
 from accrete.cli._placement import make_packing, make_placement
-from accrete.cli._request import packed, recipe_of, request_for, source_of, tell
+from accrete.cli._request import packed, request_for, source_of, tell
 from accrete.cli._weights import scaling_in
 from accrete.cli.run import execute
+from accrete.config.given_recipe import extension_recipe
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
-from accrete.config.plan import Plan
-from accrete.config.recipe import EXTENSION_LR, PAPER, RECIPES, Recipe, extension_epochs
+from accrete.config.recipe import EXTENSION_LR, PAPER, RECIPES, Recipe
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig
 from accrete.core.options import Given, Option, option_fields
 from accrete.data.counts import counts_of_source
@@ -181,7 +181,7 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
     extension = open_extension(base, given, catalog, more_images=more_images)
     counts = counts_of_source(source, None if local else tell)
     plan = plan_extension(options.added.stages, extension, counts)
-    recipe = _recipe(options.recipe, source, plan)
+    recipe = extension_recipe(options.recipe, source, plan)
     check_image_sides(model.name, recipe.image_sides)
     config = RunConfig(
         source=source,
@@ -275,12 +275,3 @@ def _weights(options: BaseOptions, side: int) -> "Weights":
             normalization=scaling_in(options.weights_mean, options.weights_std),
         )
     )
-
-
-def _recipe(given: Given[Recipe], source: SourceConfig, plan: Plan) -> Recipe:
-    """Return the recipe: the fast one gets a schedule for a model that is trained already."""
-    if given.values.get("name", "fast") != "fast":
-        return recipe_of(given, source)
-    batch_size = given.values.get("batch_size") or Recipe().batch_size
-    budget = extension_epochs(batch_size, plan.stages[-1].num_images)
-    return recipe_of(given, source, budget_epochs=budget, lr=EXTENSION_LR)

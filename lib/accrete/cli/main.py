@@ -31,6 +31,7 @@ class _PipelineGroup(click.Group):
         "run": ("incremental", "run"),
         "compile": ("incremental", "compile"),
         "extend": ("extend", "run"),
+        "watch": ("watch", "run"),
         "compare": ("baseline", "run"),
         "study": ("study", "run"),
     }

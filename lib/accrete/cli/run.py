@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -30,6 +30,9 @@ from accrete.runners.pipeline_file import (
     compile_to,
     send_plan,
 )
+
+if TYPE_CHECKING:
+    from accrete.store.settings import StoreSettings
 
 MakeRequest = Callable[[bool], PipelineRequest]
 """Makes the request that a pipeline is for; True: the run stays on this machine."""
@@ -167,12 +170,29 @@ def environment_request() -> PipelineRequest:
 
 
 def _run_here(build: Build, make: MakeRequest, runner: str) -> None:
-    from accrete.runners.local import run_locally
     from accrete.store.local import local_store
 
     with local_store() as settings:
-        request = make(True)
-        folder = run_locally(build, request, settings, runner).folder
+        run_here(build, make(True), settings, runner)
+
+
+def run_here(
+    build: Build, request: PipelineRequest, settings: "StoreSettings", runner: str = "subprocess"
+) -> None:
+    """Run a pipeline on this machine and say what came of it.
+
+    Args:
+        build: makes the pipeline.
+        request: what for.
+        settings: a store that runs.
+        runner: as of `run_locally`.
+
+    Raises:
+        AccreteError: as of `run_locally`.
+    """
+    from accrete.runners.local import run_locally
+
+    folder = run_locally(build, request, settings, runner).folder
     if isinstance(request.config, RunConfig):
         _print_stages(folder)
     click.echo(f"report: {folder / 'report.html'}")

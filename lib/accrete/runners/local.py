@@ -17,7 +17,13 @@ from accrete.config.rules import shown_rule
 from accrete.config.sweep import Sweep
 from accrete.core.environment import ENV_HOME, ENV_PROGRESS
 from accrete.core.settings import home_path
-from accrete.errors import AccreteError, InputError, RunNotFoundError, StepFailedError, StoreError
+from accrete.errors import (
+    AccreteError,
+    RunBusyError,
+    RunNotFoundError,
+    StepFailedError,
+    StoreError,
+)
 from accrete.monitoring.console import Console
 from accrete.runners.local_process import RunnerRequest, start_runner
 from accrete.runners.pipeline_file import Build, PipelineRequest, compile_to, send_plan
@@ -108,7 +114,7 @@ def _claimed(run: LocalRun) -> Iterator[IO[str]]:
     """Make a run's folder and keep other commands out of it.
 
     Raises:
-        InputError: another command runs it already.
+        RunBusyError: another command runs it already.
         StoreError: the folder cannot be made.
     """
     try:
@@ -123,7 +129,7 @@ def _claimed(run: LocalRun) -> Iterator[IO[str]]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
+            raise RunBusyError(
                 f"run {run.folder.name!r} is running in another command: wait for it, "
                 "or choose another --name"
             ) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
+from accrete.config.arrivals import Watch
 from accrete.config.packing import UNPACKED, Packing
 from accrete.config.placement import Placement
 from accrete.config.planned import planned_document, split_config
@@ -44,6 +45,22 @@ class PipelineRequest:
     ]
     packing: Packing = UNPACKED
     """Which of its stages share a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchRequest:
+    """What a pipeline is to be built for that looks for classes that have come."""
+
+    watch: Watch
+    """What it looks at, and for which model."""
+    placement: Placement
+    """Where it runs."""
+    store_uri: str
+    """`s3://bucket[/prefix]` of shards and checkpoints."""
+
+
+BuildWatch = Callable[[WatchRequest], Any]
+"""Makes the KFP pipeline of a watch."""
 
 
 def parameters_help() -> str:

@@ -1,10 +1,10 @@
 """What every image source offers."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from accrete.data.images import Pixels
 
@@ -96,6 +96,15 @@ class Source(Protocol):
 
     def sample(self, most: int) -> Sequence[Item]:
         """Return some images from all over the source, reading little."""
+        ...
+
+
+@runtime_checkable
+class ClassByClass(Protocol):
+    """A source that can tell whether some classes alone have changed."""
+
+    def fingerprint_of(self, class_names: Collection[str]) -> str:
+        """Return a digest that changes whenever an image of these classes does."""
         ...
 
 

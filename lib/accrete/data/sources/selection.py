@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from accrete.config.classes import check_class_names
-from accrete.data.sources.base import Counts, Item, Reading, Source
+from accrete.data.sources.base import ClassByClass, Counts, Item, Reading, Source
 from accrete.data.sources.names import shown
 from accrete.errors import EmptyClassError, SourceError
 
@@ -35,12 +35,16 @@ class SelectedClasses:
             EmptyClassError: one has no image to train on.
             LabelError: a name can name no class.
         """
-        counts = {
+        counts = self.counts_as_they_are()
+        self._check(counts)
+        return counts
+
+    def counts_as_they_are(self) -> Counts:
+        """Return the images of the chosen classes, per split; a class may have none by now."""
+        return {
             split: {name: count for name, count in of_split.items() if self._has(name)}
             for split, of_split in self._source.counts().items()
         }
-        self._check(counts)
-        return counts
 
     def _check(self, counts: Counts) -> None:
         train = counts.get("train", {})
@@ -79,6 +83,12 @@ class SelectedClasses:
 
     def fingerprint(self) -> str:
         """Return the whole source's digest; which classes are chosen is configuration."""
+        return self._source.fingerprint()
+
+    def content(self) -> str:
+        """Return a digest of the chosen classes' images, of all where they lie in one piece."""
+        if self._names is not None and isinstance(self._source, ClassByClass):
+            return self._source.fingerprint_of(self._names)
         return self._source.fingerprint()
 
     def items(self) -> Iterator[Item]:

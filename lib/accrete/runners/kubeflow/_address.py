@@ -60,6 +60,11 @@ def run_page(base: str, run_id: str) -> str:
     return f"{without_user(base).rstrip('/')}/#/runs/details/{run_id}"
 
 
+def recurring_run_page(base: str, recurring_run_id: str) -> str:
+    """Return a recurring run's page in the UI."""
+    return f"{without_user(base).rstrip('/')}/#/recurringrun/details/{recurring_run_id}"
+
+
 def runs_page(base: str) -> str:
     """Return the page of all runs in the UI."""
     return f"{without_user(base).rstrip('/')}/#/runs"

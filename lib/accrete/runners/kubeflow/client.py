@@ -21,7 +21,12 @@ from accrete.errors import (
     PipelineUnavailableError,
     one_line,
 )
-from accrete.runners.kubeflow._address import parse_endpoint, run_page, runs_page
+from accrete.runners.kubeflow._address import (
+    parse_endpoint,
+    recurring_run_page,
+    run_page,
+    runs_page,
+)
 from accrete.runners.kubeflow._answers import Answer, Refusal, outcome_of, refusal_of
 from accrete.runners.kubeflow._http import Http, UnansweredError
 from accrete.runners.kubeflow.access import Access, Credentials, default_namespace
@@ -182,6 +187,49 @@ class Kubeflow:
         if not isinstance(run_id, str) or not run_id:
             raise PipelineError(f"{self._at} gave the run no id: is it KFP's API?")
         return run_id
+
+    def create_recurring_run(self, body: Mapping[str, Any]) -> str:
+        """Return the id of a new recurring run. Asks once: a lost request may have been done.
+
+        Raises:
+            PipelineError: there is no id; its outcome says whether it was made all the same.
+        """
+        created = self._call(
+            "POST", f"{_API}/recurringruns", body=body, patience_s=0, timeout_s=_SUBMIT_TIMEOUT_S
+        )
+        found = created.get("recurring_run_id")
+        if not isinstance(found, str) or not found:
+            raise PipelineError(f"{self._at} gave the recurring run no id: is it KFP's API?")
+        return found
+
+    def recurring_runs_named(self, name: str) -> list[Mapping[str, Any]]:
+        """Return the recurring runs of a name as the API has them, each with its id.
+
+        Raises:
+            PipelineError: they cannot be had.
+        """
+        query = {"filter": _where("display_name", name), "page_size": "20"}
+        asked = query | self._in_namespace()
+        listed = self._call("GET", f"{_API}/recurringruns", query=asked).get("recurringRuns")
+        return [
+            each
+            for each in (listed if isinstance(listed, list) else [])
+            if isinstance(each, dict)
+            and each.get("display_name") == name
+            and isinstance(each.get("recurring_run_id"), str)
+        ]
+
+    def delete_recurring_run(self, recurring_run_id: str) -> None:
+        """Have no more runs made of a recurring run; those that it made stay.
+
+        Raises:
+            PipelineError: it is refused.
+        """
+        self._call("DELETE", f"{_API}/recurringruns/{recurring_run_id}")
+
+    def page_of_recurring(self, recurring_run_id: str) -> str:
+        """Return a recurring run's page in the UI."""
+        return recurring_run_page(kfp_variable(ENV_KFP_UI) or self.base, recurring_run_id)
 
     def terminate_run(self, run_id: str) -> None:
         """Have a run stopped.

@@ -89,7 +89,7 @@ def submit(
         "display_name": name,
         "description": mark,
         "experiment_id": experiment_id,
-        "pipeline_spec": _compiled(build, request),
+        "pipeline_spec": specification(build(request)),
         "runtime_config": {"parameters": {"run_name": name, "store_uri": request.store_uri}},
     }
     before = _known(kubeflow, name)
@@ -100,15 +100,15 @@ def submit(
     return _Submission(kubeflow, body, before, tell).made()
 
 
-def _compiled(build: Build, request: PipelineRequest) -> dict[str, Any]:
-    """Return the pipeline as the API takes it: its specification, and what is Kubernetes' own."""
+def specification(pipeline: Any) -> dict[str, Any]:
+    """Return a pipeline as the API takes it: its specification, and what is Kubernetes' own."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
-        compile_to(build(request), path)
+        compile_to(pipeline, path)
         # libyaml, where it is, takes a tenth of the time: seconds, for the largest pipelines
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        pipeline, *platforms = yaml.load_all(path.read_text(), loader)
-    spec = {"pipeline_spec": pipeline}
+        compiled, *platforms = yaml.load_all(path.read_text(), loader)
+    spec = {"pipeline_spec": compiled}
     return spec | {"platform_spec": platforms[0]} if platforms else spec
 
 

@@ -1,7 +1,7 @@
 """Image folders: a folder a class, with or without splits; see layout.py for how they may lie."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -126,6 +126,11 @@ class ImageFolderSource:
         """Return a digest of names, classes and contents."""
         names = [name for _, _, name in self._entries]
         return sha256_of_json([self._entries, tags(self._files, names)])
+
+    def fingerprint_of(self, class_names: Collection[str]) -> str:
+        """Return a digest of names and contents of some classes alone."""
+        entries = [entry for entry in self._entries if entry[1] in class_names]
+        return sha256_of_json([entries, tags(self._files, [name for _, _, name in entries])])
 
     def items(self) -> Iterator[Item]:
         """Yield the files, sorted by name."""

@@ -1,0 +1,291 @@
+"""The command that looks for classes that have come, and extends a model by them."""
+
+import re
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import click
+
+from accrete.cli._adapter import ENV_PREFIX, Group, takes
+from accrete.cli._location import refuse_local_data
+from accrete.cli._options import (
+    RECIPE_TITLE,
+    Cluster,
+    EndpointOptions,
+    Seed,
+    Source,
+    Spot,
+)
+from accrete.cli._placement import make_placement, refuse_typed_here
+from accrete.cli._request import request_for, source_of
+from accrete.cli.run import run_here
+from accrete.config.arrivals import ArrivalRules, Watch, watch_parameter
+from accrete.config.placement import Placement
+from accrete.config.recipe import EXTENSION_LR, PAPER, RECIPES, Recipe, recipe_named
+from accrete.core.environment import DEFAULT_STORE
+from accrete.core.options import Given, Option
+from accrete.core.settings import cache_path, kfp_endpoint
+from accrete.core.units import parse_duration
+from accrete.errors import (
+    ConfigError,
+    RunBusyError,
+    SourceError,
+    StepFailedError,
+    StoreError,
+    one_line,
+    printable,
+)
+from accrete.runners.pipeline_file import Build, BuildWatch, WatchRequest
+from accrete.store.settings import default_store_uri, parse_store_uri
+
+if TYPE_CHECKING:
+    from accrete.catalog.catalog import Catalog
+    from accrete.runners.kubeflow.recurring import Trigger
+    from accrete.store.settings import StoreSettings
+
+_EVERY = "10m"
+_CRON = re.compile(r"[0-9A-Za-z*/,?#LW-]+( [0-9A-Za-z*/,?#LW-]+){4,5}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookOptions:
+    """How often a source is looked at."""
+
+    once: Annotated[bool, Option("Look once.", excludes=("every", "recurring"))] = False
+    every: Annotated[
+        str,
+        Option(
+            "Time between two looks, such as 10m or 6h; with --endpoint Kubeflow does them, as a "
+            "recurring run.",
+            metavar="TIME",
+            excludes=("recurring",),
+        ),
+    ] = _EVERY
+    recurring: Annotated[
+        str | None,
+        Option(
+            "When Kubeflow looks: minute, hour, day, month, weekday, such as '0 * * * *'.",
+            metavar="CRON",
+            on_cluster=True,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.interval < timedelta(seconds=1):
+            raise ConfigError(f"--every is {self.every!r}: give at least 1s")
+        if self.recurring is not None and _CRON.fullmatch(self.recurring.strip()) is None:
+            raise ConfigError(
+                f"--recurring is {self.recurring!r}: give five fields, minute, hour, day, month "
+                "and weekday, such as '0 * * * *' for every hour"
+            )
+
+    @property
+    def interval(self) -> timedelta:
+        """Time between two looks."""
+        return parse_duration(self.every, "--every")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOption:
+    """Which store the model is in."""
+
+    store_uri: Annotated[
+        str | None,
+        Option(
+            "s3://bucket[/prefix] of shards and checkpoints.",
+            flag="store",
+            metavar="URI",
+            default=DEFAULT_STORE,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleOptions(EndpointOptions):
+    """Here, or on a cluster."""
+
+    experiment: Annotated[str, Option("KFP experiment.", on_cluster=True)] = "accrete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOptions:
+    """What is looked at, when, and how a model is extended by it."""
+
+    look: Annotated[Given[LookOptions], Group("When to look")]
+    rules: Annotated[ArrivalRules, Group("When to extend")]
+    source: Source
+    recipe: Annotated[
+        Given[Recipe],
+        Group(
+            RECIPE_TITLE,
+            RECIPES,
+            {
+                "budget_epochs": "fast 2, at least 120 optimizer steps; paper 300",
+                "lr": f"fast {EXTENSION_LR}, paper {PAPER.lr}",
+            },
+        ),
+    ]
+    seed: Seed
+    store: Annotated[StoreOption, Group("Run")]
+    where: Annotated[Given[ScheduleOptions], Group("Where")]
+    cluster: Cluster
+    spot: Spot
+
+    @property
+    def store_uri(self) -> str:
+        """Which store the model is in."""
+        return self.store.store_uri or default_store_uri()
+
+
+def watch_command(build_extension: Build, build_watch: BuildWatch) -> click.Command:
+    """Return the command that runs the watching pipeline's file.
+
+    Args:
+        build_extension: makes the pipeline of one extension, for a run on this machine.
+        build_watch: makes the pipeline that looks, and extends where there is reason to.
+    """
+
+    @click.command(name="watch", context_settings={"auto_envvar_prefix": ENV_PREFIX})
+    @click.argument("name")
+    @takes(WatchOptions)
+    def watch(options: WatchOptions, name: str) -> None:
+        """Extend the newest model of the life that run NAME began, when classes have come.
+
+        The source is one to which classes and images are added: a new class is taken when it has
+        enough images, and named as waited for before that. Images that are stored already are left
+        out. Run it as often as you like: the same images lead to the same run.
+
+        \b
+        Examples:
+          accrete watch animals --data animals/ --once
+          accrete watch animals --data animals/ --every 10m
+          accrete watch animals --data s3://bucket/animals --endpoint http://kfp:8888 \\
+            --recurring '0 * * * *'
+        """
+        if not {"kind", "location"} & options.source.values.keys():
+            raise ConfigError(
+                "watch needs a place where images come: give --data, or --source digits"
+            )
+        look = options.look.alone()
+        endpoint = options.where.alone().endpoint or kfp_endpoint()
+        if endpoint:
+            _schedule(build_watch, options, name, endpoint)
+            return
+        refuse_typed_here(options.look, options.where)
+        make_placement(options.cluster, options.spot, local=True)
+        while True:
+            try:
+                _look_here(build_extension, options, name)
+            except (SourceError, StoreError, StepFailedError) as error:
+                if look.once:
+                    raise
+                again = f"accrete: error: {one_line(str(error))}; looks again in {look.every}"
+                click.echo(again, err=True)
+            if look.once:
+                return
+            time.sleep(look.interval.total_seconds())
+
+    return watch
+
+
+def _watch_of(options: WatchOptions, name: str) -> Watch:
+    recipe = options.recipe.over(recipe_named(options.recipe.values.get("name", "fast")))
+    return Watch(
+        name=name,
+        source=source_of(options.source),
+        rules=options.rules,
+        recipe=recipe,
+        given_recipe=tuple(sorted(options.recipe.values)),
+        seed=options.seed.seed,
+    )
+
+
+def _look_here(build: Build, options: WatchOptions, name: str) -> None:
+    """Look once, and extend the model on this machine where there is reason to."""
+    from accrete.store.local import local_store
+
+    with local_store() as settings:
+        _look(build, options, name, settings)
+
+
+def _look(build: Build, options: WatchOptions, name: str, settings: "StoreSettings") -> None:
+    from accrete.catalog.catalog import Catalog
+    from accrete.data.arrivals import Lookout, look_for_arrival
+    from accrete.store.cache import NodeCache
+    from accrete.store.object_store import ObjectStore
+
+    store = ObjectStore(settings, parse_store_uri(options.store_uri))
+    store.check()
+    store.prove_create_only()
+    lookout = Lookout(
+        catalog=Catalog(store),
+        cache=NodeCache(cache_path(), store),
+        say=_say,
+        meter=lambda _total: lambda _done: None,
+    )
+    record = look_for_arrival(_watch_of(options, name), lookout)
+    if record is None:
+        return
+    placement = make_placement(options.cluster, options.spot, local=True)
+    request = request_for(record.config, placement, record.name, options.store_uri)
+    try:
+        run_here(build, request, settings)
+    except RunBusyError:
+        _say(f"run {record.name} is being trained by another command here: waits for its end")
+
+
+def _say(line: str) -> None:
+    click.echo(printable(line))
+
+
+def _schedule(build: BuildWatch, options: WatchOptions, name: str, endpoint: str) -> None:
+    """Have Kubeflow look, again and again."""
+    from accrete.catalog.catalog import Catalog
+    from accrete.catalog.plans import store_plan
+    from accrete.runners.kubeflow.client import Kubeflow
+    from accrete.runners.kubeflow.recurring import schedule
+    from accrete.store.object_store import ObjectStore
+
+    look = options.look.alone()
+    if look.once:
+        raise ConfigError(
+            "--once has no effect with an endpoint, where looks recur: leave it out, or leave the "
+            "endpoint out to look from here"
+        )
+    refuse_local_data(options.source)
+    where = options.where.alone()
+    kubeflow = Kubeflow(endpoint, where.access)
+    watch = _watch_of(options, name)
+    catalog = Catalog(ObjectStore.open(options.store_uri))
+    catalog.store.check()
+    placement = _placement(options, watch, catalog)
+    store_plan(watch_parameter(watch), catalog.store)
+    request = WatchRequest(watch=watch, placement=placement, store_uri=options.store_uri)
+    done = schedule(kubeflow, build, request, _trigger(look), where.experiment)
+    _say(f"{done.what} {done.name}: {done.address}")
+
+
+def _placement(options: WatchOptions, watch: Watch, catalog: "Catalog") -> Placement:
+    """Return what the steps ask for; GPUs that grow are those of the newest model's images.
+
+    Raises:
+        RunNotFoundError: there is no such run, or it was not prepared yet.
+    """
+    from accrete.catalog.life import life_of, records_of
+
+    records = records_of(catalog)
+    life = life_of(catalog, records, watch.name)
+    record = life.newest.record if life.lived else records[watch.name]
+    placement = make_placement(options.cluster, options.spot, local=False)
+    return placement.fitted([record.config.plan.stages[-1].num_images], watch.recipe.batch_size)
+
+
+def _trigger(look: LookOptions) -> "Trigger":
+    from accrete.runners.kubeflow.recurring import Trigger
+
+    if look.recurring is None:
+        return Trigger(interval_s=int(look.interval.total_seconds()))
+    fields = look.recurring.split()
+    return Trigger(cron=" ".join(fields if len(fields) == 6 else ["0", *fields]))

@@ -1,0 +1,241 @@
+"""A look at a source for what has come since a model was trained: what to do, or to wait for.
+
+A composer: the life of a model, the numbers of a source, its images as shards, and the record of
+the run that extends the model. The record decides: of two that look at once, the second takes over
+what the first recorded.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.gc_mark import CollectionWatch
+from accrete.catalog.identity import stage_chain
+from accrete.catalog.life import Life, Lived, life_of, records_of
+from accrete.catalog.lookup import base_of_stage
+from accrete.catalog.manifests import SPLITS, DatasetManifest
+from accrete.catalog.records import RunRecord, create_record, find_record, make_record
+from accrete.catalog.step_documents import SILENT_AFTER_S, step_documents
+from accrete.config.arrivals import Sight, Watch, arrival_name, is_arrival_name, sight_of
+from accrete.config.given_recipe import extension_recipe
+from accrete.config.known_networks import check_image_sides
+from accrete.config.run import RunConfig, SourceConfig
+from accrete.core.units import format_counted, format_seconds
+from accrete.data.extension import Extension, open_extension, plan_extension
+from accrete.data.growing import ChangedSourceError, Grown, grow_dataset
+from accrete.data.prepare import MakeMeter
+from accrete.data.sources.base import Counts
+from accrete.data.sources.opening import open_source
+from accrete.data.splits import split_policy, split_sizes
+from accrete.errors import RunNameTakenError, RunNotFoundError
+from accrete.store import keys
+from accrete.store.cache import NodeCache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookout:
+    """Where a look is done from."""
+
+    catalog: Catalog
+    """The store's data sets and stages."""
+    cache: NodeCache
+    """This node's objects."""
+    say: Callable[[str], None]
+    """Told what is found, a line at a time."""
+    meter: MakeMeter
+    """Told how far reading is."""
+    sleep: Callable[[float], None] = time.sleep
+    """Waits for so many seconds."""
+
+
+def look_for_arrival(watch: Watch, lookout: Lookout) -> RunRecord | None:
+    """Return the run that is to be trained now, which is recorded; None: there is nothing to do.
+
+    Args:
+        watch: what is looked at, and for which model.
+        lookout: from where.
+
+    Raises:
+        RunNotFoundError: no run began such a life.
+        ConfigError: two runs extend the model, or a class cannot be added to it.
+        SourceError: the source cannot be read as asked.
+        StoreError: the store cannot be used.
+    """
+    catalog, say = lookout.catalog, lookout.say
+    life = life_of(catalog, records_of(catalog), watch.name)
+    if not life.lived:
+        say(f"waits for run {watch.name}, which has not finished")
+        return None
+    unfinished = _unfinished(watch, life, catalog)
+    if unfinished is None:
+        return _new_arrival(watch, life, lookout)
+    if _is_at_work(unfinished, catalog):
+        say(f"run {unfinished.name} is being trained: waits for its end")
+        return None
+    say(f"run {unfinished.name} was begun and has not ended: it goes on")
+    return unfinished
+
+
+def _new_arrival(watch: Watch, life: Life, lookout: Lookout) -> RunRecord | None:
+    say, newest = lookout.say, life.newest
+    num_classes = format_counted(len(newest.stage.class_names), "class", "classes")
+    say(f"newest: {newest.record.name}, {num_classes}, stage {newest.stage.digest[:12]}")
+    dataset = lookout.catalog.dataset(newest.stage.dataset)
+    sight = _sight(watch, newest, dataset)
+    for line in sight.lines():
+        say(line)
+    if not sight.taken:
+        say("nothing to train")
+        return None
+    source = dataclasses.replace(watch.source, only_classes=sight.taken)
+    if not _is_settled(source, watch, lookout):
+        return None
+    try:
+        return _recorded(watch, life, source, lookout)
+    except ChangedSourceError as error:
+        say(str(error))
+        return None
+
+
+def _unfinished(watch: Watch, life: Life, catalog: Catalog) -> RunRecord | None:
+    """Return a run of this watch that was begun: it has stages to train, or its report to write."""
+    for record in life.begun:
+        if is_arrival_name(record.name, watch.name):
+            return record
+    newest = life.newest.record
+    report = keys.report_key(newest.name, "report.json")
+    is_ours = is_arrival_name(newest.name, watch.name)
+    return newest if is_ours and catalog.store.size_of(report) is None else None
+
+
+def _is_at_work(record: RunRecord, catalog: Catalog) -> bool:
+    """Return whether a step of a run has been heard of just now."""
+    try:
+        documents = step_documents(catalog.store, record.name)
+    except RunNotFoundError:
+        return False
+    now = datetime.now(UTC)
+    return any(
+        each.state == "running" and (now - each.updated_at).total_seconds() < SILENT_AFTER_S
+        for each in documents
+    )
+
+
+def _sight(watch: Watch, newest: Lived, dataset: DatasetManifest) -> Sight:
+    """Compare the numbers of a source's images with those that the newest model has."""
+    counts = open_source(watch.source).counts_as_they_are()
+    entries = dataset.by_name
+    known = {
+        name: sum(entries[name].num_images(split) for split in SPLITS)
+        + entries[name].num_skipped_train
+        for name in newest.stage.class_names
+    }
+    totals = {
+        name: sum(of_split.get(name, 0) for of_split in counts.values())
+        for name in dict.fromkeys(name for of_split in counts.values() for name in of_split)
+    }
+    return sight_of(_training_images(counts, watch.source), totals, known, watch.rules)
+
+
+def _training_images(counts: Counts, config: SourceConfig) -> dict[str, int]:
+    """Return the training images that each class has by now, maybe none."""
+    policy = split_policy(counts, config)
+    of_train = counts.get("train", {})
+    return {
+        name: split_sizes(
+            count,
+            test_fraction=policy.test_fraction,
+            validation_fraction=policy.validation_fraction,
+            name=name,
+        ).train
+        if (count := of_train.get(name, 0))
+        else 0
+        for name in dict.fromkeys(name for of_split in counts.values() for name in of_split)
+    }
+
+
+def _is_settled(source: SourceConfig, watch: Watch, lookout: Lookout) -> bool:
+    """Return whether two looks at a source's content agree, some time apart."""
+    settle_s = watch.rules.settle_s
+    if not settle_s:
+        return True
+    before = open_source(source).content()
+    lookout.say(f"looks again in {format_seconds(settle_s)}, to see that nothing is being copied")
+    lookout.sleep(settle_s)
+    if open_source(source).content() == before:
+        return True
+    lookout.say("the source is changing: it is looked at again later (--settle)")
+    return False
+
+
+def _recorded(watch: Watch, life: Life, source: SourceConfig, lookout: Lookout) -> RunRecord | None:
+    """Store what has come and record the run that trains on it; None: there is nothing new."""
+    catalog = lookout.catalog
+    newest = life.newest
+    base = base_of_stage(newest.stage, f"stage {newest.stage.index} of run {newest.record.name}")
+    collections = CollectionWatch(catalog.store, lookout.say)
+    while True:
+        extension = open_extension(base, newest.stage.class_names, catalog, more_images=True)
+        grown = grow_dataset(
+            source, extension, catalog, lookout.cache, lookout.meter, say=lookout.say
+        )
+        for note in grown.notes:
+            lookout.say(note)
+        if not any(grown.counts.values()):
+            lookout.say("all these images are stored already: nothing to train")
+            return None
+        config = _config(watch, source, extension, newest, grown)
+        name = arrival_name(watch.name, len(life.lived))
+        num_images = sum(grown.counts.values())
+        lookout.say(
+            f"{format_counted(config.plan.stages[-1].num_new_classes, 'class', 'classes')} and "
+            f"{format_counted(num_images, 'training image')} have come: run {name}"
+        )
+        record = _claimed(name, config, grown.manifest, lookout)
+        if not collections.was_disturbed():
+            return record
+
+
+def _config(
+    watch: Watch, source: SourceConfig, extension: Extension, newest: Lived, grown: Grown
+) -> RunConfig:
+    plan = plan_extension(None, extension, grown.counts)
+    model = newest.stage.model.architecture
+    recipe = extension_recipe(watch.asked_recipe, source, plan)
+    check_image_sides(model.name, recipe.image_sides)
+    return RunConfig(
+        source=source,
+        plan=plan,
+        model=model,
+        recipe=recipe,
+        seed=watch.seed,
+        base=extension.base,
+        more_images=True,
+        dataset=grown.manifest.digest,
+    )
+
+
+def _claimed(name: str, config: RunConfig, dataset: DatasetManifest, lookout: Lookout) -> RunRecord:
+    """Return the record of a name: this run's, or that of whoever was first to extend the model.
+
+    Raises:
+        RunNameTakenError: it is the name of a run that extends another model.
+    """
+    store = lookout.catalog.store
+    record = make_record(name, config, dataset.digest, stage_chain(config, dataset))
+    try:
+        create_record(store, record)
+    except RunNameTakenError:
+        found = find_record(store, name)
+        wanted, base = config.base, found.config.base if found else None
+        if found is None or base is None or wanted is None or base.identity != wanted.identity:
+            raise RunNameTakenError(
+                f"run {name!r}, which this extension would be, is another one: forget it, or give "
+                "it another name"
+            ) from None
+        lookout.say(f"run {name} was recorded meanwhile, by another look: it is what is trained")
+        return found
+    return record

@@ -1,0 +1,143 @@
+"""A data set that grows by what a source has more: images that are stored already are left out.
+
+A typical source is one folder to which images are added: it has the old ones, too. An image is
+known by the bytes that a shard has of it, pixels or file, whatever its name is now.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.manifests import DatasetManifest
+from accrete.config.run import BaseModel, SourceConfig
+from accrete.core.hashing import sha256_of_json
+from accrete.data._intake import Decoded, Intake
+from accrete.data.extension import Extension
+from accrete.data.images import with_channels
+from accrete.data.inspection import understand
+from accrete.data.prepare import MakeMeter, allotted, fingerprint_of, spool_folder
+from accrete.data.shards import image_digests
+from accrete.data.sources.opening import open_source
+from accrete.data.splits import split_policy
+from accrete.errors import SourceError
+from accrete.store.cache import NodeCache
+
+_SKIPS_STORED = "images that are stored already are left out"
+"""Tells the note on a data set that grew from that on one whose images were all taken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """What a data set grew to."""
+
+    manifest: DatasetManifest
+    """The data set; the old one where the source has nothing more."""
+    counts: Mapping[str, int]
+    """Training images that the source added to each of its classes, maybe none."""
+    notes: tuple[str, ...] = ()
+    """What became of the images, in lines that somebody should read."""
+
+
+class ChangedSourceError(SourceError):
+    """The source changed while it was read: what was read may be half of something."""
+
+
+def grow_dataset(
+    config: SourceConfig,
+    extension: Extension,
+    catalog: Catalog,
+    cache: NodeCache,
+    meter: MakeMeter,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> Grown:
+    """Store the images that a source has more than a data set, as shards beside the old ones.
+
+    Args:
+        config: the source, with the classes to take.
+        extension: what they are added to: it has a data set, whose shards are not touched.
+        catalog: where manifests and objects go.
+        cache: where the old shards are read.
+        meter: told how far it is.
+        say: told, before anything is decoded, what the source is understood to be.
+
+    Raises:
+        ChangedSourceError: it changed meanwhile; nothing is published then.
+        SourceError: of any other kind; likewise.
+        StoreError: the old shards cannot be read, or the new ones not stored.
+    """
+    old = extension.old
+    assert old is not None
+    source = open_source(config)
+    for line in understand(source, config).lines():
+        say(line)
+    fingerprint = fingerprint_of(config, source, extension, None)
+    note = sha256_of_json([_SKIPS_STORED, fingerprint])
+    content = source.content()
+    counts = source.counts()
+    known = catalog.prepared_dataset(note)
+    if known is not None:
+        return Grown(manifest=known, counts=_added(known, old, counts["train"]))
+    stored = _StoredImages(extension, list(counts["train"]), cache)
+    with spool_folder(cache.work_path) as folder:
+        intake = Intake(folder, list(counts["train"]), config, extension.base)
+        report = meter(sum(sum(of_split.values()) for of_split in counts.values()))
+        images = allotted(source, config, counts, extension.base)
+        for done, (decoded, split) in enumerate(images, start=1):
+            if decoded not in stored:
+                intake.add(decoded, split)
+            report(done)
+        if open_source(config).content() != content:
+            raise ChangedSourceError(
+                f"{config.location or config.kind} changed while it was read: it is looked at "
+                "again later"
+            )
+        manifest = old
+        notes: tuple[str, ...] = ()
+        if intake.num_spooled:
+            image = intake.image_format(may_lack=extension.given)
+            grown = intake.publish(image, split_policy(counts, config), catalog, None)
+            manifest, notes = extension.merged(grown), intake.notes(image)
+    catalog.create_dataset(manifest, note)
+    return Grown(manifest=manifest, counts=_added(manifest, old, counts["train"]), notes=notes)
+
+
+def _added(
+    manifest: DatasetManifest, old: DatasetManifest, names: Mapping[str, int]
+) -> dict[str, int]:
+    now, before = manifest.planned_counts, old.planned_counts
+    return {name: now[name] - before.get(name, 0) for name in names if name in now}
+
+
+class _StoredImages:
+    """The images that a data set has of some classes, by what is stored of them."""
+
+    def __init__(self, extension: Extension, names: list[str], cache: NodeCache) -> None:
+        """Read the shards of those classes that it has."""
+        assert extension.old is not None
+        self._base: BaseModel = extension.base
+        entries = extension.old.by_name
+        shards = {name: entries[name].all_shards for name in names if name in extension.given}
+        paths: Mapping[str, Path] = cache.fetch(
+            shard for of_class in shards.values() for shard in of_class
+        ).paths
+        self._digests: dict[str, set[bytes]] = {
+            name: set().union(*(image_digests(paths[shard.sha256]) for shard in of_class))
+            for name, of_class in shards.items()
+        }
+
+    def __contains__(self, decoded: Decoded) -> bool:
+        digests = self._digests.get(decoded.item.class_name)
+        data = self._stored_form(decoded) if digests else None
+        return data is not None and sha256(data).digest() in (digests or ())
+
+    def _stored_form(self, decoded: Decoded) -> bytes | None:
+        """Return what a shard would have of an image, None where it is none for this data set."""
+        if self._base.image.encoding == "encoded":
+            return decoded.encoded
+        pixels = decoded.pixels
+        if pixels is None:
+            return None
+        return with_channels(pixels, self._base.image.channels).tobytes()
