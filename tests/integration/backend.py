@@ -8,6 +8,7 @@ between them is the compiled pipeline's own: kfp's executor and our component.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -151,37 +152,70 @@ class Backend:
             TaskFailedError: a task failed.
         """
         spec = documents_in(compiled.read_text())[0]
-        arguments = {"run_name": request.run_name, "store_uri": request.store_uri}
-        arguments |= edited or {}
+        given = {"run_name": request.run_name, "store_uri": request.store_uri} | (edited or {})
+        return self.run_spec(spec, given, only)
+
+    def run_spec(self, spec: Document, given: Document, only: str | None = None) -> dict[str, Done]:
+        """Run the tasks of a pipeline's specification.
+
+        Args:
+            spec: of the pipeline.
+            given: values of parameters; the others have their defaults.
+            only: the one task to run; it waits for none.
+
+        Raises:
+            TaskFailedError: a task failed.
+        """
+        defined = spec["root"]["inputDefinitions"]["parameters"]
+        arguments = {
+            name: given.get(name, each.get("defaultValue")) for name, each in defined.items()
+        }
         run = f"{self._store.uri}/v2/artifacts/{spec['pipelineInfo']['name']}/{uuid4()}"
-        tasks, done = spec["root"]["dag"]["tasks"], {}
+        return self._run_tasks(spec, spec["root"], arguments, run, only)
+
+    def _run_tasks(
+        self, spec: Document, part: Document, arguments: Document, run: str, only: str | None = None
+    ) -> dict[str, Done]:
+        """Run the tasks of the root, or of a part that is run under a condition."""
+        tasks, done = part["dag"]["tasks"], {}
         made: dict[tuple[str, str], Document] = {}
         if only is not None:
             tasks = {only: tasks[only]}
-        while waiting := [name for name in tasks if name not in done]:
+        ended: set[str] = set()
+        while waiting := [name for name in tasks if name not in ended]:
             name = next(
-                name for name in waiting if set(tasks[name].get("dependentTasks", ())) <= set(done)
+                name for name in waiting if set(tasks[name].get("dependentTasks", ())) <= ended
             )
-            done[name] = self._run_task(spec, name, arguments, made, f"{run}/{name}/{uuid4()}")
+            ended.add(name)
+            component = spec["components"][tasks[name]["componentRef"]["name"]]
+            inputs = _inputs(tasks[name], arguments, made)
+            if not _is_met(tasks[name], inputs["parameterValues"]):
+                continue
+            if "dag" in component:
+                done |= self._run_tasks(spec, component, inputs["parameterValues"], run)
+            else:
+                uri = f"{run}/{name}/{uuid4()}"
+                done[name] = self._run_task(spec, name, component, inputs, made, uri)
         return done
 
-    def _run_task(
+    def _run_task(  # noqa: PLR0917  what a driver knows of a task
         self,
         spec: Document,
         name: str,
-        arguments: Document,
+        component: Document,
+        inputs: Document,
         made: dict[tuple[str, str], Document],
         uri: str,
     ) -> Done:
-        task = spec["root"]["dag"]["tasks"][name]
-        component = spec["components"][task["componentRef"]["name"]]
         executor_input = {
-            "inputs": _inputs(spec, task, arguments, made),
+            "inputs": inputs,
             "outputs": _outputs(component, uri, str(self._store.local(uri))),
         }
         self._put_files(executor_input)
         container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         self._execute(container, executor_input)
+        for output, value in self._take_parameters(component, executor_input).items():
+            made[name, output] = {"value": value}
         metadata = self._take_files(executor_input)
         for output, kept in metadata.items():
             self._last_id += 1
@@ -204,6 +238,8 @@ class Backend:
                     path = self._store.local(artifact["uri"])
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(self._store.objects[artifact["uri"]])
+        for entry in executor_input["outputs"].get("parameters", {}).values():
+            Path(entry["outputFile"]).parent.mkdir(parents=True, exist_ok=True)
         for entry in executor_input["outputs"]["artifacts"].values():
             for artifact in entry["artifacts"]:
                 self._store.local(artifact["uri"]).parent.mkdir(parents=True, exist_ok=True)
@@ -224,6 +260,19 @@ class Backend:
         if done.returncode:
             raise TaskFailedError(done.stdout[-3000:])
 
+    def _take_parameters(self, component: Document, executor_input: Document) -> Document:
+        """Return the output parameters, as the launcher reads them by their type.
+
+        Source: launcher_v2.go, executeV2: texts as they are, all else is JSON.
+        """
+        kinds = component.get("outputDefinitions", {}).get("parameters", {})
+        values = {}
+        for name, entry in executor_input["outputs"].get("parameters", {}).items():
+            text = Path(entry["outputFile"]).read_text()
+            is_text = kinds[name]["parameterType"] == "STRING"
+            values[name] = text if is_text else json.loads(text, parse_constant=_refuse)
+        return values
+
     def _take_files(self, executor_input: Document) -> dict[str, Document]:
         """Do what the launcher does after: outputs to the store; the pod's volume is gone."""
         outputs = executor_input["outputs"]
@@ -240,18 +289,30 @@ class Backend:
         return metadata
 
 
-def _inputs(
-    spec: Document, task: Document, arguments: Document, made: dict[tuple[str, str], Document]
-) -> Document:
+_EQUALS = re.compile(r"inputs\.parameter_values\['([^']+)'\] == '([^']*)'")
+
+
+def _is_met(task: Document, values: Document) -> bool:
+    """Return whether a task is run: of CEL, this knows a text that a parameter must equal."""
+    condition = task.get("triggerPolicy", {}).get("condition")
+    if condition is None:
+        return True
+    match = _EQUALS.fullmatch(condition)
+    assert match is not None, condition
+    return bool(values[match[1]] == match[2])
+
+
+def _inputs(task: Document, arguments: Document, made: dict[tuple[str, str], Document]) -> Document:
     """Return what the driver hands over: nothing for a parameter that the pipeline leaves out."""
-    defaults = spec["root"]["inputDefinitions"]["parameters"]
     parameters, artifacts = {}, {}
     for name, source in task["inputs"].get("parameters", {}).items():
         if "runtimeValue" in source:
             value = source["runtimeValue"]["constant"]
+        elif "taskOutputParameter" in source:
+            producer = source["taskOutputParameter"]
+            value = made[producer["producerTask"], producer["outputParameterKey"]]["value"]
         else:
-            of_the_run = source["componentInputParameter"]
-            value = arguments.get(of_the_run, defaults[of_the_run].get("defaultValue"))
+            value = arguments[source["componentInputParameter"]]
         parameters[name] = _whole(value)
     for name, source in task["inputs"].get("artifacts", {}).items():
         producer = source["taskOutputArtifact"]
@@ -261,19 +322,22 @@ def _inputs(
 
 
 def _outputs(component: Document, uri: str, folder: str) -> Document:
-    """Return where a task's outputs go; those do have a schemaTitle."""
-    types = {
-        name: entry["artifactType"]
-        for name, entry in component["outputDefinitions"]["artifacts"].items()
-    }
+    """Return where a task's outputs go; artifacts do have a schemaTitle."""
+    defined = component.get("outputDefinitions", {})
+    types = {name: entry["artifactType"] for name, entry in defined.get("artifacts", {}).items()}
     types["executor-logs"] = {"schemaTitle": "system.Artifact"}  # the launcher's own
-    return {
+    outputs: Document = {
         "artifacts": {
             name: {"artifacts": [{"name": name, "type": kind, "uri": f"{uri}/{name}"}]}
             for name, kind in types.items()
         },
         "outputFile": f"{folder}/output_metadata.json",
     }
+    if defined.get("parameters"):
+        outputs["parameters"] = {
+            name: {"outputFile": f"{folder}/parameters/{name}"} for name in defined["parameters"]
+        }
+    return outputs
 
 
 def _whole(value: Any) -> Any:

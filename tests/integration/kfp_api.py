@@ -64,6 +64,7 @@ class KfpApi(ThreadingHTTPServer):
         self.keeps_descriptions = True
         self.experiments: dict[str, Object] = {}
         self.runs: dict[str, Object] = {}
+        self.recurring_runs: dict[str, Object] = {}
         self.posted: list[Object] = []
         self.seen: list[tuple[str, str]] = []  # method and path
         self.headers_seen: list[dict[str, str]] = []
@@ -115,6 +116,30 @@ class KfpApi(ThreadingHTTPServer):
         self.runs[run["run_id"]] = run
         self.posted.append(body)
         return self.shown(run)
+
+    def create_recurring_run(self, body: Object) -> Object:
+        """Source: resource_manager.go, CreateJob; api_converter.go, toApiRecurringRun."""
+        if body["experiment_id"] not in self.experiments:
+            raise RefusalError(5, f"Experiment {body['experiment_id']} not found")
+        if not 1 <= int(body.get("max_concurrency", 0)) <= 10:
+            raise RefusalError(3, "The max concurrency of the recurring run is out of range")
+        trigger = body.get("trigger", {})
+        if "cron_schedule" in trigger:
+            if len(trigger["cron_schedule"]["cron"].split()) != 6:
+                raise RefusalError(3, "Schedule cron is not a valid cron")
+        elif int(trigger.get("periodic_schedule", {}).get("interval_second", 0)) < 1:
+            raise RefusalError(
+                3, "Found invalid period schedule interval. Set at interval to least 1"
+            )
+        made = {
+            **body,
+            "recurring_run_id": str(uuid4()),
+            "status": "ENABLED",
+            "created_at": datetime.now(UTC).strftime(NOW),
+            "namespace": self.experiments[body["experiment_id"]]["namespace"],
+        }
+        self.recurring_runs[made["recurring_run_id"]] = made
+        return made
 
     def shown(self, run: Object, is_alone: bool = True) -> Object:
         """Return a run as the API has it; each look at it alone is a state further."""
@@ -208,6 +233,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"experiments": server.listed(server.experiments, query)})
         elif parts[2:] == ["experiments"]:
             self.answer(server.create_experiment(self.body))
+        elif parts[2] == "recurringruns":
+            self.route_recurring(parts[3:], query)
         elif parts[2:] == ["runs"] and self.command == "GET":
             runs = [server.shown(run, False) for run in server.listed(server.runs, query)]
             self.answer({"runs": runs} if runs else {})
@@ -220,6 +247,18 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(server.shown(server.runs[parts[3]]))
         else:
             raise RefusalError(5, f"Failed to get a run: ResourceNotFoundError: Run {parts[-1]}")
+
+    def route_recurring(self, parts: list[str], query: Object) -> None:
+        server = self.server
+        if not parts and self.command == "GET":
+            found = server.listed(server.recurring_runs, query)
+            self.answer({"recurringRuns": found, "total_size": len(found)} if found else {})
+        elif not parts:
+            self.answer(server.create_recurring_run(self.body))
+        elif self.command == "DELETE" and server.recurring_runs.pop(parts[0], None) is not None:
+            self.answer({})
+        else:
+            raise RefusalError(5, f"Recurring run {parts[0]} not found")
 
     def create_run(self) -> None:
         server = self.server
@@ -234,7 +273,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(created)
 
-    do_GET = do_POST = handle_request
+    do_GET = do_POST = do_DELETE = handle_request
 
 
 def redirecting(location: str, cookie: str = "authservice_session=good-session") -> Gate:

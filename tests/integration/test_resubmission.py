@@ -276,7 +276,7 @@ def submitting(
     api: KfpApi, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Submitting]:
     """A run that is submitted as a command does it, lost at its third look, and done the next."""
-    monkeypatch.setattr(submission, "_compiled", lambda *_: {"pipeline_spec": {}})
+    monkeypatch.setattr(submission, "specification", lambda _: {"pipeline_spec": {}})
     monkeypatch.setattr(submission, "_LOOKS_S", (0.01, 0.02))
     found = Submitting(api, store)
     found.kubeflow._patience_s = 0

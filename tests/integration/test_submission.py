@@ -24,7 +24,7 @@ UNDECIDED = "it cannot be told whether run 'far' was submitted; look at"
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpApi]:
-    monkeypatch.setattr(submission, "_compiled", lambda *_: {"pipeline_spec": {}})
+    monkeypatch.setattr(submission, "specification", lambda _: {"pipeline_spec": {}})
     monkeypatch.setattr(submission, "_LOOKS_S", (0.01, 0.05, 0.1))
     monkeypatch.setattr(submission, "_LATE_LOOKS_S", (0.01, 0.1, 0.3, 0.5))
     monkeypatch.setattr(submission, "_PAUSE_S", 0.01)

@@ -1,0 +1,285 @@
+"""Classes that arrive by themselves: what a look finds, stores and records."""
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from arriving import Place, put
+from conftest import Cli
+from PIL import Image
+
+from accrete.catalog.catalog import Catalog
+from accrete.catalog.life import life_of, records_of
+from accrete.catalog.manifests import SPLITS
+from accrete.catalog.records import RunRecord, create_record
+from accrete.config.run import SourceConfig
+from accrete.data import arrivals
+from accrete.data.arrivals import look_for_arrival
+from accrete.errors import (
+    BadImageError,
+    ConfigError,
+    RunNameTakenError,
+    RunNotFoundError,
+    SourceError,
+)
+from accrete.store.cache import NodeCache
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def place(tmp_path: Path, catalog: Catalog, cache: NodeCache) -> Place:
+    made = Place(tmp_path / "digits", catalog, cache)
+    made.begin()
+    return made
+
+
+def num_images(place: Place, record: RunRecord) -> dict[str, int]:
+    dataset = place.catalog.dataset(record.dataset)
+    return {
+        entry.name: sum(entry.num_images(split) for split in SPLITS) for entry in dataset.classes
+    }
+
+
+def test_a_class_is_waited_for_until_it_has_enough_images(place: Place) -> None:
+    put(place.folder, 3, 0, 10)
+    assert place.look() is None
+    assert place.said[-2:] == ["waits for: 3 8 of 20 images", "nothing to train"]
+    put(place.folder, 3, 10, 40)
+    record = place.look()
+    assert record is not None
+    assert record.name == "life-a1"
+    assert record.config.plan.class_order == ("0", "1", "2", "3")
+    assert num_images(place, record) == {"0": 40, "1": 40, "2": 40, "3": 40}
+    assert "1 class and 32 training images have come: run life-a1" in place.said
+
+
+def test_a_class_that_is_ready_does_not_wait_for_another(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    put(place.folder, 4, 0, 5)
+    record = place.look()
+    assert record is not None
+    assert record.config.plan.class_order[3:] == ("3",)
+    assert record.config.source.only_classes == ("3",)
+
+
+def test_looking_again_finds_what_was_begun_and_then_nothing(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    first = place.look()
+    put(place.folder, 4, 0, 40)  # comes while the run trains: it is the next one's
+    again = place.look()
+    assert again == first
+    assert "run life-a1 was begun and has not ended: it goes on" in place.said
+    assert first is not None
+    place.train(first)
+    second = place.look()
+    assert second is not None
+    assert second.name == "life-a2"
+    assert second.config.base is not None
+    assert second.config.base.identity == first.stages[-1]
+    place.train(second)
+    assert place.look() is None
+    life = life_of(place.catalog, records_of(place.catalog), "life")
+    assert [each.record.name for each in life.lived] == ["life", "life-a1", "life-a2"]
+
+
+def test_a_run_whose_report_is_missing_goes_on(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    assert record is not None
+    place.train(record)
+    place.catalog.store.delete("runs/life-a1/report.json")
+    assert place.look() == record
+
+
+def test_the_source_may_be_gone_once_a_run_is_recorded(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    place.source = SourceConfig(kind="imagefolder", location="/nowhere")
+    assert record is not None
+    assert place.look() == record
+
+
+def test_two_that_look_at_once_record_one_run(place: Place) -> None:
+    """The second sees another class than the first: what is recorded first is what is trained."""
+    put(place.folder, 3, 0, 40)
+    put(place.folder, 4, 0, 40)
+    records = records_of(place.catalog)
+    found: list[RunRecord | None] = []
+    both = threading.Barrier(2)
+
+    def at_once(*arguments: object) -> RunRecord:
+        both.wait(60)
+        return claimed(*arguments)  # type: ignore[arg-type]
+
+    claimed = arrivals._claimed
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrivals, "_claimed", at_once)
+        threads = []
+        for name in ("3", "4"):
+            watch = place.watch()
+            watch = replace(watch, source=replace(watch.source, only_classes=("0", "1", "2", name)))
+            lookout = place.lookout()
+            work = lambda watch=watch, out=lookout: found.append(look_for_arrival(watch, out))  # noqa: E731
+            threads.append(threading.Thread(target=work))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert len(found) == 2
+    assert found[0] == found[1]
+    assert set(records_of(place.catalog)) - set(records) == {"life-a1"}
+
+
+def test_more_images_of_old_classes_are_counted_and_none_is_stored_twice(place: Place) -> None:
+    put(place.folder, 0, 40, 60)
+    assert place.look() is None
+    more = "20 more images of 1 old class, 16.7 % more (trained on again at 20 %, or with new"
+    assert any(line.startswith(more) for line in place.said)
+    put(place.folder, 1, 40, 50)
+    record = place.look()
+    assert record is not None
+    assert num_images(place, record) == {"0": 60, "1": 50, "2": 40}
+    assert record.config.plan.stages[-1].num_new_classes == 0
+    newest = place.catalog.dataset(record.dataset)
+    old = place.catalog.dataset(newest.extends or "")
+    assert newest.by_name["0"].train[0] == old.by_name["0"].train[0]
+    place.train(record)
+    assert place.look() is None
+    assert place.said == [place.said[0], "nothing to train"]
+
+
+def test_images_that_were_renamed_are_no_new_ones(place: Place) -> None:
+    for path in sorted((place.folder / "0").iterdir()):
+        path.rename(path.with_name(f"again-{path.name}"))
+    put(place.folder, 0, 0, 40)  # the same 40 images, once more under their old names
+    assert place.look() is None
+    assert place.said[-1] == "all these images are stored already: nothing to train"
+
+
+def test_old_classes_that_grew_come_along_with_new_ones_unless_never_is_said(place: Place) -> None:
+    put(place.folder, 0, 40, 44)
+    put(place.folder, 3, 0, 40)
+    never = place.look(refresh_share=0.0)
+    assert never is not None
+    assert num_images(place, never)["0"] == 40
+    place.catalog.store.delete("runs/life-a1/run.json")
+    along = place.look()
+    assert along is not None
+    assert num_images(place, along)["0"] == 44
+
+
+def test_a_source_that_changes_between_two_looks_is_left_alone(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    slept: list[float] = []
+
+    def copying(seconds: float) -> None:
+        slept.append(seconds)
+        put(place.folder, 3, 40, 42)
+
+    assert look_for_arrival(place.watch(settle="1m"), place.lookout(sleep=copying)) is None
+    assert slept == [60]
+    assert "the source is changing" in place.said[-1]
+    assert set(records_of(place.catalog)) == {"life"}
+    still = place.lookout(sleep=slept.append)
+    assert look_for_arrival(place.watch(settle="1m"), still) is not None
+
+
+def test_another_class_may_change_meanwhile(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    copying = place.lookout(sleep=lambda _: put(place.folder, 4, 0, 2))
+    assert look_for_arrival(place.watch(settle="1m"), copying) is not None
+
+
+def test_what_changes_while_it_is_read_is_not_recorded(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    lookout = replace(
+        place.lookout(), meter=lambda _: lambda done: put(place.folder, 3, 40, 40 + done)
+    )
+    assert look_for_arrival(place.watch(), lookout) is None
+    assert "changed while it was read" in place.said[-1]
+    assert set(records_of(place.catalog)) == {"life"}
+
+
+def test_an_image_that_was_copied_in_part_is_refused_and_nothing_recorded(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    path = next((place.folder / "3").iterdir())
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(BadImageError, match=path.name):
+        place.look()
+    assert set(records_of(place.catalog)) == {"life"}
+
+
+def test_images_that_do_not_fit_the_model_are_refused(place: Place) -> None:
+    (place.folder / "3").mkdir()
+    for number in range(40):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(place.folder / "3" / f"{number}.png")
+    with pytest.raises(SourceError, match="colour"):
+        place.look()
+
+
+def test_a_name_that_is_another_run_s_is_refused(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    life = records_of(place.catalog)["life"]
+    create_record(place.catalog.store, replace(life, name="life-a1"))
+    with pytest.raises(RunNameTakenError, match=r"'life-a1'.*is another one"):
+        place.look()
+
+
+def test_a_life_that_forks_has_no_newest_model(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    assert record is not None
+    place.train(record)
+    place.catalog.store.delete("runs/life-a1/run.json")
+    put(place.folder, 3, 40, 44)
+    forked = place.look()
+    assert forked is not None
+    create_record(place.catalog.store, replace(record, name="mine"))
+    place.train(forked)
+    with pytest.raises(ConfigError, match="life-a1 and mine both extend stage 1 of run life"):
+        place.look()
+
+
+def test_a_life_that_nobody_began_is_refused(place: Place) -> None:
+    with pytest.raises(RunNotFoundError, match="'nobody'"):
+        look_for_arrival(replace(place.watch(), name="nobody"), place.lookout())
+
+
+def test_the_command_extends_and_says_what_it_waits_for(cli: Cli, place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    put(place.folder, 4, 0, 5)
+    look = ("watch", "life", "--data", str(place.folder), "--once", "--settle", "0s")
+    options = ("--budget-epochs", "1", "--gpus", "0")
+    done = cli(*look, *options)
+    assert done.returncode == 0, done.stderr
+    assert "waits for: 4 4 of 20 images" in done.stdout
+    report = json.loads(
+        (Path(place.cache.work_path).parents[1] / "home/runs/life-a1/report.json").read_text()
+    )
+    assert report["stages"][-1]["num_classes"] == 4
+    again = cli(*look, *options)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1] == "nothing to train"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("watch", "life"), "give --data, or --source digits"),
+        (("watch", "life", "--source", "digits", "--every", "soon"), "--every is 'soon'"),
+        (("watch", "life", "--source", "digits", "--once", "--every", "1h"), "exclude each other"),
+        (("watch", "life", "--source", "digits", "--least-images", "0"), "least images"),
+        (("watch", "life", "--source", "digits", "--recurring", "0 * * * *"), "--recurring has no"),
+        (("watch", "life", "--source", "digits", "--settle", "5"), "--settle is '5'"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused_in_one_line(
+    cli: Cli, arguments: tuple[str, ...], words: str
+) -> None:
+    done = cli(*arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert words in line
