@@ -50,25 +50,33 @@ def records_of(catalog: Catalog) -> dict[str, RunRecord]:
         return {record.name: record for record in found if record is not None}
 
 
-def beginning_of(records: Mapping[str, RunRecord], name: str) -> RunRecord:
-    """Return the run that began the life that a run is part of.
+def ancestors_of(catalog: Catalog, records: Mapping[str, RunRecord], name: str) -> list[Lived]:
+    """Return what a run came from: the runs before it, from the first, each with its stage that
+    was extended. What was trained elsewhere is no run.
+
+    Args:
+        catalog: where the stages are.
+        records: of all runs, by name.
+        name: of the run.
 
     Raises:
         RunNotFoundError: no such run is recorded.
+        IntegrityError: a stage's manifest was changed, or an object of it is gone.
     """
-    if name not in records:
-        raise RunNotFoundError(
-            f"run {name!r} has no record in this store: `accrete ls` lists the runs that have one"
-        )
-    owners = {stage: each for each in records.values() for stage in each.stages}
-    record, seen = records[name], {name}
-    while record.config.base is not None:
-        before = owners.get(record.config.base.identity)
-        if before is None or before.name in seen:
+    owners = {each.stages[-1]: each for each in reversed(list(records.values()))}
+    for each in records.values():
+        for stage_digest in each.stages:
+            owners.setdefault(stage_digest, each)  # a run that ended with the stage comes first
+    record, found, seen = _recorded(records, name), [], {name}
+    while (base := record.config.base) is not None:
+        before = owners.get(base.identity)
+        stage = catalog.stage(base.identity) if before else None
+        if before is None or stage is None or before.name in seen:
             break
+        found.append(Lived(record=before, stage=stage))
         seen.add(before.name)
         record = before
-    return record
+    return found[::-1]
 
 
 def life_of(catalog: Catalog, records: Mapping[str, RunRecord], name: str) -> Life:
@@ -84,13 +92,8 @@ def life_of(catalog: Catalog, records: Mapping[str, RunRecord], name: str) -> Li
         ConfigError: two finished runs extend the same model, so that none is the newest.
         IntegrityError: a stage's manifest was changed, or an object of it is gone.
     """
-    beginning = records.get(name)
-    if beginning is None:
-        raise RunNotFoundError(
-            f"run {name!r} has no record in this store: `accrete ls` lists the runs that have one"
-        )
     lived: list[Lived] = []
-    waiting = [beginning]
+    waiting = [_recorded(records, name)]
     while waiting:
         found = _finished(catalog, waiting)
         if len(found) > 1:
@@ -111,6 +114,14 @@ def life_of(catalog: Catalog, records: Mapping[str, RunRecord], name: str) -> Li
             and each.name not in seen
         ]
     return Life(lived=tuple(lived), begun=tuple(waiting))
+
+
+def _recorded(records: Mapping[str, RunRecord], name: str) -> RunRecord:
+    if name not in records:
+        raise RunNotFoundError(
+            f"run {name!r} has no record in this store: `accrete ls` lists the runs that have one"
+        )
+    return records[name]
 
 
 def _finished(catalog: Catalog, records: Sequence[RunRecord]) -> list[Lived]:

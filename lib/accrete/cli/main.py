@@ -12,6 +12,7 @@ from accrete.cli._adapter import ENV_PREFIX
 from accrete.cli._data import data
 from accrete.cli._environment import check_environment
 from accrete.cli._evaluate import evaluate_command
+from accrete.cli._life import life
 from accrete.cli._model import export, predict
 from accrete.cli._plan import plan
 from accrete.cli._status import status
@@ -50,7 +51,10 @@ class _PipelineGroup(click.Group):
 
 @click.group(
     cls=_PipelineGroup,
-    commands=[plan, data, status, predict, evaluate_command, export, ls, show, verify, gc, forget],
+    commands=[
+        *(plan, data, status, predict, evaluate_command, export),
+        *(ls, show, life, verify, gc, forget),
+    ],
     context_settings={"max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="accrete")
