@@ -14,7 +14,7 @@ from accrete.cli._adapter import ENV_PREFIX
 from accrete.cli.main import accrete
 from accrete.core.environment import VARIABLES
 
-_FROM_TYPED = ("gc", "forget", "ls", "show", "verify", "doctor", "data push")
+_FROM_TYPED = ("gc", "forget", "ls", "show", "life", "verify", "doctor", "data push")
 """Commands whose options come from no variable: one that deletes or replaces must be typed."""
 
 _HEAD = """# Options and variables

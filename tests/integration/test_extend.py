@@ -202,6 +202,39 @@ def test_what_was_exported_can_be_extended(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+def test_a_class_is_retired_and_two_are_merged(
+    cli: Cli, extend: Any, trained: tuple[Catalog, StageManifest], tmp_path: Path
+) -> None:
+    """As docs/arrivals.md has it: 0 goes, and 1 and 7 become one class of straight strokes."""
+    catalog, base = trained
+    kept = names_file(tmp_path / "kept.txt", *"23456")
+    weights = str(tmp_path / "kept.safetensors")
+    store = str(catalog.store.address)
+    done = cli("export", "eight", weights, "--only-classes", kept, ACCRETE_STORE=store)
+    assert done.returncode == 0, done.stderr
+    digit_folder(tmp_path / "merged", 1, 60)
+    digit_folder(tmp_path / "merged", 7, 60)
+    strokes = tmp_path / "merged" / "strokes"
+    strokes.mkdir()
+    for digit in ("1", "7"):
+        for path in (tmp_path / "merged" / digit).iterdir():
+            path.rename(strokes / f"{digit}-{path.name}")
+        (tmp_path / "merged" / digit).rmdir()
+    source = ("--source", "imagefolder", "--data", str(tmp_path / "merged"))
+    old = ("--weights", weights, "--old-dataset", base.dataset)
+    done = extend(*old, *source, "--name", "merged")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "home" / "runs" / "merged" / "report.json").read_text())
+    (stage,) = report["stages"]
+    assert report["plan"]["class_order"] == [*"23456", "strokes"]
+    assert stage["top1_old"] > 0.9
+    assert {each.name for each in catalog.dataset(report["dataset"]["digest"]).classes} == {
+        *"23456",
+        "strokes",
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -17,13 +17,16 @@ from accrete.catalog.records import RunRecord, create_record
 from accrete.config.run import SourceConfig
 from accrete.data import arrivals
 from accrete.data.arrivals import look_for_arrival
+from accrete.data.prepare import stored_dataset
 from accrete.errors import (
     BadImageError,
     ConfigError,
+    ObjectMissingError,
     RunNameTakenError,
     RunNotFoundError,
     SourceError,
 )
+from accrete.store import keys
 from accrete.store.cache import NodeCache
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -100,6 +103,16 @@ def test_the_source_may_be_gone_once_a_run_is_recorded(place: Place) -> None:
     place.source = SourceConfig(kind="imagefolder", location="/nowhere")
     assert record is not None
     assert place.look() == record
+
+
+def test_a_recorded_run_needs_its_shards(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    assert record is not None
+    (shard,) = place.catalog.dataset(record.dataset).by_name["3"].train
+    place.catalog.store.delete(keys.object_key(shard.sha256))
+    with pytest.raises(ObjectMissingError, match=f"has lost a shard, .*{shard.sha256}"):
+        stored_dataset(record.dataset, place.catalog)
 
 
 def test_two_that_look_at_once_record_one_run(place: Place) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from accrete.cli._adapter import ENV_PREFIX
+from accrete.cli._adapter import ENV_PREFIX, names_in
 from accrete.cli._notes import note
 
 if TYPE_CHECKING:
@@ -110,6 +110,12 @@ def _trained_model(
     type=click.Choice(["safetensors", "onnx"]),
     help="What to write. [default: by OUTPUT's suffix]",
 )
+@click.option(
+    "--only-classes",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep these classes of the model alone: names, one a line. [default: all]",
+)
 @click.option("--force", is_flag=True, help="Replace OUTPUT if it exists.")
 @click.option("--store", metavar="URI", help="s3://bucket[/prefix]. [default: s3://accrete]")
 def export(
@@ -118,6 +124,7 @@ def export(
     output: Path,
     stage: int | None,
     format_name: str | None,
+    only_classes: Path | None,
     force: bool,
     store: str | None,
 ) -> None:
@@ -134,7 +141,11 @@ def export(
     from accrete.models.export_preconditions import check_export
 
     format_name = check_export(output, format_name, force=force)
+    names = None if only_classes is None else names_in(only_classes, "only classes")
     trained, run = _trained_model(name, stage, store)
     from accrete.models.export import export_model
+    from accrete.models.kept_classes import keep_classes
 
+    if names is not None:
+        trained = keep_classes(trained, names)
     click.echo(export_model(trained, output, format_name, run))

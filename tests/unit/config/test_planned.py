@@ -66,6 +66,7 @@ WITH_LISTS = replace(
 ALL: dict[str, RunConfig | Sweep] = {
     "run": RUN,
     "extension": EXTENSION,
+    "stored": replace(EXTENSION, dataset="c" * 64),
     "sweep": SWEEP,
     "lists": WITH_LISTS,
 }
@@ -98,6 +99,7 @@ def test_what_may_be_edited_has_nothing_of_the_plan(name: str) -> None:
     for word in ("alpha", "class_order", "stage_sizes", "cells", "only_classes", 'epochs": ['):
         assert word not in text
     assert "base" not in editable
+    assert "dataset" not in editable
     assert "stage_sizes" in json.dumps(planned)
 
 

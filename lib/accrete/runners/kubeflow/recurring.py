@@ -40,7 +40,7 @@ class Scheduled:
     address: str
     """Its page in the UI."""
     what: str
-    """What was done: `recurring run`, `replaced recurring run`, or that it was there."""
+    """What was done: `recurring run`, `replaced recurring run` or `unchanged recurring run`."""
 
 
 def schedule(
@@ -80,7 +80,7 @@ def schedule(
     same = [each for each in there if each.get("description") == mark and _is_enabled(each)]
     if same:
         page = kubeflow.page_of_recurring(same[0]["recurring_run_id"])
-        return Scheduled(name=name, address=page, what="there is already, and unchanged,")
+        return Scheduled(name=name, address=page, what="unchanged recurring run")
     page = kubeflow.page_of_recurring(kubeflow.create_recurring_run(body))
     for each in there:
         try:
