@@ -233,10 +233,12 @@ def _base(
     if run is not None or "weights" not in given:
         raise ConfigError(_ONE_MODEL)
     base_options = _of(given, _WITH_RUN, given.values.keys() - {"stage"}).alone()
-    weights = _weights(base_options, _weights_side(options.source))
     from accrete.models.pretrained import store_weights
+    from accrete.training.device import on_one_thread
 
-    base = store_weights(weights, catalog, base_options.old_dataset)
+    with on_one_thread():  # a run on this machine is forked from this process
+        weights = _weights(base_options, _weights_side(options.source))
+        base = store_weights(weights, catalog, base_options.old_dataset)
     # Of another shape than a square, the images are brought to the model's own size anyway.
     is_cropped = weights.image.preprocessing != "none"
     is_square = weights.image.height == weights.image.width

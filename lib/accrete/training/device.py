@@ -16,6 +16,20 @@ def compute_device(local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
 
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Have torch start no threads in a block: a process that is forked later has them not.
+
+    It would wait for them for ever, with its first large tensor (libgomp's team is its own).
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def set_arithmetic(*, deterministic: bool) -> None:
     """Have a GPU be quick, or repeat itself to the bit; a CPU does both.
 
