@@ -20,7 +20,7 @@ from accrete.data.arrivals import look_for_arrival
 from accrete.data.prepare import stored_dataset
 from accrete.errors import (
     BadImageError,
-    ConfigError,
+    InputError,
     ObjectMissingError,
     RunNameTakenError,
     RunNotFoundError,
@@ -252,7 +252,9 @@ def test_a_life_that_forks_has_no_newest_model(place: Place) -> None:
     assert forked is not None
     create_record(place.catalog.store, replace(record, name="mine"))
     place.train(forked)
-    with pytest.raises(ConfigError, match="life-a1 and mine both extend stage 1 of run life"):
+    with pytest.raises(
+        InputError, match=r"forked: stage 1 of run life-a1 .*, stage 1 of run mine "
+    ):
         place.look()
 
 

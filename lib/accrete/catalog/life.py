@@ -1,13 +1,16 @@
 """A model's life: the run that began it, and the runs that extended it, one after another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import StageManifest
+from accrete.catalog.newest import LATEST, NothingFinishedError, newest_run
 from accrete.catalog.records import RunRecord, find_record, run_names
-from accrete.errors import ConfigError, RunNotFoundError
+from accrete.errors import RunNotFoundError
+from accrete.store import keys
 
 _PARALLEL = 8
 
@@ -89,31 +92,35 @@ def life_of(catalog: Catalog, records: Mapping[str, RunRecord], name: str) -> Li
 
     Raises:
         RunNotFoundError: no such run is recorded.
-        ConfigError: two finished runs extend the same model, so that none is the newest.
+        InputError: the life has forked, so that no model is the newest.
         IntegrityError: a stage's manifest was changed, or an object of it is gone.
     """
-    lived: list[Lived] = []
-    waiting = [_recorded(records, name)]
-    while waiting:
-        found = _finished(catalog, waiting)
-        if len(found) > 1:
-            both = " and ".join(each.record.name for each in found[:2])
-            raise ConfigError(
-                f"{both} both extend {_name_of(lived[-1])}: neither is the newest; give the name "
-                "of the one that goes on, or forget the other (accrete forget)"
-            )
-        if not found:
-            break
-        lived += found
-        seen = {each.record.name for each in lived}
-        waiting = [
-            each
-            for each in records.values()
-            if each.config.base is not None
-            and each.config.base.identity == found[0].stage.digest
-            and each.name not in seen
-        ]
-    return Life(lived=tuple(lived), begun=tuple(waiting))
+    first = _recorded(records, name)
+    try:
+        newest = newest_run(f"{name}{LATEST}", records, partial(_is_finished, catalog), _tell_none)
+    except NothingFinishedError:
+        return Life(lived=(), begun=(first,))
+    stage = catalog.stage(newest.stages[-1])
+    assert stage is not None, "it was seen just now"
+    before = [] if newest.name == name else ancestors_of(catalog, records, newest.name)
+    names = [each.record.name for each in before]
+    since = before[names.index(name) :] if name in names else []
+    begun = (
+        each
+        for each in records.values()
+        if each.config.base is not None
+        and each.config.base.identity == stage.digest
+        and each.stages[-1] != stage.digest
+    )
+    return Life(lived=(*since, Lived(record=newest, stage=stage)), begun=tuple(begun))
+
+
+def _is_finished(catalog: Catalog, digest: str) -> bool:
+    return catalog.store.size_of(keys.stage_key(digest)) is not None
+
+
+def _tell_none(_line: str) -> None:
+    """Say nothing: who asks for a life shows it."""
 
 
 def _recorded(records: Mapping[str, RunRecord], name: str) -> RunRecord:
@@ -122,17 +129,3 @@ def _recorded(records: Mapping[str, RunRecord], name: str) -> RunRecord:
             f"run {name!r} has no record in this store: `accrete ls` lists the runs that have one"
         )
     return records[name]
-
-
-def _finished(catalog: Catalog, records: Sequence[RunRecord]) -> list[Lived]:
-    """Return which of some runs finished; of two that came to the same stage, the first by name."""
-    found: dict[str, Lived] = {}
-    for record in sorted(records, key=lambda each: each.name):
-        stage = catalog.stage(record.stages[-1])
-        if stage is not None:
-            found.setdefault(stage.digest, Lived(record=record, stage=stage))
-    return list(found.values())
-
-
-def _name_of(lived: Lived) -> str:
-    return f"stage {lived.stage.index} of run {lived.record.name}"

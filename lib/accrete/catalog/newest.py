@@ -24,8 +24,13 @@ from accrete.errors import ConfigError, InputError, IntegrityError, RunNotFoundE
 from accrete.store import keys
 
 _AT = "@"
-_SUFFIX = "@latest"
+LATEST = "@latest"
+"""Behind a run's name: the newest model of its life."""
 _PARALLEL_READS = 8
+
+
+class NothingFinishedError(InputError):
+    """Of a life, no run has finished."""
 
 
 def is_latest(text: str) -> bool:
@@ -36,7 +41,7 @@ def is_latest(text: str) -> bool:
     """
     if _AT not in text:
         return False
-    name = text.removesuffix(_SUFFIX)
+    name = text.removesuffix(LATEST)
     if _AT in name:
         raise ConfigError(
             f"model is {text[:80]!r}: after @ only latest has a meaning; give NAME@latest, or "
@@ -96,11 +101,11 @@ def newest_run(
         RunNotFoundError: there is no such run.
         InputError: the life has forked, or nothing of it is finished.
     """
-    life = _life(text.removesuffix(_SUFFIX), records)
+    life = _life(text.removesuffix(LATEST), records)
     done = {name: run for name, run in life.items() if is_finished(run.stages[-1])}
     waiting = sorted(life.keys() - done.keys())
     if not done:
-        raise InputError(
+        raise NothingFinishedError(
             f"{text} has no finished model: `accrete status {waiting[0]}` tells how the run stands"
         )
     extended = {run.config.base.identity for run in done.values() if run.config.base is not None}

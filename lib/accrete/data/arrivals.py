@@ -60,7 +60,7 @@ def look_for_arrival(watch: Watch, lookout: Lookout) -> RunRecord | None:
 
     Raises:
         RunNotFoundError: no run began such a life.
-        ConfigError: two runs extend the model, or a class cannot be added to it.
+        InputError: two runs extend the model, or a class cannot be added to it.
         SourceError: the source cannot be read as asked.
         StoreError: the store cannot be used.
     """

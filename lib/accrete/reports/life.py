@@ -24,8 +24,7 @@ def assemble_life(catalog: Catalog, name: str) -> dict[str, Any]:
 
     Raises:
         RunNotFoundError: no such run is recorded.
-        InputError: it has not finished, and extends nothing.
-        ConfigError: two finished runs extend the same model.
+        InputError: it has not finished, and extends nothing; or the life has forked.
         ObjectMissingError, IntegrityError: what is stored of it is gone or was changed.
     """
     records = records_of(catalog)
