@@ -41,19 +41,21 @@ class Place:
     folder: Path
     catalog: Catalog
     cache: NodeCache
+    name: str = "life"
     said: list[str] = field(default_factory=list)
     source: SourceConfig = field(default_factory=lambda: SourceConfig(kind="digits"))
 
     def begin(self) -> None:
         """Train the first model."""
-        for digit in range(3):
-            put(self.folder, digit, 0, 40)
+        if not self.folder.exists():
+            for digit in range(3):
+                put(self.folder, digit, 0, 40)
         self.source = SourceConfig(kind="imagefolder", location=str(self.folder))
         counts = training_counts(open_source(self.source).counts(), self.source)
         images = tuple(counts.values())
         plan = Plan(rule="all", class_order=tuple(counts), class_images=images, stage_sizes=(3,))
         config = replace(digits_run(2, 8), source=self.source, plan=plan)
-        self.train(self.recorded("life", config))
+        self.train(self.recorded(self.name, config))
 
     def recorded(self, name: str, config: RunConfig) -> RunRecord:
         """Prepare and record a run."""
@@ -78,7 +80,7 @@ class Place:
         """What is watched: the folder, with 20 training images a class."""
         short = Recipe(flip="none", budget_epochs=1.0, precision="fp32")
         return Watch(
-            name="life",
+            name=self.name,
             source=self.source,
             rules=ArrivalRules(**{"settle": "0s"} | rules),  # type: ignore[arg-type]
             recipe=short,

@@ -2,7 +2,9 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.life import life_of, records_of
 from accrete.catalog.manifests import SPLITS
 from accrete.catalog.records import RunRecord, create_record
+from accrete.catalog.step_documents import StepDocument
 from accrete.config.run import SourceConfig
 from accrete.data import arrivals
 from accrete.data.arrivals import look_for_arrival
@@ -97,6 +100,24 @@ def test_a_run_whose_report_is_missing_goes_on(place: Place) -> None:
     assert place.look() == record
 
 
+def test_a_run_that_another_machine_trains_is_left_to_it(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    now = datetime.now(UTC)
+    for age_s, expected in ((5, None), (300, record)):
+        document = StepDocument(
+            step="stage-0001",
+            attempt="a",
+            state="running",
+            started_at=now - timedelta(hours=1),
+            updated_at=now - timedelta(seconds=age_s),
+        )
+        note = json.dumps(document.as_json()).encode()
+        place.catalog.store.write_note(keys.step_key("life-a1", "stage-0001"), note)
+        assert place.look() == expected
+    assert place.said == ["run life-a1 was begun and has not ended: it goes on"]
+
+
 def test_the_source_may_be_gone_once_a_run_is_recorded(place: Place) -> None:
     put(place.folder, 3, 0, 40)
     record = place.look()
@@ -162,6 +183,26 @@ def test_more_images_of_old_classes_are_counted_and_none_is_stored_twice(place: 
     place.train(record)
     assert place.look() is None
     assert place.said == [place.said[0], "nothing to train"]
+
+
+def test_images_of_many_sizes_are_known_by_their_files(place: Place) -> None:
+    """They are stored as files, since they have to be scaled for each model anyway."""
+    place.folder = place.folder.with_name("sizes")
+    for digit in range(3):
+        put(place.folder, digit, 0, 40)
+        for number, path in enumerate(sorted((place.folder / str(digit)).iterdir())):
+            side = 8 + number % 3
+            Image.open(path).resize((side, side)).save(path)
+    place.name = "sizes"
+    place.begin()
+    assert place.catalog.dataset(records_of(place.catalog)["sizes"].dataset).image.encoding == (
+        "encoded"
+    )
+    put(place.folder, 0, 40, 60)
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    assert record is not None
+    assert num_images(place, record) == {"0": 60, "1": 40, "2": 40, "3": 40}
 
 
 def test_images_that_were_renamed_are_no_new_ones(place: Place) -> None:
@@ -278,6 +319,16 @@ def test_the_command_extends_and_says_what_it_waits_for(cli: Cli, place: Place) 
     again = cli(*look, *options)
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-1] == "nothing to train"
+
+
+def test_two_commands_at_once_make_one_run(cli: Cli, place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    look = ("watch", "life", "--data", str(place.folder), "--once", "--settle", "0s")
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(cli, *look, "--budget-epochs", "1", "--gpus", "0") for _ in "ab"]
+    assert [each.result().returncode for each in both] == [0, 0], [e.result() for e in both]
+    life = life_of(place.catalog, records_of(place.catalog), "life")
+    assert [each.record.name for each in life.lived] == ["life", "life-a1"]
 
 
 @pytest.mark.parametrize(
