@@ -37,7 +37,7 @@ from accrete.errors import (
     one_line,
     printable,
 )
-from accrete.runners.pipeline_file import Build, BuildWatch, WatchRequest
+from accrete.runners.pipeline_file import Build, BuildWatch, PipelineRequest, WatchRequest
 from accrete.store.settings import default_store_uri, parse_store_uri
 
 if TYPE_CHECKING:
@@ -139,6 +139,35 @@ class WatchOptions:
         return self.store.store_uri or default_store_uri()
 
 
+class NewsTeller:
+    """Says what a look finds, and nothing where it finds what the look before it found."""
+
+    def __init__(self) -> None:
+        """Have said nothing yet."""
+        self._before: list[str] = []
+        self._now: list[str] = []
+        self._is_new = True
+
+    def begin(self) -> None:
+        """Begin a look."""
+        if not self._is_new and len(self._now) < len(self._before):
+            self._tell_all()  # it ended sooner than the one before
+        self._before, self._now, self._is_new = self._now, [], False
+
+    def say(self, line: str) -> None:
+        """Say a line, or keep it until the look says something else than the one before."""
+        self._now.append(line)
+        if self._is_new:
+            click.echo(printable(line))
+        elif self._before[: len(self._now)] != self._now:
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        self._is_new = True
+        for line in self._now:
+            click.echo(printable(line))
+
+
 def watch_command(build_extension: Build, build_watch: BuildWatch) -> click.Command:
     """Return the command that runs the watching pipeline's file.
 
@@ -175,9 +204,11 @@ def watch_command(build_extension: Build, build_watch: BuildWatch) -> click.Comm
             return
         refuse_typed_here(options.look, options.where)
         make_placement(options.cluster, options.spot, local=True)
+        news = NewsTeller()
         while True:
+            news.begin()
             try:
-                _look_here(build_extension, options, name)
+                _look_here(build_extension, options, name, news)
             except (SourceError, StoreError, StepFailedError) as error:
                 if look.once:
                     raise
@@ -202,15 +233,24 @@ def _watch_of(options: WatchOptions, name: str) -> Watch:
     )
 
 
-def _look_here(build: Build, options: WatchOptions, name: str) -> None:
+def _look_here(build: Build, options: WatchOptions, name: str, news: NewsTeller) -> None:
     """Look once, and extend the model on this machine where there is reason to."""
     from accrete.store.local import local_store
 
     with local_store() as settings:
-        _look(build, options, name, settings)
+        found = _looked(options, name, settings, news)
+        if found is None:
+            return
+        try:
+            run_here(build, found, settings)
+        except RunBusyError:
+            news.say(f"run {found.run_name} is being trained by another command here")
 
 
-def _look(build: Build, options: WatchOptions, name: str, settings: "StoreSettings") -> None:
+def _looked(
+    options: WatchOptions, name: str, settings: "StoreSettings", news: NewsTeller
+) -> PipelineRequest | None:
+    """Look once; return what is to be run, None: there is nothing."""
     from accrete.catalog.catalog import Catalog
     from accrete.data.arrivals import Lookout, look_for_arrival
     from accrete.store.cache import NodeCache
@@ -222,22 +262,14 @@ def _look(build: Build, options: WatchOptions, name: str, settings: "StoreSettin
     lookout = Lookout(
         catalog=Catalog(store),
         cache=NodeCache(cache_path(), store),
-        say=_say,
+        say=news.say,
         meter=lambda _total: lambda _done: None,
     )
     record = look_for_arrival(_watch_of(options, name), lookout)
     if record is None:
-        return
+        return None
     placement = make_placement(options.cluster, options.spot, local=True)
-    request = request_for(record.config, placement, record.name, options.store_uri)
-    try:
-        run_here(build, request, settings)
-    except RunBusyError:
-        _say(f"run {record.name} is being trained by another command here: waits for its end")
-
-
-def _say(line: str) -> None:
-    click.echo(printable(line))
+    return request_for(record.config, placement, record.name, options.store_uri)
 
 
 def _schedule(build: BuildWatch, options: WatchOptions, name: str, endpoint: str) -> None:
@@ -264,7 +296,7 @@ def _schedule(build: BuildWatch, options: WatchOptions, name: str, endpoint: str
     store_plan(watch_parameter(watch), catalog.store)
     request = WatchRequest(watch=watch, placement=placement, store_uri=options.store_uri)
     done = schedule(kubeflow, build, request, _trigger(look), where.experiment)
-    _say(f"{done.what} {done.name}: {done.address}")
+    click.echo(f"{done.what} {done.name}: {done.address}")
 
 
 def _placement(options: WatchOptions, watch: Watch, catalog: "Catalog") -> Placement:
