@@ -15,7 +15,7 @@ from accrete.config.arrivals import ArrivalRules, Watch
 from accrete.config.plan import Plan
 from accrete.config.recipe import Recipe
 from accrete.config.run import RunConfig, SourceConfig
-from accrete.data.arrivals import Lookout, look_for_arrival
+from accrete.data.arrivals import Viewpoint, look_for_arrival
 from accrete.data.prepare import prepare_dataset
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import training_counts
@@ -88,10 +88,10 @@ class Place:
             seed=0,
         )
 
-    def lookout(self, **options: object) -> Lookout:
+    def viewpoint(self, **options: object) -> Viewpoint:
         """Where a look is done from; what it says is kept."""
         self.said.clear()
-        return Lookout(
+        return Viewpoint(
             catalog=self.catalog,
             cache=self.cache,
             say=self.said.append,
@@ -101,4 +101,4 @@ class Place:
 
     def look(self, **rules: object) -> RunRecord | None:
         """Look once."""
-        return look_for_arrival(self.watch(**rules), self.lookout())
+        return look_for_arrival(self.watch(**rules), self.viewpoint())

@@ -155,8 +155,8 @@ def test_two_that_look_at_once_record_one_run(place: Place) -> None:
         for name in ("3", "4"):
             watch = place.watch()
             watch = replace(watch, source=replace(watch.source, only_classes=("0", "1", "2", name)))
-            lookout = place.lookout()
-            work = lambda watch=watch, out=lookout: found.append(look_for_arrival(watch, out))  # noqa: E731
+            viewpoint = place.viewpoint()
+            work = lambda watch=watch, out=viewpoint: found.append(look_for_arrival(watch, out))  # noqa: E731
             threads.append(threading.Thread(target=work))
         for thread in threads:
             thread.start()
@@ -233,26 +233,26 @@ def test_a_source_that_changes_between_two_looks_is_left_alone(place: Place) -> 
         slept.append(seconds)
         put(place.folder, 3, 40, 42)
 
-    assert look_for_arrival(place.watch(settle="1m"), place.lookout(sleep=copying)) is None
+    assert look_for_arrival(place.watch(settle="1m"), place.viewpoint(sleep=copying)) is None
     assert slept == [60]
     assert "the source is changing" in place.said[-1]
     assert set(records_of(place.catalog)) == {"life"}
-    still = place.lookout(sleep=slept.append)
+    still = place.viewpoint(sleep=slept.append)
     assert look_for_arrival(place.watch(settle="1m"), still) is not None
 
 
 def test_another_class_may_change_meanwhile(place: Place) -> None:
     put(place.folder, 3, 0, 40)
-    copying = place.lookout(sleep=lambda _: put(place.folder, 4, 0, 2))
+    copying = place.viewpoint(sleep=lambda _: put(place.folder, 4, 0, 2))
     assert look_for_arrival(place.watch(settle="1m"), copying) is not None
 
 
 def test_what_changes_while_it_is_read_is_not_recorded(place: Place) -> None:
     put(place.folder, 3, 0, 40)
-    lookout = replace(
-        place.lookout(), meter=lambda _: lambda done: put(place.folder, 3, 40, 40 + done)
+    viewpoint = replace(
+        place.viewpoint(), meter=lambda _: lambda done: put(place.folder, 3, 40, 40 + done)
     )
-    assert look_for_arrival(place.watch(), lookout) is None
+    assert look_for_arrival(place.watch(), viewpoint) is None
     assert "changed while it was read" in place.said[-1]
     assert set(records_of(place.catalog)) == {"life"}
 
@@ -301,7 +301,7 @@ def test_a_life_that_forks_has_no_newest_model(place: Place) -> None:
 
 def test_a_life_that_nobody_began_is_refused(place: Place) -> None:
     with pytest.raises(RunNotFoundError, match="'nobody'"):
-        look_for_arrival(replace(place.watch(), name="nobody"), place.lookout())
+        look_for_arrival(replace(place.watch(), name="nobody"), place.viewpoint())
 
 
 def test_the_command_extends_and_says_what_it_waits_for(cli: Cli, place: Place) -> None:

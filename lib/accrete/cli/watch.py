@@ -252,20 +252,20 @@ def _looked(
 ) -> PipelineRequest | None:
     """Look once; return what is to be run, None: there is nothing."""
     from accrete.catalog.catalog import Catalog
-    from accrete.data.arrivals import Lookout, look_for_arrival
+    from accrete.data.arrivals import Viewpoint, look_for_arrival
     from accrete.store.cache import NodeCache
     from accrete.store.object_store import ObjectStore
 
     store = ObjectStore(settings, parse_store_uri(options.store_uri))
     store.check()
     store.prove_create_only()
-    lookout = Lookout(
+    viewpoint = Viewpoint(
         catalog=Catalog(store),
         cache=NodeCache(cache_path(), store),
         say=news.say,
         meter=lambda _total: lambda _done: None,
     )
-    record = look_for_arrival(_watch_of(options, name), lookout)
+    record = look_for_arrival(_watch_of(options, name), viewpoint)
     if record is None:
         return None
     placement = make_placement(options.cluster, options.spot, local=True)

@@ -36,7 +36,7 @@ from accrete.store.cache import NodeCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lookout:
+class Viewpoint:
     """Where a look is done from."""
 
     catalog: Catalog
@@ -51,12 +51,12 @@ class Lookout:
     """Waits for so many seconds."""
 
 
-def look_for_arrival(watch: Watch, lookout: Lookout) -> RunRecord | None:
+def look_for_arrival(watch: Watch, viewpoint: Viewpoint) -> RunRecord | None:
     """Return the run that is to be trained now, which is recorded; None: there is nothing to do.
 
     Args:
         watch: what is looked at, and for which model.
-        lookout: from where.
+        viewpoint: from where.
 
     Raises:
         RunNotFoundError: no run began such a life.
@@ -64,14 +64,14 @@ def look_for_arrival(watch: Watch, lookout: Lookout) -> RunRecord | None:
         SourceError: the source cannot be read as asked.
         StoreError: the store cannot be used.
     """
-    catalog, say = lookout.catalog, lookout.say
+    catalog, say = viewpoint.catalog, viewpoint.say
     life = life_of(catalog, records_of(catalog), watch.name)
     if not life.lived:
         say(f"waits for run {watch.name}, which has not finished")
         return None
     unfinished = _unfinished(watch, life, catalog)
     if unfinished is None:
-        return _new_arrival(watch, life, lookout)
+        return _new_arrival(watch, life, viewpoint)
     if _is_at_work(unfinished, catalog):
         say(f"run {unfinished.name} is being trained: waits for its end")
         return None
@@ -79,11 +79,11 @@ def look_for_arrival(watch: Watch, lookout: Lookout) -> RunRecord | None:
     return unfinished
 
 
-def _new_arrival(watch: Watch, life: Life, lookout: Lookout) -> RunRecord | None:
-    say, newest = lookout.say, life.newest
+def _new_arrival(watch: Watch, life: Life, viewpoint: Viewpoint) -> RunRecord | None:
+    say, newest = viewpoint.say, life.newest
     num_classes = format_counted(len(newest.stage.class_names), "class", "classes")
     say(f"newest: {newest.record.name}, {num_classes}, stage {newest.stage.digest[:12]}")
-    dataset = lookout.catalog.dataset(newest.stage.dataset)
+    dataset = viewpoint.catalog.dataset(newest.stage.dataset)
     sight = _sight(watch, newest, dataset)
     for line in sight.lines():
         say(line)
@@ -91,10 +91,10 @@ def _new_arrival(watch: Watch, life: Life, lookout: Lookout) -> RunRecord | None
         say("nothing to train")
         return None
     source = dataclasses.replace(watch.source, only_classes=sight.taken)
-    if not _is_settled(source, watch, lookout):
+    if not _is_settled(source, watch, viewpoint):
         return None
     try:
-        return _recorded(watch, life, source, lookout)
+        return _recorded(watch, life, source, viewpoint)
     except ChangedSourceError as error:
         say(str(error))
         return None
@@ -157,44 +157,46 @@ def _training_images(counts: Counts, config: SourceConfig) -> dict[str, int]:
     }
 
 
-def _is_settled(source: SourceConfig, watch: Watch, lookout: Lookout) -> bool:
+def _is_settled(source: SourceConfig, watch: Watch, viewpoint: Viewpoint) -> bool:
     """Return whether two looks at a source's content agree, some time apart."""
     settle_s = watch.rules.settle_s
     if not settle_s:
         return True
     before = open_source(source).content()
-    lookout.say(f"looks again in {format_seconds(settle_s)}, to see that nothing is being copied")
-    lookout.sleep(settle_s)
+    viewpoint.say(f"looks again in {format_seconds(settle_s)}, to see that nothing is being copied")
+    viewpoint.sleep(settle_s)
     if open_source(source).content() == before:
         return True
-    lookout.say("the source is changing: it is looked at again later (--settle)")
+    viewpoint.say("the source is changing: it is looked at again later (--settle)")
     return False
 
 
-def _recorded(watch: Watch, life: Life, source: SourceConfig, lookout: Lookout) -> RunRecord | None:
+def _recorded(
+    watch: Watch, life: Life, source: SourceConfig, viewpoint: Viewpoint
+) -> RunRecord | None:
     """Store what has come and record the run that trains on it; None: there is nothing new."""
-    catalog = lookout.catalog
+    catalog = viewpoint.catalog
     newest = life.newest
     base = base_of_stage(newest.stage, f"stage {newest.stage.index} of run {newest.record.name}")
-    collections = CollectionWatch(catalog.store, lookout.say)
+    collections = CollectionWatch(catalog.store, viewpoint.say)
     while True:
         extension = open_extension(base, newest.stage.class_names, catalog, more_images=True)
         grown = grow_dataset(
-            source, extension, catalog, lookout.cache, lookout.meter, say=lookout.say
+            source, extension, catalog, viewpoint.cache, viewpoint.meter, say=viewpoint.say
         )
         for note in grown.notes:
-            lookout.say(note)
+            viewpoint.say(note)
         if not any(grown.counts.values()):
-            lookout.say("all these images are stored already: nothing to train")
+            viewpoint.say("all these images are stored already: nothing to train")
             return None
         config = _config(watch, source, extension, newest, grown)
         name = arrival_name(watch.name, len(life.lived))
         num_images = sum(grown.counts.values())
-        lookout.say(
+        viewpoint.say(
             f"{format_counted(config.plan.stages[-1].num_new_classes, 'class', 'classes')} and "
             f"{format_counted(num_images, 'training image')} have come: run {name}"
         )
-        record = _claimed(name, config, grown.manifest, lookout)
+        record = _claimed(name, config, grown.manifest, viewpoint)
         if not collections.was_disturbed():
             return record
 
@@ -218,13 +220,15 @@ def _config(
     )
 
 
-def _claimed(name: str, config: RunConfig, dataset: DatasetManifest, lookout: Lookout) -> RunRecord:
+def _claimed(
+    name: str, config: RunConfig, dataset: DatasetManifest, viewpoint: Viewpoint
+) -> RunRecord:
     """Return the record of a name: this run's, or that of whoever was first to extend the model.
 
     Raises:
         RunNameTakenError: it is the name of a run that extends another model.
     """
-    store = lookout.catalog.store
+    store = viewpoint.catalog.store
     record = make_record(name, config, dataset.digest, stage_chain(config, dataset))
     try:
         create_record(store, record)
@@ -236,6 +240,6 @@ def _claimed(name: str, config: RunConfig, dataset: DatasetManifest, lookout: Lo
                 f"run {name!r}, which this extension would be, is another one: forget it, or give "
                 "it another name"
             ) from None
-        lookout.say(f"run {name} was recorded meanwhile, by another look: it is what is trained")
+        viewpoint.say(f"run {name} was recorded meanwhile, by another look: it is what is trained")
         return found
     return record

@@ -36,7 +36,7 @@ def look_step(
         config_path: gets what may be edited of its configuration, as JSON.
         planned_path: gets what is planned, or the reference to it.
     """
-    from accrete.data.arrivals import Lookout, look_for_arrival
+    from accrete.data.arrivals import Viewpoint, look_for_arrival
 
     with one_line_errors():
         store = ObjectStore.open(store_uri)
@@ -44,14 +44,14 @@ def look_step(
         store.check()
         store.prove_create_only()
         asked = from_json(Watch, read_plan(watch, store), "watch")
-        lookout = Lookout(
+        viewpoint = Viewpoint(
             catalog=Catalog(store),
             cache=NodeCache(cache_path(), store),
             say=_say,
             meter=lambda _total: lambda _done: None,
         )
         with outages_told_by(_say):  # of the source's own store
-            record = look_for_arrival(asked, lookout)
+            record = look_for_arrival(asked, viewpoint)
         editable: dict[str, Any] = {}
         planned: dict[str, Any] = {}
         if record is not None:
