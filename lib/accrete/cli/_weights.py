@@ -32,15 +32,16 @@ def backbone_of(given: Given[WeightsOptions], model: Given[ModelConfig]) -> "Bac
     if asked is not None:
         check_network(asked.name)
     from accrete.models.backbone import BackboneRequest, read_backbone
+    from accrete.training.device import on_one_thread
 
-    backbone = read_backbone(
-        BackboneRequest(
-            path=options.weights,
-            sha256=options.weights_sha256,
-            model=asked,
-            normalization=normalization,
-        )
+    request = BackboneRequest(
+        path=options.weights,
+        sha256=options.weights_sha256,
+        model=asked,
+        normalization=normalization,
     )
+    with on_one_thread():  # a run on this machine is forked from this process
+        backbone = read_backbone(request)
     for each in option_fields(ModelConfig):
         own = getattr(backbone.model, each.name)
         if each.name in model.typed and model.values[each.name] != own:
@@ -60,6 +61,7 @@ def stored_backbone(backbone: "Backbone", store_uri: str) -> ModelConfig:
     """
     from accrete.models.backbone import store_backbone
     from accrete.store.object_store import ObjectStore
+    from accrete.training.device import on_one_thread
 
     try:
         store = ObjectStore.open(store_uri)
@@ -68,7 +70,8 @@ def stored_backbone(backbone: "Backbone", store_uri: str) -> ModelConfig:
             f"weights {backbone.origin} go to the store that the run's steps have ({error})"
         ) from None
     store.check()
-    return store_backbone(backbone, store)
+    with on_one_thread():
+        return store_backbone(backbone, store)
 
 
 def scaling_in(mean: str | None, std: str | None) -> Normalization | None:
