@@ -8,6 +8,7 @@ from accrete import __version__
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.life import Lived, ancestors_of, life_of, records_of
 from accrete.catalog.manifests import StageManifest
+from accrete.config.run import RunConfig
 from accrete.errors import InputError
 from accrete.reports import _life_figures as figures
 from accrete.reports._page import check_rendered_format, inline, render_page
@@ -37,13 +38,12 @@ def assemble_life(catalog: Catalog, name: str) -> dict[str, Any]:
     arrivals: list[dict[str, Any]] = []
     for each in lived:
         arrivals.append(_arrival(each, catalog, arrivals[-1] if arrivals else None))
-    base = lived[0].record.config.base
     sums = ("images_seen", "train_s", "wall_s")
     return {
         "format": LIFE_FORMAT,
         "name": lived[0].record.name,
         "accrete_version": __version__,
-        "origin": None if base is None else base.origin,
+        "origin": _origin(lived[0].record.config),
         "arrivals": arrivals,
         "totals": {
             **{each: sum(arrival[each] for arrival in arrivals) for each in sums},
@@ -71,6 +71,14 @@ def render_life(life: Mapping[str, Any]) -> str:
         "cost_per_arrival": figures.cost_per_arrival(arrivals),
     }
     return render_page("life.html.j2", life=life, figures=inline(drawn))
+
+
+def _origin(config: RunConfig) -> str | None:
+    """Return what a life began with that no run of it made, None where that is nothing."""
+    if config.base is not None:
+        return config.base.origin
+    weights = config.model.weights
+    return None if weights is None else f"weights {weights.origin}"
 
 
 def _arrival(lived: Lived, catalog: Catalog, before: Mapping[str, Any] | None) -> dict[str, Any]:
