@@ -33,7 +33,7 @@ from accrete.catalog.lookup import base_of_stage
 from accrete.catalog.manifests import DatasetManifest, StageManifest
 from accrete.config.classes import seeded_order
 from accrete.config.plan import Plan
-from accrete.config.recipe import EXTENSION_LR, Recipe
+from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig, RunConfig, SourceConfig
 from accrete.core.processes import available_cpus
 from accrete.core.settings import home_path
@@ -214,7 +214,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", default="small")
     parser.add_argument("--new", type=int, default=20, help="classes that arrive later")
     parser.add_argument("--parent", type=float, default=14, help="epochs of the finished model")
-    parser.add_argument("--lr", type=float, default=EXTENSION_LR, help="peak rate of the extension")
+    parser.add_argument("--lr", type=float, default=0.1, help="peak rate of the extension")
     parser.add_argument("--extended", default="0.5,1,2,4", help="its budgets, in epochs over all")
     parser.add_argument("--scratch", default="5,7,10,14", help="budgets from scratch, in epochs")
     parser.add_argument("--scratch-from", type=Path, help="results of samples_to_accuracy to use")

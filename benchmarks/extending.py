@@ -4,9 +4,9 @@
 
 A model of 20 of CIFAR-100's classes, trained from scratch, gets five more four times; each idea
 trains every arrival at each budget, and goes on from its own model of the arrival before. What is
-shown is the mean accuracy after the arrivals, on images that are held back from training; CIFAR-100's
-test images are not read. The ideas that paid are in the product, and are its own code here; the
-others are only here (`extending_ideas.py`).
+shown is the mean accuracy after the arrivals, on images that are held back from training; the
+data's test images are not read. The ideas that paid are in the product, and are its own code here;
+the others are only here (`extending_ideas.py`).
 
     make bench NAME=extending ARGS="--document docs/lifecycle.md"
 """

@@ -10,6 +10,7 @@ from extending_data import NORMALIZATION, Life
 from torch import Tensor, nn
 from torch.nn import functional
 
+from accrete.config.extension import extension_rate
 from accrete.config.plan import Plan
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig
@@ -31,7 +32,7 @@ _WEIGHT_DECAY = 1e-3
 
 def budget_rate(epochs: float) -> float:
     """Return the peak rate that `accrete extend` takes for a budget."""
-    return Recipe().lr * min(max(epochs / 4, 0.25), 2.0)
+    return extension_rate(Recipe().lr, epochs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,7 @@ IDEAS = (
     Idea(
         name="before", title="as before: rate 0.1, all old images, random rows", rate=lambda _: 0.1
     ),
-    Idea(name="rate", title="rate by the budget: 0.05 times its epochs, up to 0.4"),
+    Idea(name="rate", title="rate by the budget: 0.05 times its epochs, up to 0.2"),
     Idea(name="rows", title="and new rows at class means", recipe={"head_init": "means"}),
     Idea(
         name="replay",

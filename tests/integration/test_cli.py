@@ -315,7 +315,8 @@ def test_the_options_of_run_are_frozen() -> None:
         only-classes split-seed on-bad-image exclude class-level label-pattern config
         model width bn-after-relu weights weights-sha256 weights-mean weights-std
         recipe epochs budget-epochs batch-size lr weight-decay label-smoothing flip crop-padding
-        carry-momentum image-sides precision compile deterministic stop-gradient stop-patience
+        carry-momentum image-sides precision compile deterministic replay head-init trained until
+        stop-gradient stop-patience
         seed name store endpoint namespace token-file cookie-file endpoint-ca
             runner experiment watch resubmit
         image pull-policy pull-secret gpus max-gpus-per-node gpu-resource gpu-kind gpu-label

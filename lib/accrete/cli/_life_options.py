@@ -9,7 +9,6 @@ from accrete.config.contestants import (
     Lifecycle,
     contestants_named,
     default_schedule,
-    extension_lr,
     parse_schedules,
     schedule_text,
     whole_recipe,
@@ -78,7 +77,9 @@ class LifeOptions:
     ] = None
     arrival_lr: Annotated[
         float | None,
-        Option("Peak learning rate of an arrival.", metavar="RATE", default="as of accrete extend"),
+        Option(
+            "Peak learning rate of an arrival.", metavar="RATE", default="each contestant's own"
+        ),
     ] = None
 
 
@@ -134,5 +135,5 @@ def lifecycle_of(options: LifeOptions, recipe: Recipe, total: int) -> Lifecycle:
         scratch_epochs=tuple(sorted(set(options.scratch_epochs))),
         first_epochs=first,
         budgets=tuple(sorted(set(options.budgets))),
-        lr=extension_lr(recipe) if options.arrival_lr is None else options.arrival_lr,
+        lr=options.arrival_lr,
     )

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 from accrete.cli._adapter import Group
+from accrete.config.extension import REPLAY
 from accrete.config.packing import IMAGES_PER_SECOND, Packing
 from accrete.config.placement import Placement
-from accrete.config.recipe import RECIPES, Recipe
+from accrete.config.recipe import PAPER, RECIPES, Recipe
 from accrete.config.run import ModelConfig, SourceConfig
 from accrete.core.options import Given, Option
 from accrete.core.validation import check_range
@@ -266,6 +267,13 @@ class SpotOption:
 
 RECIPE_TITLE = "Recipe (how it is trained)"
 _RECIPES = Group(RECIPE_TITLE, RECIPES)
+EXTENSION_DEFAULTS = {
+    "budget_epochs": "fast 2, at least 120 optimizer steps; with --until 16; paper 300",
+    "lr": f"fast 0.05 times the epochs, at most {Recipe().lr}; paper {PAPER.lr}",
+    "replay": f"fast {REPLAY}, paper 1",
+    "head_init": "fast means, paper random",
+}
+"""Of the recipe's options, where a model is extended."""
 _CLUSTER = Group("Cluster (what each step asks for)")
 
 Planning = Annotated[PlanOptions, Group("Plan (which classes each stage adds)")]

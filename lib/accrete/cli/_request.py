@@ -194,8 +194,13 @@ def run_config(
     """
     if "costs" in options.costs.typed and options.plan.alpha != "auto":
         raise ConfigError("--costs has no effect without --alpha auto: leave it out")
+    if "until" in options.recipe.typed:
+        raise ConfigError(
+            "--until ends extensions of a trained model: it goes with `accrete extend` and "
+            "`accrete watch`, leave it out"
+        )
     source = source_of(options.source)
-    recipe = recipe_of(options.recipe, source)
+    recipe = recipe_of(options.recipe.without({"until"}), source)
     backbone = backbone_of(options.weights, options.model)
     known = backbone.model if backbone else None
     model = model_of(options.model, source, placement, known)

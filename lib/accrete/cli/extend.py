@@ -15,6 +15,7 @@ from accrete.cli._adapter import ENV_PREFIX, Group, names_in, takes
 from accrete.cli._location import refuse_local_data
 from accrete.cli._notes import note
 from accrete.cli._options import (
+    EXTENSION_DEFAULTS,
     RECIPE_TITLE,
     Cluster,
     Naming,
@@ -31,11 +32,11 @@ from accrete.cli._weights import scaling_in
 from accrete.cli.run import execute
 from accrete.config.given_recipe import extension_recipe
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
-from accrete.config.recipe import EXTENSION_LR, PAPER, RECIPES, Recipe
+from accrete.config.recipe import RECIPES, Recipe
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig
 from accrete.core.options import Given, Option, option_fields
 from accrete.data.counts import counts_of_source
-from accrete.data.extension import open_extension, plan_extension
+from accrete.data.extension import open_extension, plan_extension, with_validation_split
 from accrete.errors import ConfigError
 from accrete.runners.pipeline_file import Build, PipelineRequest
 from accrete.store.object_store import ObjectStore
@@ -114,10 +115,7 @@ class ExtendOptions:
         Group(
             RECIPE_TITLE,
             RECIPES,
-            {
-                "budget_epochs": "fast 2, at least 120 optimizer steps; paper 300",
-                "lr": f"fast {EXTENSION_LR}, paper {PAPER.lr}",
-            },
+            EXTENSION_DEFAULTS,
         ),
     ]
     seed: Seed
@@ -139,9 +137,10 @@ def extend_command(build: Build) -> click.Command:
         """Add classes to a trained model: RUN's, or weights from a file.
 
         The old classes' shards are taken from the store as they are; the new images are scaled and
-        normalized as the model was trained. The fast recipe gets a schedule of its own here: half
-        the rate, and 2 epochs over old and new images unless --budget-epochs says otherwise.
-        RUN@latest is the newest model of the life that RUN began.
+        normalized as the model was trained. The fast recipe is another one here: 2 epochs over
+        old and new images unless --budget-epochs says otherwise, at a rate that goes with them,
+        half of the old images in each, or rounds of 4 until validation accuracy says that it is
+        enough (--until). RUN@latest is the newest model of the life that RUN began.
 
         \b
         Examples:
@@ -179,6 +178,7 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
     base, model, given, source = _base(options, run, catalog)
     more_images = options.added.more_images
     extension = open_extension(base, given, catalog, more_images=more_images)
+    source = with_validation_split(source, extension, options.recipe.values.get("until"))
     counts = counts_of_source(source, None if local else tell)
     plan = plan_extension(options.added.stages, extension, counts)
     recipe = extension_recipe(options.recipe, source, plan)

@@ -11,6 +11,7 @@ import click
 from accrete.cli._adapter import ENV_PREFIX, Group, takes
 from accrete.cli._location import refuse_local_data
 from accrete.cli._options import (
+    EXTENSION_DEFAULTS,
     RECIPE_TITLE,
     Cluster,
     EndpointOptions,
@@ -23,7 +24,7 @@ from accrete.cli._request import request_for, source_of
 from accrete.cli.run import run_here
 from accrete.config.arrivals import ArrivalRules, Watch, watch_parameter
 from accrete.config.placement import Placement
-from accrete.config.recipe import EXTENSION_LR, PAPER, RECIPES, Recipe, recipe_named
+from accrete.config.recipe import RECIPES, Recipe, recipe_named
 from accrete.core.environment import DEFAULT_STORE
 from accrete.core.options import Given, Option
 from accrete.core.settings import cache_path, kfp_endpoint
@@ -121,10 +122,7 @@ class WatchOptions:
         Group(
             RECIPE_TITLE,
             RECIPES,
-            {
-                "budget_epochs": "fast 2, at least 120 optimizer steps; paper 300",
-                "lr": f"fast {EXTENSION_LR}, paper {PAPER.lr}",
-            },
+            EXTENSION_DEFAULTS,
         ),
     ]
     seed: Seed

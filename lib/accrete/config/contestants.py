@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
-from accrete.config.recipe import EXTENSION_LR, RETRAINED_ACCURACY, Recipe
+from accrete.config.extension import MAX_ROUNDS, REPLAY, ROUND_EPOCHS, extension_rate
+from accrete.config.recipe import RETRAINED_ACCURACY, Recipe
 from accrete.config.sweep import Cell, scratch_cells, seeded_cells
 from accrete.core.validation import check_choice
 from accrete.errors import ConfigError
@@ -30,9 +31,11 @@ class Contestant:
     title: str
     """What it does, for people."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """What its recipe of an arrival has otherwise than the one for extending."""
+    """What its recipe of an arrival has otherwise than a new model's, the rate not counted."""
+    has_own_rate: bool = False
+    """Whether its peak rate goes with the budget, as that of `accrete extend`."""
     is_adaptive: bool = False
-    """Whether it finds out by itself when to end, so that the largest budget is its bound."""
+    """Whether it finds out by itself when to end, and has but one budget."""
 
 
 CONTESTANTS = (
@@ -43,13 +46,21 @@ CONTESTANTS = (
     Contestant(name="extend", title="extending with all old images"),
     Contestant(
         name="improved",
-        title="a third of the old images, new head rows at class means",
-        changes={"replay": 1 / 3, "head_init": "means"},
+        title="as `accrete extend` does: half of the old images, new head rows at class means, "
+        "a rate that goes with the budget",
+        changes={"replay": REPLAY, "head_init": "means"},
+        has_own_rate=True,
     ),
     Contestant(
         name="adaptive",
         title="the same, each arrival until validation accuracy stops rising",
-        changes={"replay": 1 / 3, "head_init": "means", "until": RETRAINED_ACCURACY},
+        changes={
+            "replay": REPLAY,
+            "head_init": "means",
+            "until": RETRAINED_ACCURACY,
+            "round_epochs": ROUND_EPOCHS,
+        },
+        has_own_rate=True,
         is_adaptive=True,
     ),
 )
@@ -147,22 +158,22 @@ def whole_recipe(recipe: Recipe) -> Recipe:
     return replace(recipe, epochs=None, budget_epochs=None, image_sides=None, **values)
 
 
-def arrival_recipe(recipe: Recipe, contestant: Contestant, epochs: float, lr: float) -> Recipe:
+def arrival_recipe(
+    recipe: Recipe, contestant: Contestant, epochs: float, lr: float | None = None
+) -> Recipe:
     """Return how a contestant trains an arrival.
 
     Args:
         recipe: of its first stage.
         contestant: which.
         epochs: the budget, over old and new images.
-        lr: peak learning rate.
+        lr: peak learning rate of all; None: half of a new model's, or as the contestant has it.
     """
+    if lr is None:
+        of_round = min(epochs, ROUND_EPOCHS) if contestant.is_adaptive else epochs
+        lr = extension_rate(recipe.lr, of_round) if contestant.has_own_rate else recipe.lr / 2
     values = {"epochs": None, "image_sides": None, "budget_epochs": epochs, "lr": lr}
     return replace(recipe, **(values | dict(contestant.changes)))
-
-
-def extension_lr(recipe: Recipe) -> float:
-    """Return the peak rate of an arrival, as `accrete extend` has it."""
-    return EXTENSION_LR if recipe.name == "fast" else recipe.lr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,8 +192,8 @@ class Lifecycle:
     """Budget of the first stage of every contestant, in epochs."""
     budgets: tuple[float, ...]
     """Budgets of an arrival, in epochs over old and new images."""
-    lr: float
-    """Peak rate of an arrival."""
+    lr: float | None = None
+    """Peak rate of an arrival; None: each contestant's own."""
 
     def cells(self, seeds: Iterable[int]) -> list[Cell]:
         """Return its runs, seed by seed; what they have in common follows each other."""
@@ -195,7 +206,8 @@ class Lifecycle:
         first = replace(self.recipe, budget_epochs=self.first_epochs)
         for place, sizes in enumerate(self.schedules, start=1):
             for contestant in self.contestants:
-                budgets = [max(self.budgets)] if contestant.is_adaptive else self.budgets
+                bound = MAX_ROUNDS * ROUND_EPOCHS
+                budgets = (bound,) if contestant.is_adaptive else self.budgets
                 for epochs in budgets:
                     name = f"{contestant.name}-{place}-{epochs:g}"
                     (life,) = seeded_cells(name, contestant.name, sizes, first, [seed])

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from accrete.config.extension import extension_epochs, extension_values, round_values
 from accrete.config.plan import Plan
-from accrete.config.recipe import EXTENSION_LR, Recipe, extension_epochs, recipe_named
+from accrete.config.recipe import Recipe, recipe_named
 from accrete.config.run import SourceConfig
 from accrete.core.options import Given
 
@@ -37,6 +38,11 @@ def extension_recipe(given: Given[Recipe], source: SourceConfig, plan: Plan) -> 
     """
     if given.values.get("name", "fast") != "fast":
         return recipe_of(given, source)
-    batch_size = given.values.get("batch_size") or Recipe().batch_size
-    budget = extension_epochs(batch_size, plan.stages[-1].num_images)
-    return recipe_of(given, source, budget_epochs=budget, lr=EXTENSION_LR)
+    until = given.values.get("until")
+    if until is not None:
+        return recipe_of(given, source, **round_values(until))
+    budget = given.values.get("budget_epochs")
+    if budget is None:
+        batch_size = given.values.get("batch_size") or Recipe().batch_size
+        budget = extension_epochs(batch_size, plan.stages[-1].num_images)
+    return recipe_of(given, source, **extension_values(budget))

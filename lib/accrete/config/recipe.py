@@ -143,7 +143,15 @@ class Recipe:
             choices=("all", "head"),
         ),
     ] = "all"
-    until: str | None = None
+    until: Annotated[
+        str | None,
+        Option(
+            "extend, watch: train in rounds until validation accuracy has stopped rising "
+            "(retrained-accuracy) or is enough (0.75).",
+            metavar="WHEN",
+            default="run the budget",
+        ),
+    ] = None
     """What ends a stage that adds classes: `retrained-accuracy`, when validation accuracy has
     stopped rising; or a validation accuracy, `0.75`, that is enough. None: the budget."""
     round_epochs: float = 1.0
@@ -300,23 +308,6 @@ def until_converged(recipe: Recipe, *, most_epochs: float, stop_gradient: float)
         carry_momentum=False,
         stop_gradient=stop_gradient,
     )
-
-
-EXTENSION_LR = 0.1
-"""Peak rate where a trained model is extended: half of a new model's."""
-
-_EXTENSION_EPOCHS = 2.0
-_EXTENSION_STEPS = 120
-
-
-def extension_epochs(batch_size: int, num_images: int) -> float:
-    """Return the budget for extending a trained model, in epochs over old and new images.
-
-    Args:
-        batch_size: images per optimizer step.
-        num_images: old and new ones; few of them get 120 steps.
-    """
-    return max(_EXTENSION_EPOCHS, _EXTENSION_STEPS * batch_size / num_images)
 
 
 def assumptions(recipe: Recipe) -> tuple[str, ...]:

@@ -276,6 +276,11 @@ class RunConfig:
         check_seed(self.seed, "seed")
         if self.dataset is not None:
             check_sha256("the data set", self.dataset)
+        if self.recipe.trained == "head" and self.base is None and self.model.weights is None:
+            raise ConfigError(
+                "only the head is to be trained, but on a trunk of random weights: begin from "
+                "trained ones (--weights), extend a model, or leave --trained out"
+            )
         if (self.base is None) != (self.plan.num_given == 0):
             raise ConfigError(
                 f"the plan has {self.plan.num_given} given classes, but the run has "

@@ -5,6 +5,7 @@ stage's identity, so it holds every value that changes arithmetic.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +14,9 @@ from typing import Any, ClassVar
 from accrete.config.plan import Plan, PlanStage
 from accrete.config.recipe import PAPER_EPOCHS, Recipe
 from accrete.errors import ConfigError
+
+MIN_ROUND_STEPS = 120
+"""A small data set gets longer rounds: in fewer steps validation accuracy shows nothing."""
 
 MIN_DEFAULT_STEPS = 400
 """A small data set gets at least this many steps by default: no net converges in fewer."""
@@ -68,9 +72,9 @@ class StageSchedule:
     stop_patience: int | None
     """See Recipe."""
     replay: float = 1.0
-    """See Recipe; 1 where there are no old classes."""
+    """See Recipe; 1 where there are no old classes, or no new ones."""
     head_init: str = "random"
-    """See Recipe; `random` where there are no old classes."""
+    """See Recipe; `random` where there are no old classes, or no new ones."""
     trained: str = "all"
     """See Recipe."""
     until: str | None = None
@@ -102,8 +106,9 @@ def resolve(recipe: Recipe, plan: Plan, image_side: int) -> tuple[StageSchedule,
     Raises:
         ConfigError: `epochs` or `image_sides` has another length than the plan has stages.
     """
-    rounds = [_round_steps(recipe, stage) for stage in plan.stages]
-    ends = _stage_ends(_images_of_stages(recipe, plan), recipe.batch_size, rounds)
+    images = _images_of_stages(recipe, plan)
+    rounds = [_rounds(recipe, *each) for each in zip(plan.stages, images, strict=True)]
+    ends = _stage_ends(images, recipe.batch_size, rounds)
     shared = _shared_values(recipe, image_side)
     sides = recipe.image_sides or (None,) * len(plan.stages)
     _check_length("image sides", sides, plan)
@@ -113,17 +118,21 @@ def resolve(recipe: Recipe, plan: Plan, image_side: int) -> tuple[StageSchedule,
             num_steps=end - start,
             total_steps=ends[-1] if recipe.lr_scope == "plan" else end,
             image_side=side if side is None or side < image_side else None,
-            round_steps=round_steps,
-            **(shared if stage.num_old_classes else shared | _WITHOUT_OLD_CLASSES),
+            round_steps=each_rounds and each_rounds[1],
+            **(shared | _without_effect(stage)),
         )
-        for stage, (start, end), side, round_steps in zip(
+        for stage, (start, end), side, each_rounds in zip(
             plan.stages, pairwise((0, *ends)), sides, rounds, strict=True
         )
     )
 
 
-_WITHOUT_OLD_CLASSES = {"replay": 1.0, "head_init": "random", "until": None}
-"""What has no effect in a stage without old classes, and so no part in its identity."""
+def _without_effect(stage: PlanStage) -> dict[str, Any]:
+    """Return what has no effect in a stage, and so no part in its identity."""
+    values: dict[str, Any] = {} if stage.num_old_classes else {"until": None}
+    if not (stage.num_old_classes and stage.num_new_classes):
+        values |= {"replay": 1.0, "head_init": "random"}
+    return values
 
 
 def _check_length(what: str, values: Sequence[Any], plan: Plan) -> None:
@@ -174,28 +183,41 @@ def budget_epochs(recipe: Recipe, num_images: int) -> float:
     return max(7.0, MIN_DEFAULT_STEPS * recipe.batch_size / num_images)
 
 
-def _round_steps(recipe: Recipe, stage: PlanStage) -> int | None:
-    """Return the steps of a round of a stage; None where it has no rounds."""
+def _rounds(recipe: Recipe, stage: PlanStage, images: float) -> tuple[int, int] | None:
+    """Return how many rounds a stage may have, and the steps of one; None where it has none.
+
+    Args:
+        recipe: of the stage.
+        stage: of the plan.
+        images: that the stage may see.
+    """
     if recipe.until is None or not stage.num_old_classes:
         return None
-    return max(1, int(recipe.round_epochs * stage.num_images / recipe.batch_size))
+    of_round = recipe.round_epochs * stage.num_images
+    number = max(1, int(images / of_round + 1e-6))
+    return number, max(MIN_ROUND_STEPS, int(of_round / recipe.batch_size))
 
 
 def _stage_ends(
-    stage_images: list[float], batch_size: int, rounds: Sequence[int | None]
+    stage_images: list[float], batch_size: int, rounds: Sequence[tuple[int, int] | None]
 ) -> list[int]:
-    """Return the global step at which each stage ends; each has at least one step, or round."""
+    """Return the global step at which each stage ends; each has at least one step.
+
+    Args:
+        stage_images: that each stage may see.
+        batch_size: images of a step.
+        rounds: number of each stage's rounds and steps of one, where it has rounds.
+    """
     ends: list[int] = []
     total = 0.0
-    for images, round_steps in zip(stage_images, rounds, strict=True):
+    for images, rounds_and_steps in zip(stage_images, rounds, strict=True):
         total += images
-        # 1e-6: a sum of shares may fall short of the whole budget by a rounding error.
-        end = int((total + 1e-6) / batch_size)
         start = ends[-1] if ends else 0
-        num_steps = max(end - start, 1)
-        if round_steps is not None:
-            num_steps = max(num_steps // round_steps, 1) * round_steps
-        ends.append(start + num_steps)
+        if rounds_and_steps is not None:
+            ends.append(start + math.prod(rounds_and_steps))
+            continue
+        # 1e-6: a sum of shares may fall short of the whole budget by a rounding error.
+        ends.append(max(int((total + 1e-6) / batch_size), start + 1))
     return ends
 
 

@@ -24,7 +24,12 @@ from accrete.config.given_recipe import extension_recipe
 from accrete.config.known_networks import check_image_sides
 from accrete.config.run import RunConfig, SourceConfig
 from accrete.core.units import format_counted, format_seconds
-from accrete.data.extension import Extension, open_extension, plan_extension
+from accrete.data.extension import (
+    Extension,
+    open_extension,
+    plan_extension,
+    with_validation_split,
+)
 from accrete.data.growing import ChangedSourceError, Grown, grow_dataset
 from accrete.data.prepare import MakeMeter
 from accrete.data.sources.base import Counts
@@ -181,6 +186,7 @@ def _recorded(
     collections = CollectionWatch(catalog.store, viewpoint.say)
     while True:
         extension = open_extension(base, newest.stage.class_names, catalog, more_images=True)
+        source = with_validation_split(source, extension, watch.recipe.until)
         grown = grow_dataset(
             source, extension, catalog, viewpoint.cache, viewpoint.meter, say=viewpoint.say
         )

@@ -11,7 +11,7 @@ from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import SPLITS, ClassEntry, DatasetManifest
 from accrete.config.classes import seeded_order
 from accrete.config.plan import Plan, check_stage_sizes, parse_sizes
-from accrete.config.run import BaseModel, RunConfig
+from accrete.config.run import BaseModel, RunConfig, SourceConfig
 from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
 from accrete.errors import ConfigError, ObjectMissingError, SourceError
@@ -185,3 +185,38 @@ def plan_extension(stages: str | None, extension: Extension, counts: Mapping[str
         stage_sizes=sizes,
         num_given=len(extension.given),
     )
+
+
+def with_validation_split(
+    source: SourceConfig, extension: Extension, until: str | None
+) -> SourceConfig:
+    """Return a source with validation images, where they are to end the extension.
+
+    Args:
+        source: of the new classes.
+        extension: what is extended.
+        until: as `Recipe` has it; None: they are not.
+
+    Raises:
+        ConfigError: the old classes have none, and theirs would be the new ones' alone.
+    """
+    if until is None:
+        return source
+    old = extension.old
+    if old is not None and not any(
+        old.by_name[name].num_images("validation") for name in extension.given
+    ):
+        raise ConfigError(
+            f"--until ends an extension by its validation accuracy, but {extension.base.origin} "
+            "was trained with no image set aside: leave --until out, or begin anew with "
+            "--validation-fraction 0.1, which every extension then has too"
+        )
+    if source.validation_fraction:
+        return source
+    share = old.split.validation_fraction if old is not None else 0.0
+    if old is None:
+        raise ConfigError(
+            "--until ends an extension by its validation accuracy: say which share of the images "
+            "to set aside, such as --validation-fraction 0.1"
+        )
+    return replace(source, validation_fraction=share)

@@ -12,12 +12,11 @@ from accrete.config.contestants import (
     Lifecycle,
     contestants_named,
     default_schedule,
-    extension_lr,
     parse_schedules,
     schedule_text,
     whole_recipe,
 )
-from accrete.config.recipe import EXTENSION_LR, PAPER, Recipe
+from accrete.config.recipe import Recipe
 from accrete.errors import ConfigError
 
 
@@ -29,7 +28,6 @@ def lifecycle(**changes: Any) -> Lifecycle:
         "scratch_epochs": (8.0, 16.0),
         "first_epochs": 16.0,
         "budgets": (1.0, 4.0),
-        "lr": 0.1,
     }
     return Lifecycle(**(values | changes))
 
@@ -106,15 +104,15 @@ def test_every_contestant_has_a_chain_for_each_budget_and_one_that_ends_by_itsel
     assert [(cell.name, cell.stage_sizes) for cell in cells] == [
         ("extend-1-1-s5", (2, 2, 2)),
         ("extend-1-4-s5", (2, 2, 2)),
-        ("adaptive-1-4-s5", (2, 2, 2)),
+        ("adaptive-1-16-s5", (2, 2, 2)),
         ("extend-2-1-s5", (4, 2)),
         ("extend-2-4-s5", (4, 2)),
-        ("adaptive-2-4-s5", (4, 2)),
+        ("adaptive-2-16-s5", (4, 2)),
     ]
     assert {cell.recipe.budget_epochs for cell in cells} == {16.0}
     arrivals = [cell.arrival for cell in cells if cell.arrival is not None]
-    assert [each.budget_epochs for each in arrivals] == [1.0, 4.0, 4.0] * 2
-    assert {each.lr for each in arrivals} == {0.1}
+    assert [each.budget_epochs for each in arrivals] == [1.0, 4.0, 16.0] * 2
+    assert {each.lr for each in arrivals} == {0.1, 0.2}
     assert arrivals[2].until == "retrained-accuracy"
 
 
@@ -128,6 +126,15 @@ def test_contestants_differ_in_arrivals_alone() -> None:
     assert by_kind["naive"] == dataclasses.replace(by_kind["extend"], replay=0.0)
 
 
-def test_an_arrival_s_rate_is_that_of_extending() -> None:
-    assert extension_lr(Recipe()) == EXTENSION_LR
-    assert extension_lr(PAPER) == PAPER.lr
+def test_only_improved_contestants_have_a_rate_that_goes_with_the_budget() -> None:
+    every = lifecycle(contestants=CONTESTANTS, budgets=(1.0, 8.0)).cells([0])
+    rates = {cell.name: cell.arrival.lr for cell in every if cell.arrival is not None}
+    assert rates["extend-1-1-s0"] == rates["extend-1-8-s0"] == rates["naive-1-8-s0"] == 0.1
+    assert rates["improved-1-1-s0"] == 0.05
+    assert rates["improved-1-8-s0"] == 0.2
+    assert rates["adaptive-1-16-s0"] == 0.2
+
+
+def test_a_rate_that_is_given_is_everybody_s() -> None:
+    every = lifecycle(contestants=CONTESTANTS, lr=0.03).cells([0])
+    assert {cell.arrival.lr for cell in every if cell.arrival is not None} == {0.03}

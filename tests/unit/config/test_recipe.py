@@ -315,6 +315,12 @@ def test_schedule_carries_every_value_of_the_recipe() -> None:
         assert getattr(schedule, name) == getattr(recipe, name) != getattr(Recipe(), name)
 
 
+def test_what_has_no_effect_without_new_classes_is_no_part_of_a_stage_that_trains_on() -> None:
+    plan = Plan(rule="", class_order=("a", "b"), class_images=(9, 9), stage_sizes=(0,), num_given=2)
+    (stage,) = resolve(Recipe(replay=0.5, head_init="means", until="0.75"), plan, 32)
+    assert (stage.replay, stage.head_init, stage.until) == (1.0, "random", "0.75")
+
+
 def test_what_is_about_old_classes_is_no_part_of_a_stage_without_any() -> None:
     recipe = Recipe(replay=0.5, head_init="means", until="0.75", lr_scope="stage")
     first, second, _ = resolve(recipe, THREE_STAGES, 32)
@@ -324,29 +330,36 @@ def test_what_is_about_old_classes_is_no_part_of_a_stage_without_any() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "round_epochs", "steps"),
-    [((2.0, 4.0), 1.0, (19, 56)), ((2.0, 4.5), 2.0, (19, 56)), ((2.0, 0.1), 1.0, (19, 14))],
+    ("epochs", "round_epochs", "rounds"),
+    [(4.0, 1.0, 4), (4.5, 2.0, 2), (0.1, 1.0, 1), (6.0, 2.0, 3)],
 )
 def test_rounds_fill_a_stage_s_budget_and_there_is_at_least_one(
-    epochs: tuple[float, ...], round_epochs: float, steps: tuple[int, int]
+    epochs: float, round_epochs: float, rounds: int
 ) -> None:
-    plan = make_plan((1, 1), (77, 37))
+    plan = make_plan((1, 1), (770, 370))
     recipe = Recipe(
-        epochs=epochs, until="retrained-accuracy", round_epochs=round_epochs, batch_size=8
+        epochs=(2.0, epochs), until="retrained-accuracy", round_epochs=round_epochs, batch_size=8
     )
     first, second = resolve(recipe, plan, 32)
-    assert (first.num_steps, second.num_steps) == steps
-    assert (first.round_steps, second.round_steps) == (None, int(round_epochs * 114 / 8))
+    assert (first.num_steps, first.round_steps) == (1540 // 8, None)
+    assert second.round_steps == int(round_epochs * 1140 / 8)
+    assert second.num_steps == rounds * second.round_steps
+
+
+def test_few_images_get_longer_rounds_not_fewer() -> None:
+    recipe = Recipe(epochs=(2.0, 4.0), until="retrained-accuracy", batch_size=8)
+    _, second = resolve(recipe, make_plan((1, 1), (77, 37)), 32)
+    assert (second.round_steps, second.num_steps) == (120, 480)
 
 
 def test_each_round_has_the_whole_shape_of_the_rate() -> None:
     recipe = Recipe(epochs=(1.0, 3.0), until="0.9", batch_size=2, lr_scope="stage")
-    _, second = resolve(recipe, make_plan((1, 1), (40, 40)), 32)
+    _, second = resolve(recipe, make_plan((1, 1), (200, 200)), 32)
     found = rates(second)
-    assert second.round_steps == 40
-    assert found[:40] == found[40:80] == found[80:]
-    assert max(found) == found[4] == 0.2
-    assert found[39] < 0.01
+    assert second.round_steps == 200
+    assert found[:200] == found[200:400] == found[400:]
+    assert max(found) == found[20] == 0.2
+    assert found[199] < 0.01
 
 
 REFUSED: list[tuple[str, Any, str]] = [

@@ -123,14 +123,27 @@ CHANGES = [
 ]
 
 
+_EXTENDED = dataclasses.replace(
+    CONFIG, plan=dataclasses.replace(PLAN, stage_sizes=(1,), num_given=2), base=BASE
+)
+
+
+def test_head_alone_is_trained_on_a_trunk_that_was_trained() -> None:
+    recipe = dataclasses.replace(CONFIG.recipe, trained="head")
+    assert dataclasses.replace(_EXTENDED, recipe=recipe).recipe.trained == "head"
+    with pytest.raises(ConfigError, match="on a trunk of random weights"):
+        dataclasses.replace(CONFIG, recipe=recipe)
+
+
 def test_digest_changes_when_any_field_does() -> None:
     digests = {CONFIG.digest, dataclasses.replace(CONFIG, seed=1).digest}
     for part, field, value in CHANGES:
         old = getattr(CONFIG, part)
         assert getattr(old, field) != value
         changed = dataclasses.replace(old, **{field: value})
-        digests.add(dataclasses.replace(CONFIG, **{part: changed}).digest)
-    assert len(digests) == 2 + len(CHANGES)
+        config = _EXTENDED if field == "trained" else CONFIG  # a head alone needs a trained trunk
+        digests.add(dataclasses.replace(config, **{part: changed}).digest)
+    assert len(digests - {_EXTENDED.digest}) == 2 + len(CHANGES)
 
 
 def test_every_field_of_a_run_is_tried_above() -> None:

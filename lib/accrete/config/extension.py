@@ -1,0 +1,72 @@
+"""How a trained model is trained on when classes arrive: what differs from a new model's recipe.
+
+Pure. `benchmarks/extending.py` measures each part with and without; docs/lifecycle.md has the
+table.
+"""
+
+from typing import Any
+
+from accrete.config.recipe import Recipe
+
+REPLAY = 0.5
+"""Share of the old classes' images in an epoch: they are known, the new ones are not."""
+
+ROUND_EPOCHS = 4.0
+"""Of a round, where validation accuracy ends an extension."""
+
+MAX_ROUNDS = 4
+"""Of an extension that validation accuracy does not end."""
+
+_EPOCHS = 2.0
+_LEAST_STEPS = 120
+
+_WHOLE_RATE_EPOCHS = 4.0
+"""Budget at which a model that grows is trained at a new one's peak rate."""
+
+
+def extension_epochs(batch_size: int, num_images: int) -> float:
+    """Return the default budget for extending a trained model, in epochs over old and new images.
+
+    Args:
+        batch_size: images per optimizer step.
+        num_images: old and new ones; few of them get 120 steps.
+    """
+    return max(_EPOCHS, _LEAST_STEPS * batch_size / num_images)
+
+
+def extension_rate(lr: float, epochs: float) -> float:
+    """Return the peak rate for extending a trained model.
+
+    In a short budget a high rate undoes what the model knows and leaves no time to mend it; in a
+    long one a low rate ends in a model that generalizes worse than one trained anew (Ash and Adams,
+    2020, *On Warm-Starting Neural Network Training*). From four epochs on it is a new model's.
+
+    Args:
+        lr: of a new model.
+        epochs: the budget, over old and new images, or of each round of it.
+    """
+    return lr * min(max(epochs / _WHOLE_RATE_EPOCHS, 0.25), 1.0)
+
+
+def extension_values(epochs: float) -> dict[str, Any]:
+    """Return what the recipe `fast` has otherwise where a trained model is extended.
+
+    Args:
+        epochs: the budget, over old and new images.
+    """
+    return {
+        "budget_epochs": epochs,
+        "lr": extension_rate(Recipe().lr, epochs),
+        "replay": REPLAY,
+        "head_init": "means",
+    }
+
+
+def round_values(until: str) -> dict[str, Any]:
+    """Return the same for an extension in rounds that validation accuracy ends.
+
+    Args:
+        until: as `Recipe` has it.
+    """
+    rounds = {"until": until, "round_epochs": ROUND_EPOCHS}
+    return extension_values(ROUND_EPOCHS) | rounds | {"budget_epochs": MAX_ROUNDS * ROUND_EPOCHS}
