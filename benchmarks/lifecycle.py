@@ -5,9 +5,10 @@
     make bench NAME=lifecycle ARGS="--document docs/lifecycle.md"
 
 Runs `accrete study lifecycle` (docs/lifecycle.md says what it measures) at one of three scales, on
-this machine: `cpu` with a small network on CIFAR-100's first 20 classes, `gpu` with the paper's
-VGG-19 on all of them and schedules of every kind, `miniature` on the digits. Options after `--` go
-to the command as they are. What is stored is not trained again, so it goes on where it was ended.
+this machine: `cpu` with a small network on 40 classes of CIFAR-100, a quarter of their images,
+scaled to 16 px, `gpu` with the paper's VGG-19 on all of it, `miniature` on the digits. Options
+after `--` go to the command as they are. What is stored is not trained again, so it goes on where
+it was ended.
 `--document` trains nothing and puts the tables of all that was recorded into a file.
 """
 
@@ -23,14 +24,18 @@ from inputs import add_data_option, source_of
 from lifecycle_text import lifecycle_text
 from paper_text import with_figures
 from record import RESULTS, write_results
+from thinned import thinned
 
 from accrete.core.environment import ENV_HOME
 from accrete.core.settings import home_path
 
 SCALES = {
     "cpu": (
-        *("--total", "20", "--schedules", "4*5/10,2*5", "--model", "small", "--precision", "fp32"),
-        *("--scratch-epochs", "8,16,32", "--budgets", "0.5,1,2,4", "--seeds", "3"),
+        *("--total", "40", "--schedules", "10*4/20,5*4/10,5*6/10,1*5/10,15,5,10"),
+        *("--image-size", "16", "--validation-fraction", "0.2", "--model", "small"),
+        *("--precision", "bf16", "--batch-size", "64", "--weight-decay", "1e-3"),
+        *("--scratch-epochs", "20,40,80", "--first-epochs", "40", "--budgets", "4,8,16"),
+        *("--seeds", "3"),
     ),
     "gpu": (
         *("--schedules", "10*10/50,10*5/20*5/90,1*10/50,5,25,20", "--model", "vgg19"),
@@ -42,6 +47,9 @@ SCALES = {
     ),
 }
 """The command's options, before those that are given."""
+
+PER_CLASS = {"cpu": 125}
+"""Training images of each class, those that are set aside included; others: all that there are."""
 
 KEPT = ("sweep", "config", "dataset", "margin", "seeds", "devices", "versions", "scratch")
 """What of report.json is recorded beside the schedules: not each training."""
@@ -84,7 +92,11 @@ def _measured(options: argparse.Namespace, name: str) -> dict[str, Any]:
         SystemExit: it failed.
     """
     source = source_of(options, "digits" if options.scale == "miniature" else "cifar100")
-    where = ["--source", source.kind, *(["--data", source.location] if source.location else [])]
+    location = source.location
+    if location is not None and options.scale in PER_CLASS:
+        few = PER_CLASS[options.scale]
+        location = str(thinned(Path(location), home_path() / "bench" / f"cifar100-{few}", few))
+    where = ["--source", source.kind, *(["--data", location] if location else [])]
     command = [sys.executable, "-m", "accrete.cli", "study", "lifecycle", *where]
     done = subprocess.run(
         [*command, *SCALES[options.scale], *options.others, "--name", name],

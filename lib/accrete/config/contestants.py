@@ -34,15 +34,22 @@ class Contestant:
     """What its recipe of an arrival has otherwise than a new model's, the rate not counted."""
     has_own_rate: bool = False
     """Whether its peak rate goes with the budget, as that of `accrete extend`."""
+    is_foil: bool = False
+    """Whether no budget makes it as good as from scratch, so that it has but the least one."""
     is_adaptive: bool = False
     """Whether it finds out by itself when to end, and has but one budget."""
 
 
 CONTESTANTS = (
     Contestant(
-        name="head", title="the head alone, on a trunk as it was", changes={"trained": "head"}
+        name="head",
+        title="the head alone, on a trunk as it was",
+        changes={"trained": "head"},
+        is_foil=True,
     ),
-    Contestant(name="naive", title="going on without old images", changes={"replay": 0.0}),
+    Contestant(
+        name="naive", title="going on without old images", changes={"replay": 0.0}, is_foil=True
+    ),
     Contestant(name="extend", title="extending with all old images"),
     Contestant(
         name="improved",
@@ -206,11 +213,14 @@ class Lifecycle:
         first = replace(self.recipe, budget_epochs=self.first_epochs)
         for place, sizes in enumerate(self.schedules, start=1):
             for contestant in self.contestants:
-                bound = MAX_ROUNDS * ROUND_EPOCHS
-                budgets = (bound,) if contestant.is_adaptive else self.budgets
-                for epochs in budgets:
+                for epochs in self._budgets_of(contestant):
                     name = f"{contestant.name}-{place}-{epochs:g}"
                     (life,) = seeded_cells(name, contestant.name, sizes, first, [seed])
                     arrival = arrival_recipe(self.recipe, contestant, epochs, self.lr)
                     cells.append(replace(life, arrival=arrival))
         return cells
+
+    def _budgets_of(self, contestant: Contestant) -> tuple[float, ...]:
+        if contestant.is_adaptive:
+            return (MAX_ROUNDS * ROUND_EPOCHS,)
+        return self.budgets[:1] if contestant.is_foil else self.budgets

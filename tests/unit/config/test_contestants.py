@@ -122,14 +122,15 @@ def test_contestants_differ_in_arrivals_alone() -> None:
     every = lifecycle(contestants=CONTESTANTS).cells([0])
     assert {cell.recipe.trained for cell in every} == {"all"}
     by_kind = {cell.kind: cell.arrival for cell in every if cell.arrival is not None}
-    assert by_kind["head"] == dataclasses.replace(by_kind["extend"], trained="head")
-    assert by_kind["naive"] == dataclasses.replace(by_kind["extend"], replay=0.0)
+    least = dataclasses.replace(by_kind["extend"], budget_epochs=1.0)
+    assert by_kind["head"] == dataclasses.replace(least, trained="head")
+    assert by_kind["naive"] == dataclasses.replace(least, replay=0.0)
 
 
 def test_only_improved_contestants_have_a_rate_that_goes_with_the_budget() -> None:
     every = lifecycle(contestants=CONTESTANTS, budgets=(1.0, 8.0)).cells([0])
     rates = {cell.name: cell.arrival.lr for cell in every if cell.arrival is not None}
-    assert rates["extend-1-1-s0"] == rates["extend-1-8-s0"] == rates["naive-1-8-s0"] == 0.1
+    assert rates["extend-1-1-s0"] == rates["extend-1-8-s0"] == rates["naive-1-1-s0"] == 0.1
     assert rates["improved-1-1-s0"] == 0.05
     assert rates["improved-1-8-s0"] == 0.2
     assert rates["adaptive-1-16-s0"] == 0.2
