@@ -37,7 +37,7 @@ def main() -> None:
     options = parse_options(sys.argv[1:])
     if options.document is not None:
         recorded = json.loads((options.results / "extending.json").read_text())
-        text = with_figures(options.document.read_text(), extending_text(recorded))
+        text = with_figures(options.document.read_text(), extending_text(recorded), "ideas")
         options.document.write_text(text)
         return
     torch.set_num_threads(options.threads)

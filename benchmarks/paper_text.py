@@ -35,7 +35,6 @@ TABLE_II = {
 }
 """Error in per cent at 90 and at 100 classes, by (n1, Δn)."""
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def by_label(pieces: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
@@ -87,17 +86,18 @@ def recorded_figures(folder: Path, stop_gradient: float) -> str:
     )
 
 
-def with_figures(document: str, figures: str) -> str:
-    """Return a document with its part between the marks exchanged.
+def with_figures(document: str, figures: str, part: str = "figures") -> str:
+    """Return a document with its part between two marks, `<!-- PART: begin -->`, exchanged.
 
     Raises:
         ValueError: it lacks a mark.
     """
-    head, begin, rest = document.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    first, last = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+    head, begin, rest = document.partition(first)
+    _, end, tail = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the document lacks {BEGIN} or {END}")
-    return f"{head}{BEGIN}\n\n{figures}\n{END}{tail}"
+        raise ValueError(f"the document lacks {first} or {last}")
+    return f"{head}{first}\n\n{figures}\n{last}{tail}"
 
 
 class _Tables:
