@@ -111,6 +111,18 @@ def test_first_stage_shows_a_dash_for_its_missing_old_classes() -> None:
     assert "<td>–</td>" not in second
 
 
+def test_stage_that_ended_early_says_why_and_what_that_saved() -> None:
+    report = make_report([2, 3])
+    stage = report["stages"][-1]
+    planned = 4 * stage["images_seen"]
+    stage |= {"stopped": "enough", "planned_images": planned, "round_top1s": [0.5, 0.503]}
+    text = visible_text(render_report(report))
+    assert "Stage 2 ended before its budget: enough." in text
+    assert f"of {planned:,} images, which saved 75.00 %." in text
+    assert "Validation accuracy by round: 50.00 %, 50.30 %." in text
+    assert "ended before its budget" not in visible_text(page_of(2, 3))
+
+
 def test_reused_stage_bears_a_badge_in_both_stage_tables() -> None:
     assert page_of(2, 2, 4, 2).count(">reused<") == 2
     assert ">reused<" not in page_of(5)
