@@ -60,7 +60,7 @@ reader_kind(
 )
 kind(
     "a pickle that would run code, with its SHA-256",
-    "weights DIR/w.pth are no torch state file (…)",
+    "weights DIR/w.pth hold more than tensors, or are damaged: a whole model may run code …",
 )(_hashed(pickled(harmful=True)))
 kind(
     "what torch.save wrote, named .safetensors",

@@ -20,10 +20,13 @@ def digits_run(
     *stage_sizes: int,
     alpha: str = "1",
     only_classes: tuple[str, ...] | None = None,
+    validation_fraction: float = 0.0,
     **recipe: Any,
 ) -> RunConfig:
     """A run over the digits, by these new classes a stage or by alpha from two classes."""
-    source = dataclasses.replace(SOURCE, only_classes=only_classes)
+    source = dataclasses.replace(
+        SOURCE, only_classes=only_classes, validation_fraction=validation_fraction
+    )
     counts = training_counts(open_source(source).counts(), source)
     images = tuple(counts.values())
     listed = ",".join(map(str, stage_sizes))

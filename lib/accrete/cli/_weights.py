@@ -82,6 +82,8 @@ def scaling_in(mean: str | None, std: str | None) -> Normalization | None:
     """
     if mean is None and std is None:
         return None
+    if mean is None or std is None:
+        raise ConfigError("--weights-mean and --weights-std go together: give both")
     return Normalization(mean=_three(mean, "weights mean"), std=_three(std, "weights std"))
 
 

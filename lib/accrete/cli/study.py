@@ -183,6 +183,13 @@ def _refuse_others(options: StudyOptions, purpose: str) -> None:
     Raises:
         ConfigError: names the option.
     """
+    if purpose == "lifecycle":
+        for name in ("replay", "head_init", "trained"):
+            if name in options.recipe.typed:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} has no effect on lifecycle, whose contestants "
+                    "differ in it: leave it out, and choose among them with --contestants"
+                )
     given: Given[Any] = options.grid if purpose == "lifecycle" else options.life
     for each in option_fields(given.kind):
         if each.name in given.typed and each.name not in ("total", "seeds"):
@@ -212,12 +219,6 @@ def _lifecycle(options: StudyOptions, recipe: Recipe, total: int) -> tuple[list[
             raise ConfigError(
                 f"--{name.replace('_', '-')} has no effect on lifecycle, whose budgets are "
                 "--scratch-epochs, --first-epochs and --budgets: leave it out"
-            )
-    for name in ("replay", "head_init", "trained"):
-        if name in options.recipe.typed:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} has no effect on lifecycle, whose contestants differ "
-                "in it: leave it out, and choose among them with --contestants"
             )
     life = lifecycle_of(options.life.alone(), recipe, total)
     number = options.grid.values.get("seeds", LIFECYCLE_SEEDS)

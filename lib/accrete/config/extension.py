@@ -62,11 +62,14 @@ def extension_values(epochs: float) -> dict[str, Any]:
     }
 
 
-def round_values(until: str) -> dict[str, Any]:
+def round_values(until: str, batch_size: int, num_images: int) -> dict[str, Any]:
     """Return the same for an extension in rounds that validation accuracy ends.
 
     Args:
         until: as `Recipe` has it.
+        batch_size: images per optimizer step.
+        num_images: old and new ones; few of them get rounds of 120 steps.
     """
-    rounds = {"until": until, "round_epochs": ROUND_EPOCHS}
-    return extension_values(ROUND_EPOCHS) | rounds | {"budget_epochs": MAX_ROUNDS * ROUND_EPOCHS}
+    epochs = max(ROUND_EPOCHS, _LEAST_STEPS * batch_size / num_images)
+    rounds = {"until": until, "round_epochs": epochs, "budget_epochs": MAX_ROUNDS * epochs}
+    return extension_values(epochs) | rounds

@@ -2,11 +2,17 @@
 
 from typing import Any
 
-from accrete.config.extension import extension_epochs, extension_values, round_values
+from accrete.config.extension import (
+    extension_epochs,
+    extension_rate,
+    extension_values,
+    round_values,
+)
 from accrete.config.plan import Plan
 from accrete.config.recipe import Recipe, recipe_named
 from accrete.config.run import SourceConfig
 from accrete.core.options import Given
+from accrete.errors import ConfigError
 
 
 def recipe_of(given: Given[Recipe], source: SourceConfig, **defaults: Any) -> Recipe:
@@ -38,11 +44,34 @@ def extension_recipe(given: Given[Recipe], source: SourceConfig, plan: Plan) -> 
     """
     if given.values.get("name", "fast") != "fast":
         return recipe_of(given, source)
+    batch_size = given.values.get("batch_size") or Recipe().batch_size
+    num_images = plan.stages[-1].num_images
     until = given.values.get("until")
     if until is not None:
-        return recipe_of(given, source, **round_values(until))
+        _check_rounds(given)
+        values = round_values(until, batch_size, num_images)
+        if len(plan.stages) > 1 and "budget_epochs" not in given:
+            values["epochs"] = (values["budget_epochs"],) * len(plan.stages)
+        return recipe_of(given, source, **values)
     budget = given.values.get("budget_epochs")
     if budget is None:
-        batch_size = given.values.get("batch_size") or Recipe().batch_size
-        budget = extension_epochs(batch_size, plan.stages[-1].num_images)
-    return recipe_of(given, source, **extension_values(budget))
+        budget = extension_epochs(batch_size, num_images)
+    defaults = extension_values(budget)
+    epochs = given.values.get("epochs")
+    if epochs:
+        defaults["lr"] = extension_rate(Recipe().lr, max(epochs))
+    return recipe_of(given, source, **defaults)
+
+
+def _check_rounds(given: Given[Recipe]) -> None:
+    """Refuse what would end a stage that trains in rounds before a round is over.
+
+    Raises:
+        ConfigError: it is asked for.
+    """
+    for name in ("stop_gradient", "stop_patience"):
+        if given.values.get(name) is not None:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} would end a round of --until in its middle, at a high "
+                "rate: give one of them"
+            )

@@ -16,7 +16,7 @@ from accrete.config.recipe import PAPER_EPOCHS, Recipe
 from accrete.errors import ConfigError
 
 MIN_ROUND_STEPS = 120
-"""A small data set gets longer rounds: in fewer steps validation accuracy shows nothing."""
+"""A small data set gets fewer rounds: after fewer steps validation accuracy shows nothing."""
 
 MIN_DEFAULT_STEPS = 400
 """A small data set gets at least this many steps by default: no net converges in fewer."""
@@ -193,9 +193,10 @@ def _rounds(recipe: Recipe, stage: PlanStage, images: float) -> tuple[int, int] 
     """
     if recipe.until is None or not stage.num_old_classes:
         return None
-    of_round = recipe.round_epochs * stage.num_images
-    number = max(1, int(images / of_round + 1e-6))
-    return number, max(MIN_ROUND_STEPS, int(of_round / recipe.batch_size))
+    num_steps = max(1, int((images + 1e-6) / recipe.batch_size))
+    wanted = round(images / (recipe.round_epochs * stage.num_images))
+    number = max(1, min(wanted, num_steps // MIN_ROUND_STEPS))
+    return number, num_steps // number
 
 
 def _stage_ends(

@@ -5,6 +5,7 @@ safetensors or as the pickle that torch.save makes. A pickle is read by torch's 
 only, and only after its SHA-256 was found to be the one given.
 """
 
+import pickle
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ def read_state(path: Path, sha256: str | None) -> State:
         IntegrityError: its SHA-256 is not the one given.
     """
     if not path.is_file():
-        raise InputError(f"weights {path} do not exist: give a .safetensors or a torch state file")
+        what = "are a folder" if path.is_dir() else "do not exist"
+        raise InputError(f"weights {path} {what}: give a .safetensors or a torch state file")
     if sha256 is not None:
         _check_sha256(path, sha256)
     if path.suffix == ".safetensors":
@@ -114,7 +116,12 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a pickle's version, several lines
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises nearly anything on bad bytes
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"weights {path} hold more than tensors, or are damaged: a whole model may run code "
+            "and is never loaded; save what model.state_dict() gives"
+        ) from error
+    except Exception as error:  # torch raises nearly anything on bad bytes
         detail = str(error).partition("\n")[0]
         raise InputError(f"weights {path} are no torch state file ({detail})") from error
     for name in _NESTED:

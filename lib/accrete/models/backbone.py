@@ -159,7 +159,8 @@ def _trunk_of(model: ModelConfig, state: State, channels: int, path: Path) -> di
     """Return the trunk's tensors as the network has them: its names, its types.
 
     Raises:
-        CheckpointMismatchError: one is missing, too many, of another shape or not finite.
+        CheckpointMismatchError: one is missing, too many, of another shape, not finite, or a
+            variance below zero.
     """
     network = build_model(model, channels=channels, num_classes=1, seed=0)
     own = weighted_part(network).state_dict()
@@ -182,6 +183,10 @@ def _trunk_of(model: ModelConfig, state: State, channels: int, path: Path) -> di
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointMismatchError(
                 f"weights {path} have values in {name} that are no numbers: give others"
+            )
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise CheckpointMismatchError(
+                f"weights {path} have negative variances in {name}: give others"
             )
     return made
 

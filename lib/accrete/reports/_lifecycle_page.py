@@ -39,9 +39,9 @@ def _outcome(schedule: Mapping[str, Any], each: Mapping[str, Any]) -> str:
             f"(at {', '.join(short)} classes)"
         )
     seconds = each["needed"]["seconds"]
-    text = f"as good at every arrival with {_times(total)} fewer images than from scratch"
+    text = f"as good at every arrival; from scratch takes {_times(total)} the images"
     if seconds is not None:
-        text += f", {_times(seconds)} fewer seconds"
+        text += f", {_times(seconds)} the seconds"
     whole = each["one_budget"]["images"]
     if each["is_adaptive"]:
         return text

@@ -31,6 +31,11 @@ def test_extension_is_a_fast_recipe_with_its_own_values() -> None:
 
 
 def test_rounds_are_four_of_four_epochs_at_the_rate_of_one() -> None:
-    recipe = recipe_named("fast", **round_values("0.9"))
+    recipe = recipe_named("fast", **round_values("0.9", 128, 50_000))
     assert (recipe.until, recipe.round_epochs, recipe.budget_epochs) == ("0.9", 4.0, 16.0)
     assert recipe.lr == recipe_named("fast", **extension_values(4.0)).lr
+
+
+def test_few_images_get_rounds_of_120_steps() -> None:
+    recipe = recipe_named("fast", **round_values("0.9", 128, 1_536))
+    assert (recipe.round_epochs, recipe.budget_epochs, recipe.lr) == (10.0, 40.0, 0.2)

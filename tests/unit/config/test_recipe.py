@@ -331,9 +331,9 @@ def test_what_is_about_old_classes_is_no_part_of_a_stage_without_any() -> None:
 
 @pytest.mark.parametrize(
     ("epochs", "round_epochs", "rounds"),
-    [(4.0, 1.0, 4), (4.5, 2.0, 2), (0.1, 1.0, 1), (6.0, 2.0, 3)],
+    [(4.0, 1.0, 4), (4.0, 2.0, 2), (0.5, 1.0, 1), (6.0, 2.0, 3), (7.0, 4.0, 2), (5.0, 4.0, 1)],
 )
-def test_rounds_fill_a_stage_s_budget_and_there_is_at_least_one(
+def test_rounds_are_as_many_as_fit_a_stage_s_budget_best(
     epochs: float, round_epochs: float, rounds: int
 ) -> None:
     plan = make_plan((1, 1), (770, 370))
@@ -342,14 +342,20 @@ def test_rounds_fill_a_stage_s_budget_and_there_is_at_least_one(
     )
     first, second = resolve(recipe, plan, 32)
     assert (first.num_steps, first.round_steps) == (1540 // 8, None)
-    assert second.round_steps == int(round_epochs * 1140 / 8)
+    num_steps = int(epochs * 1140 / 8)
+    assert second.round_steps == num_steps // rounds
+    assert num_steps - rounds < second.num_steps <= num_steps
     assert second.num_steps == rounds * second.round_steps
 
 
-def test_few_images_get_longer_rounds_not_fewer() -> None:
-    recipe = Recipe(epochs=(2.0, 4.0), until="retrained-accuracy", batch_size=8)
+def test_few_images_get_fewer_rounds_within_the_same_budget() -> None:
+    recipe = Recipe(epochs=(2.0, 20.0), until="retrained-accuracy", batch_size=8)
     _, second = resolve(recipe, make_plan((1, 1), (77, 37)), 32)
-    assert (second.round_steps, second.num_steps) == (120, 480)
+    assert (second.round_steps, second.num_steps) == (142, 284)
+    _, second = resolve(
+        dataclasses.replace(recipe, epochs=(2.0, 4.0)), make_plan((1, 1), (77, 37)), 32
+    )
+    assert (second.round_steps, second.num_steps) == (57, 57)
 
 
 def test_each_round_has_the_whole_shape_of_the_rate() -> None:

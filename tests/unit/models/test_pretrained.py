@@ -77,7 +77,7 @@ class Harmful:
 def test_a_pickle_that_would_run_code_does_not(tmp_path: Path) -> None:
     path, mark = tmp_path / "harmful.pth", tmp_path / "mark"
     path.write_bytes(pickle.dumps({"fc.weight": Harmful(mark)}))
-    with pytest.raises(AccreteError, match="no torch state file"):
+    with pytest.raises(AccreteError, match=r"no torch state file|hold more than tensors"):
         read_weights(request(path, sha256=sha256_of_file(path)))
     assert not mark.exists()
 
@@ -118,5 +118,5 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
         read_weights(request(path))
     path = tmp_path / "w.pth"
     path.write_bytes(content)
-    with pytest.raises(AccreteError, match="no torch state file"):
+    with pytest.raises(AccreteError, match=r"no torch state file|hold more than tensors"):
         read_weights(request(path, sha256=sha256_of_file(path)))

@@ -75,8 +75,8 @@ def test_the_lines_say_what_came_of_each_contestant() -> None:
         "(at 4, 6 classes)"
     )
     assert lines[1].startswith(
-        "2*3  improved: as good at every arrival with 5.57× (5.57 to 5.57) fewer images than from "
-        "scratch, 5.57×"
+        "2*3  improved: as good at every arrival; from scratch takes 5.57× (5.57 to 5.57) the "
+        "images, 5.57×"
     )
     assert lines[1].endswith("; with one budget of 0.5 epochs 5.57× (5.57 to 5.57)")
     assert "the search ended at its largest budget at 2, 4, 6 classes" in lines[2]

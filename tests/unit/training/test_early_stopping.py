@@ -10,6 +10,7 @@ from training_sample import (
     Told,
     make_batches,
     make_linear_model,
+    make_model,
     make_schedule,
     same_weights,
     train_on,
@@ -229,6 +230,27 @@ def test_rounds_end_with_the_target_or_when_one_gained_little(
 
 
 ROUNDS = {"until": "retrained-accuracy", "round_steps": 10}
+
+
+def test_later_rounds_train_as_the_first_one_does() -> None:
+    schedule, modes = make_schedule(20, **ROUNDS), []
+    model = make_model()
+    model.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+
+    def validate() -> float:
+        model.eval()
+        return 0.5 + len(modes) / 100
+
+    train(
+        model,
+        make_batches(schedule),
+        schedule,
+        make_optimizer(model, schedule),
+        state=TrainState(),
+        watcher=Told(),
+        validate=validate,
+    )
+    assert modes == [True] * 20
 
 
 def in_rounds(top1s: list[float], position: int | None = None) -> tuple[nn.Module, TrainState]:

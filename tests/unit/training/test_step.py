@@ -1,6 +1,7 @@
 """One optimizer step, whole or in parts: the same gradients, and another try when memory ends."""
 
 import copy
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -213,3 +214,30 @@ def test_peer_does_not_change_its_parts_alone() -> None:
     network = DistributedDataParallel(make_limited_model(4))
     with pytest.raises(OutOfMemoryError, match="16 images, whole, does not fit the device"):
         trained(network, 1, Told())
+
+
+def loss_of(replay: float, num_old_classes: int, shift: torch.Tensor | None = None) -> float:
+    """Return the loss of a step on one batch, of a model whose logits may be shifted."""
+    schedule = make_schedule(10, replay=replay)
+    model = make_linear_model()
+    if shift is not None:
+        with torch.no_grad():
+            model[1].bias += shift
+    step = OptimizerStep(
+        model, make_optimizer(model, schedule), schedule, num_old_classes=num_old_classes
+    )
+    return float(step(next(make_batches(schedule).starting_at(0, 0)), 0.1))
+
+
+@pytest.mark.parametrize("replay", [0.5, 0.1])
+def test_old_classes_that_are_replayed_in_part_count_as_rarer_while_training(replay: float) -> None:
+    shift = torch.zeros(NUM_CLASSES)
+    shift[:3] = math.log(replay)
+    adjusted = loss_of(replay, 3)
+    assert adjusted == pytest.approx(loss_of(1.0, 3, shift), rel=1e-6)
+    assert adjusted != pytest.approx(loss_of(1.0, 3), rel=1e-3)
+
+
+@pytest.mark.parametrize(("replay", "num_old_classes"), [(1.0, 3), (0.0, 3), (0.5, 0)])
+def test_loss_is_plain_where_all_or_none_is_replayed(replay: float, num_old_classes: int) -> None:
+    assert loss_of(replay, num_old_classes) == loss_of(1.0, 0)

@@ -1,0 +1,59 @@
+"""The recipe of an extension: its own defaults, and what a user says over them."""
+
+from typing import Any
+
+import pytest
+
+from accrete.config.given_recipe import extension_recipe
+from accrete.config.plan import Plan
+from accrete.config.recipe import PAPER, Recipe
+from accrete.config.run import SourceConfig
+from accrete.core.options import Given
+from accrete.errors import ConfigError
+
+
+def extended(*stage_sizes: int, num_images: int = 1000, **said: Any) -> Recipe:
+    """Return the recipe of an extension of four classes by some, of so many images each."""
+    num_classes = 4 + sum(stage_sizes)
+    plan = Plan(
+        rule="",
+        class_order=tuple(map(str, range(num_classes))),
+        class_images=(num_images,) * num_classes,
+        stage_sizes=stage_sizes,
+        num_given=4,
+    )
+    source = SourceConfig(kind="imagefolder", location="photos")
+    return extension_recipe(Given(Recipe, said), source, plan)
+
+
+def test_an_extension_has_two_epochs_at_half_a_new_model_s_rate_and_replays_half() -> None:
+    recipe = extended(6, num_images=5000)
+    assert (recipe.budget_epochs, recipe.lr, recipe.replay) == (2.0, 0.1, 0.5)
+    assert recipe.head_init == "means"
+
+
+@pytest.mark.parametrize("said", [{"budget_epochs": 3.0}, {"epochs": (3.0,)}])
+def test_the_rate_goes_with_the_budget_however_it_is_said(said: dict[str, Any]) -> None:
+    assert extended(6, **said).lr == pytest.approx(0.15)
+
+
+def test_what_is_said_counts() -> None:
+    recipe = extended(6, budget_epochs=8.0, lr=0.03, replay=1.0, head_init="random")
+    assert (recipe.lr, recipe.replay, recipe.head_init) == (0.03, 1.0, "random")
+
+
+def test_rounds_have_a_bound_for_each_stage() -> None:
+    one, two = extended(6, until="0.9"), extended(3, 3, until="0.9")
+    assert (one.budget_epochs, one.epochs) == (16.0, None)
+    assert two.epochs == (16.0, 16.0)
+    assert extended(3, 3, until="0.9", budget_epochs=5.0).epochs is None
+
+
+@pytest.mark.parametrize("name", ["stop_gradient", "stop_patience"])
+def test_what_would_end_a_round_in_its_middle_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} would end a round"):
+        extended(6, until="0.9", **{name: 1})
+
+
+def test_the_paper_s_recipe_stays_as_it_is() -> None:
+    assert extended(6, name="paper") == PAPER
