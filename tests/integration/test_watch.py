@@ -1,6 +1,7 @@
 """Classes that arrive by themselves: what a look finds, stores and records."""
 
 import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,14 +10,18 @@ from pathlib import Path
 
 import pytest
 from arriving import Place, put
+from click.testing import CliRunner
 from conftest import Cli
 from PIL import Image
 
 from accrete.catalog.catalog import Catalog
+from accrete.catalog.gc import keys_of_run
 from accrete.catalog.life import life_of, records_of
 from accrete.catalog.manifests import SPLITS
+from accrete.catalog.newest import ForkedLifeError
 from accrete.catalog.records import RunRecord, create_record
 from accrete.catalog.step_documents import StepDocument
+from accrete.cli import watch as watch_module
 from accrete.config.run import SourceConfig
 from accrete.data import arrivals
 from accrete.data.arrivals import look_for_arrival
@@ -25,10 +30,10 @@ from accrete.errors import (
     BadImageError,
     InputError,
     ObjectMissingError,
-    RunNameTakenError,
     RunNotFoundError,
     SourceError,
 )
+from accrete.reports.life import assemble_life
 from accrete.store import keys
 from accrete.store.cache import NodeCache
 
@@ -40,6 +45,10 @@ def place(tmp_path: Path, catalog: Catalog, cache: NodeCache) -> Place:
     made = Place(tmp_path / "digits", catalog, cache)
     made.begin()
     return made
+
+
+class StopWatchingError(Exception):
+    """Ends a watch."""
 
 
 def num_images(place: Place, record: RunRecord) -> dict[str, int]:
@@ -241,6 +250,13 @@ def test_a_source_that_changes_between_two_looks_is_left_alone(place: Place) -> 
     assert look_for_arrival(place.watch(settle="1m"), still) is not None
 
 
+def test_a_class_that_goes_between_two_looks_is_no_error(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    going = place.viewpoint(sleep=lambda _: shutil.rmtree(place.folder / "3"))
+    assert look_for_arrival(place.watch(settle="1m"), going) is None
+    assert "the source is changing" in place.said[-1]
+
+
 def test_another_class_may_change_meanwhile(place: Place) -> None:
     put(place.folder, 3, 0, 40)
     copying = place.viewpoint(sleep=lambda _: put(place.folder, 4, 0, 2))
@@ -274,12 +290,58 @@ def test_images_that_do_not_fit_the_model_are_refused(place: Place) -> None:
         place.look()
 
 
-def test_a_name_that_is_another_run_s_is_refused(place: Place) -> None:
+def test_a_name_that_is_another_run_s_is_passed_over(place: Place) -> None:
     put(place.folder, 3, 0, 40)
     life = records_of(place.catalog)["life"]
     create_record(place.catalog.store, replace(life, name="life-a1"))
-    with pytest.raises(RunNameTakenError, match=r"'life-a1'.*is another one"):
-        place.look()
+    place.catalog.store.write_note(keys.report_key("life-a2", "report.json"), b"{}")  # it begins
+    record = place.look()
+    assert record is not None
+    assert record.name == "life-a3"
+    assert place.look() == record
+    place.train(record)
+    place.catalog.store.delete("runs/life-a2/report.json")
+    put(place.folder, 4, 0, 40)
+    after = place.look()
+    assert after is not None
+    assert after.name == "life-a2"
+
+
+def test_of_two_runs_of_one_configuration_the_one_that_is_watched_lives_on(place: Place) -> None:
+    create_record(place.catalog.store, replace(records_of(place.catalog)["life"], name="twin"))
+    place.name = "twin"
+    for digit in (3, 4):
+        put(place.folder, digit, 0, 40)
+        record = place.look()
+        assert record is not None
+        assert record.name == f"twin-a{digit - 2}"
+        place.train(record)
+        assert assemble_life(place.catalog, record.name)["arrivals"][0]["run"] == "twin"
+    life = life_of(place.catalog, records_of(place.catalog), "twin")
+    assert [each.record.name for each in life.lived] == ["twin", "twin-a1", "twin-a2"]
+
+
+def test_an_extension_by_hand_is_waited_for_while_it_trains_and_named_after(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    assert record is not None
+    place.catalog.store.delete("runs/life-a1/run.json")
+    create_record(place.catalog.store, replace(record, name="mine"))
+    now = datetime.now(UTC)
+    for age_s in (5, 300):
+        document = StepDocument(
+            step="stage-0001",
+            attempt="a",
+            state="running",
+            started_at=now - timedelta(hours=1),
+            updated_at=now - timedelta(seconds=age_s),
+        )
+        note = json.dumps(document.as_json()).encode()
+        place.catalog.store.write_note(keys.step_key("mine", "stage-0001"), note)
+        found = place.look()
+        assert (found is None) == (age_s == 5)
+        what = "extends this model and is being trained" if found is None else "left out: run mine"
+        assert any(what in line and "mine" in line for line in place.said)
 
 
 def test_a_life_that_forks_has_no_newest_model(place: Place) -> None:
@@ -294,9 +356,43 @@ def test_a_life_that_forks_has_no_newest_model(place: Place) -> None:
     create_record(place.catalog.store, replace(record, name="mine"))
     place.train(forked)
     with pytest.raises(
-        InputError, match=r"forked: stage 1 of run life-a1 .*, stage 1 of run mine "
+        InputError, match=r"forked: stage 1 of run life-a2 .*, stage 1 of run mine "
     ):
         place.look()
+
+
+def test_a_run_in_the_middle_of_a_life_is_not_forgotten(place: Place) -> None:
+    put(place.folder, 3, 0, 40)
+    store, first = place.catalog.store, records_of(place.catalog)["life"]
+    record = place.look()
+    assert record is not None
+    with pytest.raises(InputError, match=r"run 'life-a1' extends run 'life'.*'life-a1' first"):
+        keys_of_run(store, "life")
+    assert keys_of_run(store, "life-a1")[0] == keys.run_key("life-a1")
+    create_record(store, replace(first, name="twin"))  # its model is known by that name, too
+    assert keys_of_run(store, "life")[0] == keys.run_key("life")
+
+
+def test_a_fork_is_told_until_it_is_mended_and_latest_may_be_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --every, a look that finds a fork is not the last one."""
+    heard: list[str] = []
+
+    def looked(_build: object, _options: object, name: str, _news: object) -> None:
+        heard.append(name)
+        if len(heard) == 1:
+            raise ForkedLifeError("the life has forked")
+        raise StopWatchingError
+
+    monkeypatch.setattr(watch_module, "_look_here", looked)
+    monkeypatch.setattr(watch_module.time, "sleep", lambda _: None)
+    command = watch_module.watch_command(None, None)  # type: ignore[arg-type]
+    arguments = ["life@latest", "--data", str(place.folder), "--every", "1s"]
+    result = CliRunner().invoke(command, arguments)
+    assert isinstance(result.exception, StopWatchingError)
+    assert heard == ["life", "life"]
+    assert "the life has forked; looks again in 1s" in result.stderr
 
 
 def test_a_life_that_nobody_began_is_refused(place: Place) -> None:
@@ -340,6 +436,7 @@ def test_two_commands_at_once_make_one_run(cli: Cli, place: Place) -> None:
         (("watch", "life", "--source", "digits", "--least-images", "0"), "least images"),
         (("watch", "life", "--source", "digits", "--recurring", "0 * * * *"), "--recurring has no"),
         (("watch", "life", "--source", "digits", "--settle", "5"), "--settle is '5'"),
+        (("watch", "life", "--source", "digits", "--image", "a:1"), "--image has no effect"),
     ],
 )
 def test_what_cannot_be_watched_is_refused_in_one_line(

@@ -102,6 +102,7 @@ def test_the_command_writes_the_page_and_says_what_it_shows(
     lines = done.stdout.splitlines()
     assert [line.split()[1] for line in lines[1:4]] == ["life", "life-a1", "life-a2"]
     assert (tmp_path / "life.html").read_text().startswith("<!doctype html>")
+    assert cli("life", "life@latest").stdout == cli("life", "life").stdout
     done = cli("life", "life", "--json", "--html", "nowhere/life.html")
     assert done.returncode == 2
     assert "nowhere/life.html cannot be written" in done.stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.gc_mark import DEAD_AFTER_S, CollectionMark
 from accrete.catalog.inventory import Inventory, follow, read_inventory
+from accrete.catalog.life import extends, readable_records
 from accrete.catalog.step_documents import SILENT_AFTER_S, UPLOAD_INTERVAL_S, step_documents
 from accrete.config.run import check_run_name
 from accrete.errors import InputError, IntegrityError, RunNotFoundError
@@ -236,7 +237,7 @@ def keys_of_run(store: ObjectStore, name: str) -> list[str]:
     Raises:
         ConfigError: no run can be called so.
         RunNotFoundError: no run is.
-        InputError: a step of it is running.
+        InputError: a step of it is running, or another run extends it.
     """
     check_run_name(name)
     listed = list(store.list_objects(keys.run_folder(name)))
@@ -245,6 +246,7 @@ def keys_of_run(store: ObjectStore, name: str) -> list[str]:
             f"no run {name!r} in {store.address}: `accrete ls` lists what there is"
         )
     _check_silent(store, name, listed)
+    _check_last(store, name)
     records = (keys.run_key(name), keys.sweep_key(name))
     return sorted((item.key for item in listed), key=lambda key: (key not in records, key))
 
@@ -273,6 +275,20 @@ def _check_silent(store: ObjectStore, name: str, listed: list[Listed]) -> None:
         raise InputError(
             f"a step of run {name!r} wrote to the store within the last {SILENT_AFTER_S} s: "
             "end the run, wait that long, and try again"
+        )
+
+
+def _check_last(store: ObjectStore, name: str) -> None:
+    """Refuse to take a run out of the middle of a life: what extends it would have no beginning."""
+    records = readable_records(store)
+    forgotten = records.pop(name, None)
+    stages = set(forgotten.stages) if forgotten else set()
+    stages -= {stage for each in records.values() for stage in each.stages}
+    later = [each for each in records.values() if any(extends(each, stage) for stage in stages)]
+    if later:
+        raise InputError(
+            f"run {later[0].name!r} extends run {name!r}, whose newest model would be lost to "
+            f"{name}@latest: forget {later[0].name!r} first, if it is of no use"
         )
 
 

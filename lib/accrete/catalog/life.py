@@ -7,10 +7,12 @@ from functools import partial
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import StageManifest
-from accrete.catalog.newest import LATEST, NothingFinishedError, newest_run
+from accrete.catalog.newest import LATEST, NothingFinishedError, newest_run, runs_of_life
 from accrete.catalog.records import RunRecord, find_record, run_names
-from accrete.errors import RunNotFoundError
+from accrete.config.arrivals import is_arrival_name
+from accrete.errors import IntegrityError, RunNotFoundError
 from accrete.store import keys
+from accrete.store.object_store import ObjectStore
 
 _PARALLEL = 8
 
@@ -32,12 +34,23 @@ class Life:
     lived: tuple[Lived, ...]
     """From the first to the newest; none while the first has not finished."""
     begun: tuple[RunRecord, ...]
-    """Extensions of the newest that have not finished."""
+    """Those that have not finished, of the whole life."""
 
     @property
     def newest(self) -> Lived:
         """The model that classes are added to."""
         return self.lived[-1]
+
+    @property
+    def underway(self) -> tuple[RunRecord, ...]:
+        """Extensions of the newest that have not finished."""
+        return tuple(each for each in self.begun if extends(each, self.newest.stage.digest))
+
+
+def extends(record: RunRecord, stage: str) -> bool:
+    """Return whether a run's model grew from the stage of a digest."""
+    base = record.config.base
+    return base is not None and base.identity == stage
 
 
 def records_of(catalog: Catalog) -> dict[str, RunRecord]:
@@ -53,7 +66,27 @@ def records_of(catalog: Catalog) -> dict[str, RunRecord]:
         return {record.name: record for record in found if record is not None}
 
 
-def ancestors_of(catalog: Catalog, records: Mapping[str, RunRecord], name: str) -> list[Lived]:
+def readable_records(store: ObjectStore) -> dict[str, RunRecord]:
+    """Return the runs whose data set is prepared, by name; without those that were damaged.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+
+    def read(name: str) -> RunRecord | None:
+        try:
+            return find_record(store, name)
+        except IntegrityError:
+            return None
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        found = pool.map(read, run_names(store))
+        return {record.name: record for record in found if record is not None}
+
+
+def ancestors_of(
+    catalog: Catalog, records: Mapping[str, RunRecord], name: str, asked: str | None = None
+) -> list[Lived]:
     """Return what a run came from: the runs before it, from the first, each with its stage that
     was extended. What was trained elsewhere is no run.
 
@@ -61,18 +94,22 @@ def ancestors_of(catalog: Catalog, records: Mapping[str, RunRecord], name: str) 
         catalog: where the stages are.
         records: of all runs, by name.
         name: of the run.
+        asked: the run whose life is asked for: of several runs of one configuration, which have
+            the same stages, it is the one that is meant. None: the one that the run is named after.
 
     Raises:
         RunNotFoundError: no such run is recorded.
         IntegrityError: a stage's manifest was changed, or an object of it is gone.
     """
-    owners = {each.stages[-1]: each for each in reversed(list(records.values()))}
-    for each in records.values():
-        for stage_digest in each.stages:
-            owners.setdefault(stage_digest, each)  # a run that ended with the stage comes first
+
+    def farness(owner: RunRecord, stage: str) -> tuple[bool, ...]:
+        is_named_after = is_arrival_name(name, owner.name)
+        return owner.name != asked, not is_named_after, owner.stages[-1] != stage
+
     record, found, seen = _recorded(records, name), [], {name}
     while (base := record.config.base) is not None:
-        before = owners.get(base.identity)
+        owners = [each for each in records.values() if base.identity in each.stages]
+        before = min(owners, key=partial(farness, stage=base.identity), default=None)
         stage = catalog.stage(base.identity) if before else None
         if before is None or stage is None or before.name in seen:
             break
@@ -96,23 +133,19 @@ def life_of(catalog: Catalog, records: Mapping[str, RunRecord], name: str) -> Li
         IntegrityError: a stage's manifest was changed, or an object of it is gone.
     """
     first = _recorded(records, name)
+    # Asked before the newest is: what ends meanwhile is the newest itself then.
+    runs = runs_of_life(name, records).values()
+    begun = tuple(each for each in runs if not _is_finished(catalog, each.stages[-1]))
     try:
         newest = newest_run(f"{name}{LATEST}", records, partial(_is_finished, catalog), _tell_none)
     except NothingFinishedError:
         return Life(lived=(), begun=(first,))
     stage = catalog.stage(newest.stages[-1])
     assert stage is not None, "it was seen just now"
-    before = [] if newest.name == name else ancestors_of(catalog, records, newest.name)
+    before = [] if newest.name == name else ancestors_of(catalog, records, newest.name, name)
     names = [each.record.name for each in before]
     since = before[names.index(name) :] if name in names else []
-    begun = (
-        each
-        for each in records.values()
-        if each.config.base is not None
-        and each.config.base.identity == stage.digest
-        and each.stages[-1] != stage.digest
-    )
-    return Life(lived=(*since, Lived(record=newest, stage=stage)), begun=tuple(begun))
+    return Life(lived=(*since, Lived(record=newest, stage=stage)), begun=begun)
 
 
 def _is_finished(catalog: Catalog, digest: str) -> bool:

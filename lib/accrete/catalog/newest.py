@@ -33,6 +33,10 @@ class NothingFinishedError(InputError):
     """Of a life, no run has finished."""
 
 
+class ForkedLifeError(InputError):
+    """Two models of a life are the newest; its owner can end that."""
+
+
 def is_latest(text: str) -> bool:
     """Return whether a text stands for the newest model of a life.
 
@@ -49,6 +53,15 @@ def is_latest(text: str) -> bool:
         )
     check_run_name(name)
     return True
+
+
+def begun_by(text: str) -> str:
+    """Return the run that began a life, which NAME and NAME@latest stand for.
+
+    Raises:
+        ConfigError: neither is meant.
+    """
+    return text.removesuffix(LATEST) if is_latest(text) else text
 
 
 def find_newest(catalog: Catalog, text: str, tell: Callable[[str], None]) -> RunRecord:
@@ -99,9 +112,10 @@ def newest_run(
 
     Raises:
         RunNotFoundError: there is no such run.
-        InputError: the life has forked, or nothing of it is finished.
+        ForkedLifeError: no model is the newest.
+        NothingFinishedError: nothing of the life is finished.
     """
-    life = _life(text.removesuffix(LATEST), records)
+    life = runs_of_life(text.removesuffix(LATEST), records)
     done = {name: run for name, run in life.items() if is_finished(run.stages[-1])}
     waiting = sorted(life.keys() - done.keys())
     if not done:
@@ -116,7 +130,7 @@ def newest_run(
     )
     if len(left) > 1:
         shown = ", ".join(_shown(run) for run in left[:3]) + (", …" if len(left) > 3 else "")
-        raise InputError(
+        raise ForkedLifeError(
             f"{text} may be any of {format_counted(len(left), 'model')}, since the life has "
             f"forked: {shown}; give {left[0].name}@latest or {left[1].name}@latest, or forget a "
             "run that is of no use (accrete forget)"
@@ -130,8 +144,13 @@ def newest_run(
     return newest
 
 
-def _life(name: str, records: Mapping[str, RunRecord | SweepRecord]) -> dict[str, RunRecord]:
-    """Return a run and all that extend it, directly or through others, by name."""
+def runs_of_life(name: str, records: Mapping[str, RunRecord | SweepRecord]) -> dict[str, RunRecord]:
+    """Return a run and all that extend it, directly or through others, by name.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        InputError: it is a sweep.
+    """
     first = records.get(name)
     if first is None:
         raise RunNotFoundError(

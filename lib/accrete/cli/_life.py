@@ -25,11 +25,12 @@ def life(name: str, html: Path | None, store: str | None, *, as_json: bool) -> N
       accrete life animals --html life.html
     """
     from accrete.catalog.catalog import Catalog
+    from accrete.catalog.newest import begun_by
     from accrete.reports.life import assemble_life, render_life
     from accrete.store.local import opened_store
 
     with opened_store(store) as objects:
-        found = assemble_life(Catalog(objects), name)
+        found = assemble_life(Catalog(objects), begun_by(name))
     if html is not None:
         try:
             html.write_text(render_life(found))

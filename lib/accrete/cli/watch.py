@@ -1,6 +1,5 @@
 """The command that looks for classes that have come, and extends a model by them."""
 
-import re
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
+from accrete.catalog.newest import ForkedLifeError, begun_by
 from accrete.cli._adapter import ENV_PREFIX, Group, takes
 from accrete.cli._location import refuse_local_data
 from accrete.cli._options import (
@@ -23,6 +23,7 @@ from accrete.cli._placement import make_placement, refuse_typed_here
 from accrete.cli._request import request_for, source_of
 from accrete.cli.run import run_here
 from accrete.config.arrivals import ArrivalRules, Watch, watch_parameter
+from accrete.config.cron import check_cron
 from accrete.config.placement import Placement
 from accrete.config.recipe import RECIPES, Recipe, recipe_named
 from accrete.core.environment import DEFAULT_STORE
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from accrete.store.settings import StoreSettings
 
 _EVERY = "10m"
-_CRON = re.compile(r"[0-9A-Za-z*/,?#LW-]+( [0-9A-Za-z*/,?#LW-]+){4,5}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +76,8 @@ class LookOptions:
     def __post_init__(self) -> None:
         if self.interval < timedelta(seconds=1):
             raise ConfigError(f"--every is {self.every!r}: give at least 1s")
-        if self.recurring is not None and _CRON.fullmatch(self.recurring.strip()) is None:
-            raise ConfigError(
-                f"--recurring is {self.recurring!r}: give five fields, minute, hour, day, month "
-                "and weekday, such as '0 * * * *' for every hour"
-            )
+        if self.recurring is not None:
+            check_cron(self.recurring)
 
     @property
     def interval(self) -> timedelta:
@@ -195,19 +192,21 @@ def watch_command(build_extension: Build, build_watch: BuildWatch) -> click.Comm
             raise ConfigError(
                 "watch needs a place where images come: give --data, or --source digits"
             )
-        look = options.look.alone()
+        look, name = options.look.alone(), begun_by(name)
         endpoint = options.where.alone().endpoint or kfp_endpoint()
         if endpoint:
             _schedule(build_watch, options, name, endpoint)
             return
         refuse_typed_here(options.look, options.where)
+        if "image" in options.cluster.typed:
+            raise ConfigError("--image has no effect without --endpoint: leave it out")
         make_placement(options.cluster, options.spot, local=True)
         news = NewsTeller()
         while True:
             news.begin()
             try:
                 _look_here(build_extension, options, name, news)
-            except (SourceError, StoreError, StepFailedError) as error:
+            except (ForkedLifeError, SourceError, StoreError, StepFailedError) as error:
                 if look.once:
                     raise
                 again = f"accrete: error: {one_line(str(error))}; looks again in {look.every}"

@@ -6,18 +6,26 @@ what the first recorded.
 """
 
 import dataclasses
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.gc_mark import CollectionWatch
 from accrete.catalog.identity import stage_chain
-from accrete.catalog.life import Life, Lived, life_of, records_of
+from accrete.catalog.life import Life, Lived, extends, life_of, records_of
 from accrete.catalog.lookup import base_of_stage
 from accrete.catalog.manifests import SPLITS, DatasetManifest
-from accrete.catalog.records import RunRecord, create_record, find_record, make_record
+from accrete.catalog.records import (
+    RunRecord,
+    create_record,
+    find_record,
+    make_record,
+    run_names,
+)
 from accrete.catalog.step_documents import SILENT_AFTER_S, step_documents
 from accrete.config.arrivals import Sight, Watch, arrival_name, is_arrival_name, sight_of
 from accrete.config.given_recipe import extension_recipe
@@ -35,7 +43,7 @@ from accrete.data.prepare import MakeMeter
 from accrete.data.sources.base import Counts
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import split_policy, split_sizes
-from accrete.errors import RunNameTakenError, RunNotFoundError
+from accrete.errors import RunNameTakenError, RunNotFoundError, SourceError
 from accrete.store import keys
 from accrete.store.cache import NodeCache
 
@@ -70,13 +78,21 @@ def look_for_arrival(watch: Watch, viewpoint: Viewpoint) -> RunRecord | None:
         StoreError: the store cannot be used.
     """
     catalog, say = viewpoint.catalog, viewpoint.say
+    taken = frozenset(run_names(catalog.store))  # before the records: what comes later is in none
     life = life_of(catalog, records_of(catalog), watch.name)
     if not life.lived:
         say(f"waits for run {watch.name}, which has not finished")
         return None
     unfinished = _unfinished(watch, life, catalog)
     if unfinished is None:
-        return _new_arrival(watch, life, viewpoint)
+        others = [each for each in life.begun if each.name != life.newest.record.name]
+        busy = [each for each in others if each in life.underway and _is_at_work(each, catalog)]
+        if busy:
+            say(f"run {busy[0].name} extends this model and is being trained: waits for its end")
+            return None
+        for each in others:
+            say(f"not finished, and left out: run {each.name}")
+        return _new_arrival(watch, life, taken, viewpoint)
     if _is_at_work(unfinished, catalog):
         say(f"run {unfinished.name} is being trained: waits for its end")
         return None
@@ -84,7 +100,9 @@ def look_for_arrival(watch: Watch, viewpoint: Viewpoint) -> RunRecord | None:
     return unfinished
 
 
-def _new_arrival(watch: Watch, life: Life, viewpoint: Viewpoint) -> RunRecord | None:
+def _new_arrival(
+    watch: Watch, life: Life, taken: Container[str], viewpoint: Viewpoint
+) -> RunRecord | None:
     say, newest = viewpoint.say, life.newest
     num_classes = format_counted(len(newest.stage.class_names), "class", "classes")
     say(f"newest: {newest.record.name}, {num_classes}, stage {newest.stage.digest[:12]}")
@@ -99,7 +117,7 @@ def _new_arrival(watch: Watch, life: Life, viewpoint: Viewpoint) -> RunRecord | 
     if not _is_settled(source, watch, viewpoint):
         return None
     try:
-        return _recorded(watch, life, source, viewpoint)
+        return _recorded(watch, life, source, taken, viewpoint)
     except ChangedSourceError as error:
         say(str(error))
         return None
@@ -107,7 +125,7 @@ def _new_arrival(watch: Watch, life: Life, viewpoint: Viewpoint) -> RunRecord | 
 
 def _unfinished(watch: Watch, life: Life, catalog: Catalog) -> RunRecord | None:
     """Return a run of this watch that was begun: it has stages to train, or its report to write."""
-    for record in life.begun:
+    for record in life.underway:
         if is_arrival_name(record.name, watch.name):
             return record
     newest = life.newest.record
@@ -170,16 +188,18 @@ def _is_settled(source: SourceConfig, watch: Watch, viewpoint: Viewpoint) -> boo
     before = open_source(source).content()
     viewpoint.say(f"looks again in {format_seconds(settle_s)}, to see that nothing is being copied")
     viewpoint.sleep(settle_s)
-    if open_source(source).content() == before:
-        return True
+    with suppress(SourceError):  # a class may be gone by now
+        if open_source(source).content() == before:
+            return True
     viewpoint.say("the source is changing: it is looked at again later (--settle)")
     return False
 
 
 def _recorded(
-    watch: Watch, life: Life, source: SourceConfig, viewpoint: Viewpoint
+    watch: Watch, life: Life, source: SourceConfig, taken: Container[str], viewpoint: Viewpoint
 ) -> RunRecord | None:
-    """Store what has come and record the run that trains on it; None: there is nothing new."""
+    """Store what has come and record the run that trains on it, under the first number from the
+    life's length on whose name is not taken; None: there is nothing new."""
     catalog = viewpoint.catalog
     newest = life.newest
     base = base_of_stage(newest.stage, f"stage {newest.stage.index} of run {newest.record.name}")
@@ -196,13 +216,14 @@ def _recorded(
             viewpoint.say("all these images are stored already: nothing to train")
             return None
         config = _config(watch, source, extension, newest, grown)
-        name = arrival_name(watch.name, len(life.lived))
+        names = (arrival_name(watch.name, number) for number in itertools.count(len(life.lived)))
+        free = (name for name in names if name not in taken)
+        record = _claimed(free, config, grown.manifest, viewpoint)
         num_images = sum(grown.counts.values())
         viewpoint.say(
             f"{format_counted(config.plan.stages[-1].num_new_classes, 'class', 'classes')} and "
-            f"{format_counted(num_images, 'training image')} have come: run {name}"
+            f"{format_counted(num_images, 'training image')} have come: run {record.name}"
         )
-        record = _claimed(name, config, grown.manifest, viewpoint)
         if not collections.was_disturbed():
             return record
 
@@ -227,25 +248,24 @@ def _config(
 
 
 def _claimed(
-    name: str, config: RunConfig, dataset: DatasetManifest, viewpoint: Viewpoint
+    names: Iterable[str], config: RunConfig, dataset: DatasetManifest, viewpoint: Viewpoint
 ) -> RunRecord:
-    """Return the record of a name: this run's, or that of whoever was first to extend the model.
-
-    Raises:
-        RunNameTakenError: it is the name of a run that extends another model.
-    """
+    """Return the record of the first free name: this run's, or that of whoever was first to
+    extend the model."""
     store = viewpoint.catalog.store
-    record = make_record(name, config, dataset.digest, stage_chain(config, dataset))
-    try:
-        create_record(store, record)
-    except RunNameTakenError:
-        found = find_record(store, name)
-        wanted, base = config.base, found.config.base if found else None
-        if found is None or base is None or wanted is None or base.identity != wanted.identity:
-            raise RunNameTakenError(
-                f"run {name!r}, which this extension would be, is another one: forget it, or give "
-                "it another name"
-            ) from None
-        viewpoint.say(f"run {name} was recorded meanwhile, by another look: it is what is trained")
-        return found
-    return record
+    base, chain = config.base, stage_chain(config, dataset)
+    assert base is not None
+    for name in names:
+        record = make_record(name, config, dataset.digest, chain)
+        try:
+            create_record(store, record)
+        except RunNameTakenError:
+            found = find_record(store, name)
+            if found is None or not extends(found, base.identity):
+                continue
+            viewpoint.say(
+                f"run {name} was recorded meanwhile, by another look: it is what is trained"
+            )
+            return found
+        return record
+    raise AssertionError("names do not end")
