@@ -36,7 +36,6 @@ TABLE_II = {
 """Error in per cent at 90 and at 100 classes, by (n1, Δn)."""
 
 
-
 def by_label(pieces: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
     """Return the results of pieces, as `pieces.read_pieces` returns them, by the cell's label."""
     found: dict[str, list[Mapping[str, Any]]] = {}

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from accrete.config.recipe import Recipe
-from accrete.config.run import SourceConfig, check_run_name, check_seed
+from accrete.config.run import MAX_RUN_NAME, SourceConfig, check_run_name, check_seed, is_run_name
 from accrete.core.options import Given, Option
 from accrete.core.serialization import to_json, without_nones
 from accrete.core.units import format_counted, format_percent, parse_duration
 from accrete.core.validation import MAX_COUNT, check_range
+from accrete.errors import ConfigError
 
+_MOST_ARRIVALS = 999
+"""Of a life, whose names must be possible."""
 _NAMED = 6
 """Classes that a line names."""
 
@@ -68,6 +71,13 @@ class Watch:
 
     def __post_init__(self) -> None:
         check_run_name(self.name)
+        if not is_run_name(arrival_name(self.name, _MOST_ARRIVALS)):
+            most = MAX_RUN_NAME - len(arrival_name("", _MOST_ARRIVALS))
+            raise ConfigError(
+                f"run name is {self.name!r}, but arrivals are called {arrival_name('NAME', 1)}, "
+                f"{arrival_name('NAME', 2)}, …, of {MAX_RUN_NAME} characters at most: watch one "
+                f"of {most} (the same run under a shorter --name finds its stages)"
+            )
         check_seed(self.seed, "seed")
 
     @property
@@ -142,7 +152,7 @@ class Sight:
             lines.append(f"waits for: {_listed(few)}")
         if self.grown:
             share = self.rules.refresh_share
-            rule = f"trained on again at {format_percent(share, 0)}, or with new classes"
+            rule = f"trained on again at {100 * share:g} %, or with new classes"
             num_images = format_counted(sum(self.grown.values()), "more image")
             num_classes = format_counted(len(self.grown), "old class", "old classes")
             lines.append(
@@ -166,7 +176,8 @@ def sight_of(
         known: images of all splits that the model's classes have in its data set.
         rules: when a model is extended.
     """
-    new = {name: count for name, count in counts.items() if name not in known}
+    # A class of which every image is left out by --exclude is none.
+    new = {name: n for name, n in counts.items() if name not in known and totals.get(name)}
     least = rules.least_images
     return Sight(
         ready={name: count for name, count in new.items() if count >= least},

@@ -29,6 +29,8 @@ _FILES = ("imagefolder", "csv", "parquet", "arrow", "webdataset")
 
 _COLUMNS = (("source", _FILES), ("data", ()))
 
+MAX_RUN_NAME = 63
+"""Characters of a run's name, as of a Kubernetes label."""
 _RUN_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 

@@ -71,7 +71,7 @@ def grow_dataset(
     old = extension.old
     assert old is not None
     source = open_source(config)
-    for line in understand(source, config).lines():
+    for line in understand(source, config).lines(extends=True):
         say(line)
     fingerprint = fingerprint_of(config, source, extension, None)
     note = sha256_of_json([_SKIPS_STORED, fingerprint])

@@ -38,8 +38,12 @@ class Understood:
         """Return the images of a split."""
         return sum(getattr(of_class, split) for of_class in self.sizes.values())
 
-    def lines(self) -> list[str]:
-        """Return it in lines."""
+    def lines(self, *, extends: bool = False) -> list[str]:
+        """Return it in lines.
+
+        Args:
+            extends: whether the classes are added to others.
+        """
         config, reading = self.config, self.reading
         where = f"{config.kind} {config.location}" if config.location else config.kind
         found = [f"{where}: {reading.layout}"]
@@ -54,7 +58,7 @@ class Understood:
         if any(file.reason in _HEIC_ENDINGS for file in reading.left_out):
             found.append("note: HEIC images are read where accrete[heif] is installed")
         found += [f"note: {note}" for note in reading.notes]
-        if len(self.sizes) == 1:
+        if len(self.sizes) == 1 and not extends:
             found.append("note: there is one class: enough to extend a model, not to train one")
         return [printable(line) for line in found]
 
@@ -66,7 +70,7 @@ class Understood:
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
         return (
             f"{format_counted(len(names), 'class', 'classes')}: {ends}, with {each} training "
-            f"image{'s' if most > 1 else ''} each"
+            f"image{'s' if most > 1 else ''}{' each' if len(names) > 1 else ''}"
         )
 
     def _splits(self) -> str:

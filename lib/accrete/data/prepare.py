@@ -90,7 +90,7 @@ def prepare_dataset(
             weights are for other images.
     """
     source = open_source(config)
-    for line in understand(source, config).lines():
+    for line in understand(source, config).lines(extends=extension is not None):
         say(line)
     fingerprint = fingerprint_of(config, source, extension, model)
     known = catalog.prepared_dataset(fingerprint)

@@ -90,6 +90,23 @@ def test_a_watch_is_the_same_as_a_parameter_of_a_pipeline() -> None:
         replace(WATCH, name="Not a name")
 
 
+def test_a_class_without_any_image_is_none() -> None:
+    sight = sight_of({"fox": 0, "owl": 0}, {"fox": 0, "owl": 1}, KNOWN, ArrivalRules())
+    assert sight.waiting == {"owl": 0}
+
+
+def test_a_small_share_is_not_told_as_none() -> None:
+    rules = ArrivalRules(refresh_share=0.001)
+    (line,) = sight_of({"cat": 101}, {"cat": 101}, KNOWN, rules).lines()
+    assert "(trained on again at 0.1 %, or" in line
+
+
+def test_a_name_that_leaves_no_room_for_arrivals_is_refused() -> None:
+    assert replace(WATCH, name="a" * 58)
+    with pytest.raises(ConfigError, match=r"NAME-a1, NAME-a2, .* watch one of 58"):
+        replace(WATCH, name="a" * 59)
+
+
 def test_names_of_arrivals_are_known_again() -> None:
     assert is_arrival_name(arrival_name("animals", 12), "animals")
     for other in ("animals", "animals-a0", "animals-a1-b", "animals-ab", "other-a1"):
