@@ -50,7 +50,7 @@ class Place:
         if not self.folder.exists():
             for digit in range(3):
                 put(self.folder, digit, 0, 40)
-        self.source = SourceConfig(kind="imagefolder", location=str(self.folder))
+        self.source = replace(self.source, kind="imagefolder", location=str(self.folder))
         counts = training_counts(open_source(self.source).counts(), self.source)
         images = tuple(counts.values())
         plan = Plan(rule="all", class_order=tuple(counts), class_images=images, stage_sizes=(3,))

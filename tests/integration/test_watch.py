@@ -28,6 +28,7 @@ from accrete.data.arrivals import look_for_arrival
 from accrete.data.prepare import stored_dataset
 from accrete.errors import (
     BadImageError,
+    ConfigError,
     InputError,
     ObjectMissingError,
     RunNotFoundError,
@@ -232,6 +233,82 @@ def test_old_classes_that_grew_come_along_with_new_ones_unless_never_is_said(pla
     along = place.look()
     assert along is not None
     assert num_images(place, along)["0"] == 44
+
+
+def test_copies_of_stored_images_are_no_reason_to_train_again(place: Place) -> None:
+    for number, path in enumerate(sorted((place.folder / "0").iterdir())):
+        shutil.copy(path, path.with_name(f"copy-{number}.png"))
+    put(place.folder, 0, 40, 42)
+    assert place.look() is None
+    assert place.said[-1] == "2 images of these are new, the others stored already: too few"
+    put(place.folder, 1, 40, 70)
+    record = place.look()
+    assert record is not None
+    assert num_images(place, record) == {"0": 42, "1": 70, "2": 40}
+
+
+def test_bad_images_are_counted_once(place: Place) -> None:
+    place.source = replace(place.source, on_bad_image="skip")
+    for number in range(24):
+        (place.folder / "0" / f"bad-{number:02}.png").write_bytes(b"no image")
+    assert place.look() is None
+    skipped = []
+    for digit in (3, 4):
+        put(place.folder, digit, 0, 40)
+        put(place.folder, 0, 40 + digit, 41 + digit)
+        record = place.look()
+        assert record is not None
+        stored = place.catalog.dataset(record.dataset)
+        skipped.append(stored.by_name["0"].num_skipped_train)
+        base = place.catalog.dataset(stored.extends or "")
+        more = sum(c.num_images("train") for c in stored.classes) - sum(
+            c.num_images("train") for c in base.classes
+        )
+        assert f"1 class and {more} training images have come: run {record.name}" in place.said
+        place.train(record)
+    assert skipped[0] > 0
+    assert abs(skipped[0] - skipped[1]) <= 1  # as the splits fall
+    assert place.look() is None
+    tests = 24 - skipped[1]  # bad test images are counted nowhere
+    assert any(line.startswith(f"{tests} more image") for line in place.said)
+
+
+def test_what_a_model_sets_aside_its_arrivals_set_aside_too(place: Place) -> None:
+    place.folder = place.folder.with_name("aside")
+    place.name = "aside"
+    place.source = replace(place.source, validation_fraction=0.25)
+    place.begin()
+    aside = []
+    for digit in (3, 4):
+        put(place.folder, digit, 0, 40)
+        watch = place.watch()
+        none = replace(watch.source, validation_fraction=0.0)
+        watch = replace(watch, source=none, own_validation=digit == 3 or None)
+        record = look_for_arrival(watch, place.viewpoint())
+        assert record is not None
+        entries = place.catalog.dataset(record.dataset).by_name
+        aside.append(entries[str(digit)].num_images("validation"))
+        place.train(record)
+    assert aside == [0, 8]
+    watch = replace(watch, recipe=replace(watch.recipe, until="0.5"), own_validation=True)
+    with pytest.raises(ConfigError, match="the source has no validation images"):
+        look_for_arrival(watch, place.viewpoint())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"epochs": (1.0, 2.0), "budget_epochs": None}, "epochs"),
+        ({"until": "0.5"}, "no image set aside"),
+    ],
+)
+def test_options_that_no_arrival_can_have_are_refused_before_anything_comes(
+    place: Place, recipe: dict[str, object], words: str
+) -> None:
+    watch = place.watch()
+    watch = replace(watch, recipe=replace(watch.recipe, **recipe), given_recipe=("flip", *recipe))
+    with pytest.raises(ConfigError, match=words):
+        look_for_arrival(watch, place.viewpoint())
 
 
 def test_a_source_that_changes_between_two_looks_is_left_alone(place: Place) -> None:

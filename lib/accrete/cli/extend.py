@@ -178,7 +178,13 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
     base, model, given, source = _base(options, run, catalog)
     more_images = options.added.more_images
     extension = open_extension(base, given, catalog, more_images=more_images)
-    source = with_validation_split(source, extension, options.recipe.values.get("until"))
+    source = with_validation_split(
+        source,
+        extension,
+        catalog,
+        until=options.recipe.values.get("until"),
+        is_asked="validation_fraction" in options.source.values,
+    )
     counts = counts_of_source(source, None if local else tell)
     plan = plan_extension(options.added.stages, extension, counts)
     recipe = extension_recipe(options.recipe, source, plan)

@@ -227,6 +227,7 @@ def _watch_of(options: WatchOptions, name: str) -> Watch:
         recipe=recipe,
         given_recipe=tuple(sorted(options.recipe.values)),
         seed=options.seed.seed,
+        own_validation="validation_fraction" in options.source.values or None,
     )
 
 
@@ -303,9 +304,12 @@ def _placement(options: WatchOptions, watch: Watch, catalog: "Catalog") -> Place
         RunNotFoundError: there is no such run, or it was not prepared yet.
     """
     from accrete.catalog.life import life_of, records_of
+    from accrete.data.arrivals import checked_watch
 
     records = records_of(catalog)
     life = life_of(catalog, records, watch.name)
+    if life.lived:
+        checked_watch(watch, life, catalog)
     record = life.newest.record if life.lived else records[watch.name]
     placement = make_placement(options.cluster, options.spot, local=False)
     return placement.fitted([record.config.plan.stages[-1].num_images], watch.recipe.batch_size)

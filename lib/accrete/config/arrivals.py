@@ -68,6 +68,9 @@ class Watch:
     """Fields of the recipe that the user set; the others depend on what arrives."""
     seed: int
     """Of an extension's weights, sample order and augmentation."""
+    own_validation: bool | None = None
+    """Whether the source's share of validation images was asked for; otherwise it is that of the
+    data set which grows."""
 
     def __post_init__(self) -> None:
         check_run_name(self.name)
@@ -126,13 +129,19 @@ class Sight:
     @property
     def growth(self) -> float:
         """Images that came to the model's classes, as a share of those that they had."""
-        return sum(self.grown.values()) / max(1, self.num_known)
+        return self._share(sum(self.grown.values()))
+
+    def _share(self, num_images: int) -> float:
+        return num_images / max(1, self.num_known)
+
+    def are_enough(self, num_images: int) -> bool:
+        """Return whether so many more images of the model's classes are worth training for."""
+        return 0 < self.rules.refresh_share <= self._share(num_images)
 
     @property
     def refreshes(self) -> bool:
         """Whether the model's classes have grown by as much as the rules ask for."""
-        share = self.rules.refresh_share
-        return 0 < share <= self.growth
+        return self.are_enough(sum(self.grown.values()))
 
     @property
     def taken(self) -> tuple[str, ...]:

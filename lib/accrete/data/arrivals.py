@@ -30,7 +30,10 @@ from accrete.catalog.step_documents import SILENT_AFTER_S, step_documents
 from accrete.config.arrivals import Sight, Watch, arrival_name, is_arrival_name, sight_of
 from accrete.config.given_recipe import extension_recipe
 from accrete.config.known_networks import check_image_sides
-from accrete.config.run import RunConfig, SourceConfig
+from accrete.config.plan import Plan
+from accrete.config.recipe import Recipe
+from accrete.config.run import BaseModel, RunConfig, SourceConfig
+from accrete.config.schedule import resolve
 from accrete.core.units import format_counted, format_seconds
 from accrete.data.extension import (
     Extension,
@@ -92,12 +95,55 @@ def look_for_arrival(watch: Watch, viewpoint: Viewpoint) -> RunRecord | None:
             return None
         for each in others:
             say(f"not finished, and left out: run {each.name}")
-        return _new_arrival(watch, life, taken, viewpoint)
+        return _new_arrival(checked_watch(watch, life, catalog), life, taken, viewpoint)
     if _is_at_work(unfinished, catalog):
         say(f"run {unfinished.name} is being trained: waits for its end")
         return None
     say(f"run {unfinished.name} was begun and has not ended: it goes on")
     return unfinished
+
+
+def checked_watch(watch: Watch, life: Life, catalog: Catalog) -> Watch:
+    """Return a watch whose source sets as many images aside as the newest model's data set.
+
+    Args:
+        watch: what is looked at.
+        life: of the model; it has a newest one.
+        catalog: where data sets are.
+
+    Raises:
+        ConfigError: its options can extend no model, or not this one.
+        ObjectMissingError: the model's data set is gone.
+    """
+    newest = life.newest
+    extension = Extension(
+        base=_base_of(newest),
+        given=newest.stage.class_names,
+        old=catalog.dataset(newest.stage.dataset),
+        more_images=True,
+    )
+    source = with_validation_split(
+        watch.source,
+        extension,
+        catalog,
+        until=watch.recipe.until,
+        is_asked=bool(watch.own_validation),
+    )
+    plan = plan_extension(None, extension, {})
+    image = newest.stage.image
+    resolve(_recipe(watch, newest, plan), plan, min(image.height, image.width))
+    return dataclasses.replace(watch, source=source)
+
+
+def _base_of(newest: Lived) -> BaseModel:
+    origin = f"stage {newest.stage.index} of run {newest.record.name}"
+    return base_of_stage(newest.stage, origin)
+
+
+def _recipe(watch: Watch, newest: Lived, plan: Plan) -> Recipe:
+    recipe = extension_recipe(watch.asked_recipe, watch.source, plan)
+    check_image_sides(newest.stage.model.architecture.name, recipe.image_sides)
+    return recipe
 
 
 def _new_arrival(
@@ -113,11 +159,10 @@ def _new_arrival(
     if not sight.taken:
         say("nothing to train")
         return None
-    source = dataclasses.replace(watch.source, only_classes=sight.taken)
-    if not _is_settled(source, watch, viewpoint):
+    if not _is_settled(_taken_source(watch, sight), watch, viewpoint):
         return None
     try:
-        return _recorded(watch, life, source, taken, viewpoint)
+        return _recorded(watch, life, sight, taken, viewpoint)
     except ChangedSourceError as error:
         say(str(error))
         return None
@@ -195,34 +240,39 @@ def _is_settled(source: SourceConfig, watch: Watch, viewpoint: Viewpoint) -> boo
     return False
 
 
+def _taken_source(watch: Watch, sight: Sight) -> SourceConfig:
+    return dataclasses.replace(watch.source, only_classes=sight.taken)
+
+
 def _recorded(
-    watch: Watch, life: Life, source: SourceConfig, taken: Container[str], viewpoint: Viewpoint
+    watch: Watch, life: Life, sight: Sight, taken: Container[str], viewpoint: Viewpoint
 ) -> RunRecord | None:
     """Store what has come and record the run that trains on it, under the first number from the
     life's length on whose name is not taken; None: there is nothing new."""
-    catalog = viewpoint.catalog
-    newest = life.newest
-    base = base_of_stage(newest.stage, f"stage {newest.stage.index} of run {newest.record.name}")
+    catalog, newest = viewpoint.catalog, life.newest
+    base, source = _base_of(newest), _taken_source(watch, sight)
     collections = CollectionWatch(catalog.store, viewpoint.say)
     while True:
         extension = open_extension(base, newest.stage.class_names, catalog, more_images=True)
-        source = with_validation_split(source, extension, watch.recipe.until)
         grown = grow_dataset(
             source, extension, catalog, viewpoint.cache, viewpoint.meter, say=viewpoint.say
         )
         for note in grown.notes:
             viewpoint.say(note)
-        if not any(grown.counts.values()):
+        if not grown.num_train:
             viewpoint.say("all these images are stored already: nothing to train")
+            return None
+        if not sight.ready and not sight.are_enough(grown.num_stored):
+            has_come = format_counted(grown.num_stored, "image")
+            viewpoint.say(f"{has_come} of these are new, the others stored already: too few")
             return None
         config = _config(watch, source, extension, newest, grown)
         names = (arrival_name(watch.name, number) for number in itertools.count(len(life.lived)))
         free = (name for name in names if name not in taken)
         record = _claimed(free, config, grown.manifest, viewpoint)
-        num_images = sum(grown.counts.values())
         viewpoint.say(
             f"{format_counted(config.plan.stages[-1].num_new_classes, 'class', 'classes')} and "
-            f"{format_counted(num_images, 'training image')} have come: run {record.name}"
+            f"{format_counted(grown.num_train, 'training image')} have come: run {record.name}"
         )
         if not collections.was_disturbed():
             return record
@@ -232,14 +282,11 @@ def _config(
     watch: Watch, source: SourceConfig, extension: Extension, newest: Lived, grown: Grown
 ) -> RunConfig:
     plan = plan_extension(None, extension, grown.counts)
-    model = newest.stage.model.architecture
-    recipe = extension_recipe(watch.asked_recipe, source, plan)
-    check_image_sides(model.name, recipe.image_sides)
     return RunConfig(
         source=source,
         plan=plan,
-        model=model,
-        recipe=recipe,
+        model=newest.stage.model.architecture,
+        recipe=_recipe(watch, newest, plan),
         seed=watch.seed,
         base=extension.base,
         more_images=True,

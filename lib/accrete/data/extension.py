@@ -14,6 +14,7 @@ from accrete.config.plan import Plan, check_stage_sizes, parse_sizes
 from accrete.config.run import BaseModel, RunConfig, SourceConfig
 from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
+from accrete.data.sources.opening import open_source
 from accrete.errors import ConfigError, ObjectMissingError, SourceError
 from accrete.store import keys
 
@@ -78,21 +79,27 @@ class Extension:
             )
         return dict(counts)
 
-    def merged(self, new: DatasetManifest) -> DatasetManifest:
-        """Return the data set of old and new classes, the old ones first."""
+    def merged(self, new: DatasetManifest, *, is_whole: bool = False) -> DatasetManifest:
+        """Return the data set of old and new classes, the old ones first.
+
+        Args:
+            new: what the source became.
+            is_whole: whether all images of its old classes were read, those that are stored too.
+        """
         if self.old is None:
             return new
         old, added = self.old.by_name, new.by_name
-        entries = [_joined(old[name], added.pop(name, None)) for name in self.given]
+        entries = [_joined(old[name], added.pop(name, None), is_whole) for name in self.given]
         return replace(new, classes=(*entries, *added.values()), extends=self.old.digest)
 
 
-def _joined(old: ClassEntry, more: ClassEntry | None) -> ClassEntry:
+def _joined(old: ClassEntry, more: ClassEntry | None, is_whole: bool) -> ClassEntry:
     """Return a class with more images; its first shards stay the same ones."""
     if more is None:
         return old
     shards = {split: (*old.shards(split), *more.shards(split)) for split in SPLITS}
-    skipped = old.num_skipped_train + more.num_skipped_train
+    before = 0 if is_whole else old.num_skipped_train  # else they would be counted once more
+    skipped = before + more.num_skipped_train
     return ClassEntry(name=old.name, num_skipped_train=skipped, **shards)
 
 
@@ -188,20 +195,46 @@ def plan_extension(stages: str | None, extension: Extension, counts: Mapping[str
 
 
 def with_validation_split(
-    source: SourceConfig, extension: Extension, until: str | None
+    source: SourceConfig,
+    extension: Extension,
+    catalog: Catalog,
+    *,
+    until: str | None,
+    is_asked: bool,
 ) -> SourceConfig:
-    """Return a source with validation images, where they are to end the extension.
+    """Return a source that sets as many images aside as the data set that it is added to.
 
     Args:
         source: of the new classes.
         extension: what is extended.
-        until: as `Recipe` has it; None: they are not.
+        catalog: where that data set and those before it are.
+        until: as `Recipe` has it.
+        is_asked: whether the source's own share was asked for, be it none.
 
     Raises:
-        ConfigError: the old classes have none, and theirs would be the new ones' alone.
+        ConfigError: validation images are to end the extension, and old or new classes have none.
+        SourceError: the source cannot be read.
     """
-    if until is None:
-        return source
+    if not is_asked and extension.old is not None:
+        share = _validation_share(extension.old, catalog)
+        source = replace(source, validation_fraction=share)
+    if until is not None:
+        _check_validation(source, extension)
+    return source
+
+
+def _validation_share(dataset: DatasetManifest, catalog: Catalog) -> float:
+    """Return the last share that was set aside, of a data set or those that it grew from."""
+    while not dataset.split.validation_fraction and dataset.extends is not None:
+        try:
+            dataset = catalog.dataset(dataset.extends)
+        except ObjectMissingError:
+            break
+    return dataset.split.validation_fraction
+
+
+def _check_validation(source: SourceConfig, extension: Extension) -> None:
+    """Refuse to end an extension by the validation accuracy of some classes alone."""
     old = extension.old
     if old is not None and not any(
         old.by_name[name].num_images("validation") for name in extension.given
@@ -211,12 +244,9 @@ def with_validation_split(
             "was trained with no image set aside: leave --until out, or begin anew with "
             "--validation-fraction 0.1, which every extension then has too"
         )
-    if source.validation_fraction:
-        return source
-    share = old.split.validation_fraction if old is not None else 0.0
-    if old is None:
-        raise ConfigError(
-            "--until ends an extension by its validation accuracy: say which share of the images "
-            "to set aside, such as --validation-fraction 0.1"
-        )
-    return replace(source, validation_fraction=share)
+    if source.validation_fraction or "validation" in open_source(source).counts_as_they_are():
+        return
+    raise ConfigError(
+        "--until ends an extension by its validation accuracy, but the source has no validation "
+        "images: say which share of its images to set aside, such as --validation-fraction 0.1"
+    )

@@ -4,13 +4,13 @@ A typical source is one folder to which images are added: it has the old ones, t
 known by the bytes that a shard has of it, pixels or file, whatever its name is now.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from accrete.catalog.catalog import Catalog
-from accrete.catalog.manifests import DatasetManifest
+from accrete.catalog.manifests import SPLITS, DatasetManifest
 from accrete.config.run import BaseModel, SourceConfig
 from accrete.core.hashing import sha256_of_json
 from accrete.data._intake import Decoded, Intake
@@ -35,7 +35,12 @@ class Grown:
     manifest: DatasetManifest
     """The data set; the old one where the source has nothing more."""
     counts: Mapping[str, int]
-    """Training images that the source added to each of its classes, maybe none."""
+    """Training images that a plan has more of each of the source's classes; bad ones are among
+    them."""
+    num_train: int
+    """Training images that were stored."""
+    num_stored: int
+    """Images of all splits that were stored."""
     notes: tuple[str, ...] = ()
     """What became of the images, in lines that somebody should read."""
 
@@ -79,7 +84,7 @@ def grow_dataset(
     counts = source.counts()
     known = catalog.prepared_dataset(note)
     if known is not None:
-        return Grown(manifest=known, counts=_added(known, old, counts["train"]))
+        return _grown(known, old, counts["train"])
     stored = _StoredImages(extension, list(counts["train"]), cache)
     with spool_folder(cache.work_path) as folder:
         intake = Intake(folder, list(counts["train"]), config, extension.base)
@@ -99,16 +104,31 @@ def grow_dataset(
         if intake.num_spooled:
             image = intake.image_format(may_lack=extension.given)
             grown = intake.publish(image, split_policy(counts, config), catalog, None)
-            manifest, notes = extension.merged(grown), intake.notes(image)
+            manifest, notes = extension.merged(grown, is_whole=True), intake.notes(image)
     catalog.create_dataset(manifest, note)
-    return Grown(manifest=manifest, counts=_added(manifest, old, counts["train"]), notes=notes)
+    return _grown(manifest, old, counts["train"], notes)
 
 
-def _added(
-    manifest: DatasetManifest, old: DatasetManifest, names: Mapping[str, int]
-) -> dict[str, int]:
+def _grown(
+    manifest: DatasetManifest,
+    old: DatasetManifest,
+    names: Collection[str],
+    notes: tuple[str, ...] = (),
+) -> Grown:
     now, before = manifest.planned_counts, old.planned_counts
-    return {name: now[name] - before.get(name, 0) for name in names if name in now}
+
+    return Grown(
+        manifest=manifest,
+        counts={name: now[name] - before.get(name, 0) for name in names if name in now},
+        num_train=_num_images(manifest, names, "train") - _num_images(old, names, "train"),
+        num_stored=_num_images(manifest, names, *SPLITS) - _num_images(old, names, *SPLITS),
+        notes=notes,
+    )
+
+
+def _num_images(dataset: DatasetManifest, names: Collection[str], *splits: str) -> int:
+    entries = [entry for entry in dataset.classes if entry.name in names]
+    return sum(entry.num_images(split) for entry in entries for split in splits)
 
 
 class _StoredImages:
