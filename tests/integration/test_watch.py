@@ -223,6 +223,27 @@ def test_images_that_were_renamed_are_no_new_ones(place: Place) -> None:
     assert place.said[-1] == "all these images are stored already: nothing to train"
 
 
+def test_a_class_with_another_name_is_no_new_one(place: Place) -> None:
+    (place.folder / "1").rename(place.folder / "one")
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    assert record is not None
+    assert record.config.plan.class_order == ("0", "1", "2", "3")
+    (line,) = [line for line in place.said if "renamed" in line]
+    assert line.startswith("all 40 images of one are stored as class 1, which the source has no ")
+    place.train(record)
+    put(place.folder, 1, 0, 3)
+    (place.folder / "1").rename(place.folder / "uno")  # a few may be shared by chance
+    put(place.folder, 5, 0, 40)
+    for path in (place.folder / "5").iterdir():
+        path.rename(place.folder / "uno" / f"5-{path.name}")
+    shutil.rmtree(place.folder / "one")
+    (place.folder / "5").rmdir()
+    record = place.look()
+    assert record is not None
+    assert record.config.plan.class_order[-1] == "uno"
+
+
 def test_old_classes_that_grew_come_along_with_new_ones_unless_never_is_said(place: Place) -> None:
     put(place.folder, 0, 40, 44)
     put(place.folder, 3, 0, 40)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from accrete.config.recipe import Recipe
@@ -121,6 +121,8 @@ class Sight:
     grown: Mapping[str, int]
     """Classes of the model with more images in the source than it was trained on, and how many
     more; of all splits."""
+    gone: tuple[str, ...]
+    """Classes of the model of which the source has no image."""
     num_known: int
     """Images of the model's classes, of all splits."""
     rules: ArrivalRules
@@ -149,6 +151,10 @@ class Sight:
         if not self.ready and not self.refreshes:
             return ()
         return (*self.ready, *(self.grown if self.rules.refresh_share else ()))
+
+    def without(self, name: str) -> "Sight":
+        """Return the same, with a new class that is not taken."""
+        return replace(self, ready={each: n for each, n in self.ready.items() if each != name})
 
     def lines(self) -> list[str]:
         """Return what is taken, and what is waited for, a line each."""
@@ -196,6 +202,7 @@ def sight_of(
             for name in totals
             if name in known and totals[name] > known[name]
         },
+        gone=tuple(name for name in known if not totals.get(name)),
         num_known=sum(known.values()),
         rules=rules,
     )

@@ -41,7 +41,12 @@ from accrete.data.extension import (
     plan_extension,
     with_validation_split,
 )
-from accrete.data.growing import ChangedSourceError, Grown, grow_dataset
+from accrete.data.growing import (
+    ChangedSourceError,
+    Grown,
+    RenamedClassError,
+    grow_dataset,
+)
 from accrete.data.prepare import MakeMeter
 from accrete.data.sources.base import Counts
 from accrete.data.sources.opening import open_source
@@ -156,16 +161,19 @@ def _new_arrival(
     sight = _sight(watch, newest, dataset)
     for line in sight.lines():
         say(line)
-    if not sight.taken:
-        say("nothing to train")
+    if sight.taken and not _is_settled(_taken_source(watch, sight), watch, viewpoint):
         return None
-    if not _is_settled(_taken_source(watch, sight), watch, viewpoint):
-        return None
-    try:
-        return _recorded(watch, life, sight, taken, viewpoint)
-    except ChangedSourceError as error:
-        say(str(error))
-        return None
+    while sight.taken:
+        try:
+            return _recorded(watch, life, sight, taken, viewpoint)
+        except ChangedSourceError as error:
+            say(str(error))
+            return None
+        except RenamedClassError as error:
+            say(str(error))
+            sight = sight.without(error.name)
+    say("nothing to train")
+    return None
 
 
 def _unfinished(watch: Watch, life: Life, catalog: Catalog) -> RunRecord | None:
@@ -255,7 +263,13 @@ def _recorded(
     while True:
         extension = open_extension(base, newest.stage.class_names, catalog, more_images=True)
         grown = grow_dataset(
-            source, extension, catalog, viewpoint.cache, viewpoint.meter, say=viewpoint.say
+            source,
+            extension,
+            catalog,
+            viewpoint.cache,
+            viewpoint.meter,
+            gone=sight.gone,
+            say=viewpoint.say,
         )
         for note in grown.notes:
             viewpoint.say(note)

@@ -4,6 +4,7 @@ A typical source is one folder to which images are added: it has the old ones, t
 known by the bytes that a shard has of it, pixels or file, whatever its name is now.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -49,6 +50,15 @@ class ChangedSourceError(SourceError):
     """The source changed while it was read: what was read may be half of something."""
 
 
+class RenamedClassError(SourceError):
+    """A new class has the images of one that is known: its folder may have a new name."""
+
+    def __init__(self, message: str, name: str) -> None:
+        """Tell which class is not to be taken."""
+        super().__init__(message)
+        self.name = name
+
+
 def grow_dataset(
     config: SourceConfig,
     extension: Extension,
@@ -56,6 +66,7 @@ def grow_dataset(
     cache: NodeCache,
     meter: MakeMeter,
     *,
+    gone: Collection[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Grown:
     """Store the images that a source has more than a data set, as shards beside the old ones.
@@ -66,10 +77,12 @@ def grow_dataset(
         catalog: where manifests and objects go.
         cache: where the old shards are read.
         meter: told how far it is.
+        gone: old classes that the source has no more; new ones may be these under another name.
         say: told, before anything is decoded, what the source is understood to be.
 
     Raises:
         ChangedSourceError: it changed meanwhile; nothing is published then.
+        RenamedClassError: most images of a new class are those of one that is gone; likewise.
         SourceError: of any other kind; likewise.
         StoreError: the old shards cannot be read, or the new ones not stored.
     """
@@ -85,7 +98,7 @@ def grow_dataset(
     known = catalog.prepared_dataset(note)
     if known is not None:
         return _grown(known, old, counts["train"])
-    stored = _StoredImages(extension, list(counts["train"]), cache)
+    stored = _StoredImages(extension, list(counts["train"]), gone, cache)
     with spool_folder(cache.work_path) as folder:
         intake = Intake(folder, list(counts["train"]), config, extension.base)
         report = meter(sum(sum(of_split.values()) for of_split in counts.values()))
@@ -99,6 +112,7 @@ def grow_dataset(
                 f"{config.location or config.kind} changed while it was read: it is looked at "
                 "again later"
             )
+        _check_names(stored)
         manifest = old
         notes: tuple[str, ...] = ()
         if intake.num_spooled:
@@ -131,15 +145,39 @@ def _num_images(dataset: DatasetManifest, names: Collection[str], *splits: str) 
     return sum(entry.num_images(split) for entry in entries for split in splits)
 
 
+def _check_names(stored: "_StoredImages") -> None:
+    """Refuse a new class that has more than half of its images from one that is gone."""
+    for name, known in stored.found.items():
+        (other, num_same), num_all = known.most_common(1)[0], stored.num_seen[name]
+        if num_same * 2 > num_all:
+            some = f"all {num_all:,}" if num_same == num_all else f"{num_same:,} of {num_all:,}"
+            raise RenamedClassError(
+                f"{some} images of {name} are stored as class {other}, which the source has no "
+                f"more: if it was renamed, name it {other} again; if not, leave it out (--exclude)",
+                name,
+            )
+
+
+_MOST_COMPARED_BYTES = 4 << 30
+"""Of the shards of classes that are gone; with more, the source is one that never had them."""
+
+
 class _StoredImages:
     """The images that a data set has of some classes, by what is stored of them."""
 
-    def __init__(self, extension: Extension, names: list[str], cache: NodeCache) -> None:
-        """Read the shards of those classes that it has."""
+    def __init__(
+        self, extension: Extension, names: list[str], gone: Collection[str], cache: NodeCache
+    ) -> None:
+        """Read the shards of those classes that it has, and of those that are gone."""
         assert extension.old is not None
         self._base: BaseModel = extension.base
+        self.found: dict[str, Counter[str]] = {}
+        self.num_seen: Counter[str] = Counter()
         entries = extension.old.by_name
-        shards = {name: entries[name].all_shards for name in names if name in extension.given}
+        num_bytes = sum(shard.num_bytes for name in gone for shard in entries[name].all_shards)
+        self._gone = gone if num_bytes <= _MOST_COMPARED_BYTES else ()
+        known = (*names, *self._gone)
+        shards = {name: entries[name].all_shards for name in known if name in extension.given}
         paths: Mapping[str, Path] = cache.fetch(
             shard for of_class in shards.values() for shard in of_class
         ).paths
@@ -149,15 +187,30 @@ class _StoredImages:
         }
 
     def __contains__(self, decoded: Decoded) -> bool:
-        digests = self._digests.get(decoded.item.class_name)
-        data = self._stored_form(decoded) if digests else None
-        return data is not None and sha256(data).digest() in (digests or ())
+        name = decoded.item.class_name
+        digests = self._digests.get(name)
+        if digests is None:
+            self._look_elsewhere(name, decoded)
+            return False
+        data = self._stored_form(decoded)
+        return data is not None and sha256(data).digest() in digests
+
+    def _look_elsewhere(self, name: str, decoded: Decoded) -> None:
+        """Note whether an image of a new class is stored as one of a class that is gone."""
+        self.num_seen[name] += 1
+        data = self._stored_form(decoded) if self._gone else None
+        if data is None:
+            return
+        digest = sha256(data).digest()
+        for other in self._gone:
+            if digest in self._digests[other]:
+                self.found.setdefault(name, Counter())[other] += 1
 
     def _stored_form(self, decoded: Decoded) -> bytes | None:
         """Return what a shard would have of an image, None where it is none for this data set."""
         if self._base.image.encoding == "encoded":
             return decoded.encoded
         pixels = decoded.pixels
-        if pixels is None:
+        if pixels is None or pixels.shape[2] > self._base.image.channels:
             return None
         return with_channels(pixels, self._base.image.channels).tobytes()
