@@ -493,6 +493,20 @@ def test_a_fork_is_told_until_it_is_mended_and_latest_may_be_said(
     assert "the life has forked; looks again in 1s" in result.stderr
 
 
+def test_a_model_that_is_being_extended_is_not_extended_by_another_run(
+    cli: Cli, place: Place
+) -> None:
+    put(place.folder, 3, 0, 40)
+    assert place.look() is not None
+    put(place.folder, 4, 0, 40)
+    (place.folder.parent / "new.txt").write_text("4\n")
+    extend = ("extend", "life@latest", "--data", str(place.folder), "--only-classes", "new.txt")
+    done = cli(*extend, "--name", "mine")
+    assert done.returncode == 2
+    assert "run 'life-a1' extends stage 1 of run life too, and has not finished" in done.stderr
+    assert set(records_of(place.catalog)) == {"life", "life-a1"}
+
+
 def test_a_life_that_nobody_began_is_refused(place: Place) -> None:
     with pytest.raises(RunNotFoundError, match="'nobody'"):
         look_for_arrival(replace(place.watch(), name="nobody"), place.viewpoint())

@@ -10,7 +10,8 @@ from accrete.catalog.manifests import StageManifest
 from accrete.catalog.newest import LATEST, NothingFinishedError, newest_run, runs_of_life
 from accrete.catalog.records import RunRecord, find_record, run_names
 from accrete.config.arrivals import is_arrival_name
-from accrete.errors import IntegrityError, RunNotFoundError
+from accrete.config.run import BaseModel, RunConfig
+from accrete.errors import InputError, IntegrityError, RunNotFoundError
 from accrete.store import keys
 from accrete.store.object_store import ObjectStore
 
@@ -51,6 +52,27 @@ def extends(record: RunRecord, stage: str) -> bool:
     """Return whether a run's model grew from the stage of a digest."""
     base = record.config.base
     return base is not None and base.identity == stage
+
+
+def check_no_fork(catalog: Catalog, base: BaseModel, config: RunConfig) -> None:
+    """Refuse to extend a model that another run is about to extend.
+
+    Args:
+        catalog: where runs and stages are.
+        base: the newest model of a life.
+        config: the run that is to extend it; the same one may go on.
+
+    Raises:
+        InputError: the life would fork.
+    """
+    for record in readable_records(catalog.store).values():
+        is_other = extends(record, base.identity) and record.config.digest != config.digest
+        if is_other and not _is_finished(catalog, record.stages[-1]):
+            raise InputError(
+                f"run {record.name!r} extends {base.origin} too, and has not finished: wait for "
+                f"its end, `accrete forget {record.name}`, or fork the life by giving the stage "
+                f"itself, {base.identity[:12]}"
+            )
 
 
 def records_of(catalog: Catalog) -> dict[str, RunRecord]:

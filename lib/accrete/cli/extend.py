@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from accrete.catalog.catalog import Catalog
+from accrete.catalog.life import check_no_fork
 from accrete.catalog.lookup import find_base
+from accrete.catalog.newest import is_latest
 from accrete.cli._adapter import ENV_PREFIX, Group, names_in, takes
 from accrete.cli._location import refuse_local_data
 from accrete.cli._notes import note
@@ -198,6 +200,8 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
         base=base,
         more_images=more_images,
     )
+    if run is not None and is_latest(run):
+        check_no_fork(catalog, base, config)
     name = f"{source.kind}-extend-{plan.num_classes}-{config.digest[:8]}"
     run_name = options.naming.values.get("run_name", name)
     return packed(request_for(config, placement, run_name, store_uri), packing)
