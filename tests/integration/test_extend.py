@@ -14,9 +14,11 @@ from sklearn.datasets import load_digits
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import stage_chain
+from accrete.catalog.lookup import dataset_digest
 from accrete.catalog.manifests import StageManifest
 from accrete.catalog.records import create_record, make_record
 from accrete.data.prepare import prepare_dataset
+from accrete.errors import ConfigError, RunNotFoundError
 from accrete.stages.run import run_stage
 from accrete.store import keys
 from accrete.store.cache import NodeCache
@@ -198,8 +200,19 @@ def test_what_was_exported_can_be_extended(
     new = names_file(tmp_path / "new.txt", "8", "9")
     options = ("--weights", weights, "--only-classes", new)
     assert_refused(extend(*options), "class '0' of eight.safetensors is not in the source")
-    done = extend(*options, "--old-dataset", base.dataset, "--name", "both")
+    done = extend(*options, "--old-dataset", base.dataset[:12], "--name", "both")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_data_set_is_known_by_its_first_digits(trained: tuple[Catalog, StageManifest]) -> None:
+    catalog, base = trained
+    assert dataset_digest(catalog, base.dataset[:12]) == base.dataset
+    assert dataset_digest(catalog, base.dataset) == base.dataset
+    with pytest.raises(RunNotFoundError, match=f"no data set {'0' * 12}"):
+        dataset_digest(catalog, "0" * 12)
+    for wrong in (base.dataset[:11], "animals", "../datasets/00", "0" * 65):
+        with pytest.raises(ConfigError, match="give 12 or more of the hexadecimal digits"):
+            dataset_digest(catalog, wrong)
 
 
 @pytest.mark.slow

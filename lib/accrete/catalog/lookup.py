@@ -114,6 +114,36 @@ def _by_digest(catalog: Catalog, digits: str) -> StageManifest | None:
     return catalog.stage(digests[0]) if digests else None
 
 
+def dataset_digest(catalog: Catalog, digits: str) -> str:
+    """Return the whole digest of a stored data set.
+
+    Args:
+        catalog: where it is.
+        digits: its first 12 or more.
+
+    Raises:
+        ConfigError: these are no digits of a digest.
+        RunNotFoundError: there is none.
+        InputError: the digits fit several.
+    """
+    if _DIGEST.fullmatch(digits) is None:
+        raise ConfigError(
+            f"data set is {digits[:80]!r}: give 12 or more of the hexadecimal digits of its "
+            "digest, which `accrete ls datasets` lists"
+        )
+    listed = catalog.store.list_keys(keys.dataset_prefix(digits))
+    digests = sorted({key.split("/")[1] for key in listed})
+    if not digests:
+        raise RunNotFoundError(
+            f"no data set {digits[:16]}… in {catalog.store.address}: `accrete ls datasets` lists "
+            "what there is"
+        )
+    if len(digests) > 1:
+        shown = ", ".join(digest[: len(digits) + 8] for digest in digests)
+        raise InputError(f"data set {digits!r} may be any of {shown}: give more digits")
+    return digests[0]
+
+
 def _check_no_index(found: StageManifest, index: int | None) -> None:
     if index is not None and index != found.index:
         raise ConfigError(

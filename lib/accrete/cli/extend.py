@@ -11,7 +11,7 @@ import click
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.life import check_no_fork
-from accrete.catalog.lookup import find_base
+from accrete.catalog.lookup import dataset_digest, find_base
 from accrete.catalog.newest import is_latest
 from accrete.cli._adapter import ENV_PREFIX, Group, names_in, takes
 from accrete.cli._location import refuse_local_data
@@ -243,12 +243,13 @@ def _base(
     if run is not None or "weights" not in given:
         raise ConfigError(_ONE_MODEL)
     base_options = _of(given, _WITH_RUN, given.values.keys() - {"stage"}).alone()
+    old = base_options.old_dataset and dataset_digest(catalog, base_options.old_dataset)
     from accrete.models.pretrained import store_weights
     from accrete.training.device import on_one_thread
 
     with on_one_thread():  # a run on this machine is forked from this process
         weights = _weights(base_options, _weights_side(options.source))
-        base = store_weights(weights, catalog, base_options.old_dataset)
+        base = store_weights(weights, catalog, old)
     # Of another shape than a square, the images are brought to the model's own size anyway.
     is_cropped = weights.image.preprocessing != "none"
     is_square = weights.image.height == weights.image.width

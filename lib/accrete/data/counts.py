@@ -76,12 +76,19 @@ def counts_of_source(
 def counts_of_dataset(digest: str, store_uri: str) -> dict[str, int]:
     """Return the training images of each class of a stored data set.
 
+    Args:
+        digest: its first 12 or more digits.
+        store_uri: of the store that has it.
+
     Raises:
-        StoreError: it cannot be read, or there is no such data set.
+        ConfigError, RunNotFoundError: there is no such data set.
+        StoreError: it cannot be read.
     """
     from accrete.catalog.catalog import Catalog
+    from accrete.catalog.lookup import dataset_digest
     from accrete.store.object_store import ObjectStore
 
     store = ObjectStore.open(store_uri)
     store.check()
-    return Catalog(store).dataset(digest).planned_counts
+    catalog = Catalog(store)
+    return catalog.dataset(dataset_digest(catalog, digest)).planned_counts

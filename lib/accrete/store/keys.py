@@ -59,9 +59,9 @@ def parse_object_key(key: str) -> str | None:
     return match[1] if match else None
 
 
-def dataset_prefix() -> str:
-    """Prefix of all dataset manifests."""
-    return "datasets/"
+def dataset_prefix(digits: str = "") -> str:
+    """Prefix of the manifests of the data sets whose digest begins so."""
+    return f"datasets/{digits}"
 
 
 def dataset_key(digest: str) -> str:
