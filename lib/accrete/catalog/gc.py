@@ -287,8 +287,8 @@ def _check_last(store: ObjectStore, name: str) -> None:
     later = [each for each in records.values() if any(extends(each, stage) for stage in stages)]
     if later:
         raise InputError(
-            f"run {later[0].name!r} extends run {name!r}, whose newest model would be lost to "
-            f"{name}@latest: forget {later[0].name!r} first, if it is of no use"
+            f"run {later[0].name!r} extends run {name!r}: without it their life has a gap, and "
+            f"NAME@latest is an older model; forget {later[0].name!r} first, if it is of no use"
         )
 
 
