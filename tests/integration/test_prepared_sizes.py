@@ -107,7 +107,7 @@ def test_a_base_without_shards_that_crops_has_all_brought_to_its_size(
         pixels = np.zeros((height, width, 3), np.uint8)
         intake.add(Decoded(item, pixels, png(number)), "train")
     policy = SplitPolicy(test="source", test_fraction=0.0, validation_fraction=0.0, seed=0)
-    manifest = intake.publish(intake.image_format(), policy, catalog)
+    manifest = intake.publish(intake.image_format(), policy, catalog, None)
     assert manifest.image == crops
     assert "scaled to cover 16x12 px" in intake.notes(manifest.image)[0]
 

@@ -149,6 +149,7 @@ def test_weights_for_other_images_are_refused_and_nothing_is_published(
     assert not catalog.store.list_keys(keys.dataset_prefix())
 
 
+@pytest.mark.slow
 def test_weights_are_kept_as_long_as_a_run_names_them_verified_and_shown(
     resnet_file: Path,
     catalog: Catalog,
@@ -213,6 +214,7 @@ def test_a_run_begins_from_a_state_file_and_its_rerun_finds_the_stages(
     assert all(stage["reused"] for stage in report["stages"])
 
 
+@pytest.mark.slow
 def test_an_export_begins_a_run_which_is_extended_and_compared(cli: Cli, tmp_path: Path) -> None:
     old, new = tmp_path / "old.txt", tmp_path / "new.txt"
     old.write_text("0\n1\n2\n3\n")
@@ -257,7 +259,10 @@ def test_an_export_begins_a_run_which_is_extended_and_compared(cli: Cli, tmp_pat
         (("--weights", "FILE"), "do not say what network they are of: give --model torchvision"),
         (("--weights", "FILE", "--model", "vgg19"), "and --model vgg19 takes exported files alone"),
         (("--weights", "FILE", "--model", "torchvision:resnet34"), "do not fit torchvision:"),
-        (("--weights", "FILE", "--weights-std", "1,1"), "weights mean is None: give three numbers"),
+        (
+            ("--weights", "FILE", "--weights-std", "1,1"),
+            "--weights-mean and --weights-std go together: give both",
+        ),
     ],
 )
 def test_weights_that_cannot_be_used_are_refused_in_a_line(
