@@ -182,6 +182,7 @@ def test_a_data_set_that_goes_before_its_run_is_named_is_prepared_again(
 
 
 @pytest.mark.usefixtures("unheard")
+@pytest.mark.slow
 def test_a_run_that_begins_in_the_midst_of_a_collection_waits_and_has_all(
     run: Run, catalog: Catalog
 ) -> None:

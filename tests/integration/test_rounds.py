@@ -54,9 +54,8 @@ def record_of(store: ObjectStore, stage: StageManifest) -> dict[str, object]:
     return record
 
 
-@pytest.mark.parametrize(
-    "ended_after", [144, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 100, 145, 250))]
-)
+@pytest.mark.parametrize("ended_after", [1, 100, 144, 145, 250])
+@pytest.mark.slow
 def test_an_arrival_that_is_ended_in_any_round_goes_on_to_the_same_weights(
     store: ObjectStore, tmp_path: Path, ended_after: int
 ) -> None:

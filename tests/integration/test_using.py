@@ -380,6 +380,7 @@ assert not {"accrete", "torch"} & sys.modules.keys()
 """
 
 
+@pytest.mark.slow
 def test_the_documentation_s_lines_serve_an_exported_file_as_predict_does(
     command: Command, pictures: list[Path], trained: Trained, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def spec_of(place: Place, watched: Watch) -> dict[str, Any]:
     return spec
 
 
+@pytest.mark.slow
 def test_what_has_come_is_trained_on_once_and_nothing_else_is_run(
     place: Place, backend: Backend
 ) -> None:

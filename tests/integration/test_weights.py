@@ -276,6 +276,7 @@ def test_weights_that_cannot_be_used_are_refused_in_a_line(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_compiled_where_the_store_takes_the_weights(
     cli: Cli, resnet_file: Path, store: ObjectStore, tmp_path: Path
 ) -> None:

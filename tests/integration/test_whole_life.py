@@ -94,6 +94,7 @@ def test_the_page_has_a_picture_and_every_arrival(place: Place) -> None:
         render_life(life | {"format": 2})
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_and_says_what_it_shows(
     cli: Cli, place: Place, tmp_path: Path
 ) -> None:
