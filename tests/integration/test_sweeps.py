@@ -18,6 +18,7 @@ def report_of(home: Path, name: str) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_staged_training_is_set_beside_training_from_scratch(cli: Cli, tmp_path: Path) -> None:
     options = ("--initial", "5", "--budget-epochs", "3", "--scratch-epochs", "3,9", *QUICK)
     done = cli("compare", *options, "--name", "both")
