@@ -267,13 +267,12 @@ class SpotOption:
 
 RECIPE_TITLE = "Recipe (how it is trained)"
 _RECIPES = Group(RECIPE_TITLE, RECIPES)
-EXTENSION_DEFAULTS = {
+_EXTENSION_DEFAULTS = {
     "budget_epochs": "fast 2, at least 120 optimizer steps; with --until 16; paper 300",
     "lr": f"fast 0.05 times the epochs, at most {Recipe().lr}; paper {PAPER.lr}",
     "replay": f"fast {REPLAY}, paper 1",
     "head_init": "fast means, paper random",
 }
-"""Of the recipe's options, where a model is extended."""
 _CLUSTER = Group("Cluster (what each step asks for)")
 
 Planning = Annotated[PlanOptions, Group("Plan (which classes each stage adds)")]
@@ -283,6 +282,7 @@ Source = Annotated[Given[SourceConfig], Group("Source (the images)")]
 Model = Annotated[Given[ModelConfig], Group("Model")]
 Weights = Annotated[Given[WeightsOptions], Group("Model")]
 RecipeGiven = Annotated[Given[Recipe], _RECIPES]
+ExtensionRecipe = Annotated[Given[Recipe], Group(RECIPE_TITLE, RECIPES, _EXTENSION_DEFAULTS)]
 Seed = Annotated[SeedOption, Group(RECIPE_TITLE)]
 Naming = Annotated[Given[PipelineRequest], Group("Run")]
 Where = Annotated[Given[WhereOptions], Group("Where")]

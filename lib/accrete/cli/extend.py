@@ -17,9 +17,8 @@ from accrete.cli._adapter import ENV_PREFIX, Group, names_in, takes
 from accrete.cli._location import refuse_local_data
 from accrete.cli._notes import note
 from accrete.cli._options import (
-    EXTENSION_DEFAULTS,
-    RECIPE_TITLE,
     Cluster,
+    ExtensionRecipe,
     Naming,
     Packed,
     Seed,
@@ -34,7 +33,6 @@ from accrete.cli._weights import scaling_in
 from accrete.cli.run import execute
 from accrete.config.given_recipe import extension_recipe
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
-from accrete.config.recipe import RECIPES, Recipe
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig
 from accrete.core.options import Given, Option, option_fields
 from accrete.data.counts import counts_of_source
@@ -112,14 +110,7 @@ class ExtendOptions:
     base: Annotated[Given[BaseOptions], Group("Model to extend")]
     added: Annotated[AddedOptions, Group("Classes to add")]
     source: Source
-    recipe: Annotated[
-        Given[Recipe],
-        Group(
-            RECIPE_TITLE,
-            RECIPES,
-            EXTENSION_DEFAULTS,
-        ),
-    ]
+    recipe: ExtensionRecipe
     seed: Seed
     naming: Naming
     where: Where

@@ -11,10 +11,9 @@ from accrete.catalog.newest import ForkedLifeError, begun_by
 from accrete.cli._adapter import ENV_PREFIX, Group, takes
 from accrete.cli._location import refuse_local_data
 from accrete.cli._options import (
-    EXTENSION_DEFAULTS,
-    RECIPE_TITLE,
     Cluster,
     EndpointOptions,
+    ExtensionRecipe,
     Seed,
     Source,
     Spot,
@@ -25,7 +24,7 @@ from accrete.cli.run import run_here
 from accrete.config.arrivals import ArrivalRules, Watch, watch_parameter
 from accrete.config.cron import check_cron
 from accrete.config.placement import Placement
-from accrete.config.recipe import RECIPES, Recipe, recipe_named
+from accrete.config.recipe import recipe_named
 from accrete.core.environment import DEFAULT_STORE
 from accrete.core.options import Given, Option
 from accrete.core.settings import cache_path, kfp_endpoint
@@ -114,14 +113,7 @@ class WatchOptions:
     look: Annotated[Given[LookOptions], Group("When to look")]
     rules: Annotated[ArrivalRules, Group("When to extend")]
     source: Source
-    recipe: Annotated[
-        Given[Recipe],
-        Group(
-            RECIPE_TITLE,
-            RECIPES,
-            EXTENSION_DEFAULTS,
-        ),
-    ]
+    recipe: ExtensionRecipe
     seed: Seed
     store: Annotated[StoreOption, Group("Run")]
     where: Annotated[Given[ScheduleOptions], Group("Where")]

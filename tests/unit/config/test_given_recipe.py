@@ -8,7 +8,9 @@ from accrete.config.given_recipe import extension_recipe
 from accrete.config.plan import Plan
 from accrete.config.recipe import PAPER, Recipe
 from accrete.config.run import SourceConfig
+from accrete.config.schedule import resolve
 from accrete.core.options import Given
+from accrete.core.serialization import to_json
 from accrete.errors import ConfigError
 
 
@@ -57,3 +59,18 @@ def test_what_would_end_a_round_in_its_middle_is_refused(name: str) -> None:
 
 def test_the_paper_s_recipe_stays_as_it_is() -> None:
     assert extended(6, name="paper") == PAPER
+
+
+def test_what_extending_was_before_can_be_asked_for_with_its_identity() -> None:
+    plan = Plan(
+        rule="",
+        class_order=("a", "b", "c"),
+        class_images=(9000,) * 3,
+        stage_sizes=(1,),
+        num_given=2,
+    )
+    said = {"replay": 1.0, "head_init": "random", "lr": 0.1}
+    source = SourceConfig(kind="imagefolder", location="photos")
+    asked = extension_recipe(Given(Recipe, said), source, plan)
+    before = resolve(Recipe(budget_epochs=2.0, lr=0.1), plan, 32)
+    assert to_json(resolve(asked, plan, 32)) == to_json(before)
