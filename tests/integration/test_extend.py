@@ -71,13 +71,17 @@ def names_file(path: Path, *names: str) -> str:
     return str(path)
 
 
-def digit_folder(path: Path, digit: int, count: int) -> Path:
-    """Images of one digit as 8×8 grey PNG files, in a class folder of that name."""
+def digit_folder(path: Path, digit: int, count: int, *, mirrored: bool = False) -> Path:
+    """Images of one digit as 8×8 grey PNG files, in a class folder of that name.
+
+    Those of the source `digits` itself, or such as it does not have.
+    """
     bunch = load_digits()
     (path / str(digit)).mkdir(parents=True)
     for number, image in enumerate(bunch.images[bunch.target == digit][:count]):
         pixels = (image * (255 / 16)).round().astype("uint8")
-        Image.fromarray(pixels).save(path / str(digit) / f"{number}.png")
+        seen = pixels[:, ::-1] if mirrored else pixels
+        Image.fromarray(seen).save(path / str(digit) / f"{number}.png")
     return path
 
 
@@ -165,7 +169,7 @@ def test_more_images_of_a_known_class_are_added_where_the_user_says_so(
     extend: Any, trained: tuple[Catalog, StageManifest], tmp_path: Path
 ) -> None:
     catalog, base = trained
-    folder = str(digit_folder(tmp_path / "more", 3, 20))
+    folder = str(digit_folder(tmp_path / "more", 3, 20, mirrored=True))
     options = ("eight", "--source", "imagefolder", "--data", folder)
     assert_refused(extend(*options), "class '3'", "exists in stage 1 of run eight", "--more-images")
 
@@ -178,6 +182,21 @@ def test_more_images_of_a_known_class_are_added_where_the_user_says_so(
     assert grown.by_name["3"].train[0] == old.by_name["3"].train[0]
     assert grown.by_name["3"].num_images("train") == old.by_name["3"].num_images("train") + 16
     assert grown.by_name["3"].num_images("test") == old.by_name["3"].num_images("test") + 4
+
+
+@pytest.mark.slow
+def test_images_that_are_stored_already_are_not_stored_again(
+    extend: Any, trained: tuple[Catalog, StageManifest], tmp_path: Path
+) -> None:
+    catalog, _ = trained
+    folder = digit_folder(tmp_path / "again", 3, 20, mirrored=True)
+    same = digit_folder(tmp_path / "same", 3, 2) / "3"
+    for file in same.iterdir():
+        file.rename(folder / "3" / f"copy-{file.name}")
+    objects, names = objects_of(catalog), ("--source", "imagefolder", "--data", str(folder))
+    refused = extend("eight", *names, "--more-images", "--name", "again")
+    assert_refused(refused, "2 images of class '3'", str(folder), "accrete watch")
+    assert objects_of(catalog) == objects
 
 
 @pytest.mark.slow

@@ -4,22 +4,18 @@ A typical source is one folder to which images are added: it has the old ones, t
 known by the bytes that a shard has of it, pixels or file, whatever its name is now.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import SPLITS, DatasetManifest
-from accrete.config.run import BaseModel, SourceConfig
+from accrete.config.run import SourceConfig
 from accrete.core.hashing import sha256_of_json
-from accrete.data._intake import Decoded, Intake
+from accrete.data._intake import Intake
+from accrete.data._stored_images import StoredImages
 from accrete.data.extension import Extension
-from accrete.data.images import with_channels
 from accrete.data.inspection import understand
 from accrete.data.prepare import MakeMeter, allotted, fingerprint_of, spool_folder
-from accrete.data.shards import image_digests
 from accrete.data.sources.opening import open_source
 from accrete.data.splits import split_policy
 from accrete.errors import SourceError
@@ -98,7 +94,7 @@ def grow_dataset(
     known = catalog.prepared_dataset(note)
     if known is not None:
         return _grown(known, old, counts["train"])
-    stored = _StoredImages(extension, list(counts["train"]), gone, cache)
+    stored = StoredImages(extension, list(counts["train"]), gone, cache)
     with spool_folder(cache.work_path) as folder:
         intake = Intake(folder, list(counts["train"]), config, extension.base)
         report = meter(sum(sum(of_split.values()) for of_split in counts.values()))
@@ -145,7 +141,7 @@ def _num_images(dataset: DatasetManifest, names: Collection[str], *splits: str) 
     return sum(entry.num_images(split) for entry in entries for split in splits)
 
 
-def _check_names(stored: "_StoredImages") -> None:
+def _check_names(stored: StoredImages) -> None:
     """Refuse a new class that has more than half of its images from one that is gone."""
     for name, known in stored.found.items():
         (other, num_same), num_all = known.most_common(1)[0], stored.num_seen[name]
@@ -156,61 +152,3 @@ def _check_names(stored: "_StoredImages") -> None:
                 f"more: if it was renamed, name it {other} again; if not, leave it out (--exclude)",
                 name,
             )
-
-
-_MOST_COMPARED_BYTES = 4 << 30
-"""Of the shards of classes that are gone; with more, the source is one that never had them."""
-
-
-class _StoredImages:
-    """The images that a data set has of some classes, by what is stored of them."""
-
-    def __init__(
-        self, extension: Extension, names: list[str], gone: Collection[str], cache: NodeCache
-    ) -> None:
-        """Read the shards of those classes that it has, and of those that are gone."""
-        assert extension.old is not None
-        self._base: BaseModel = extension.base
-        self.found: dict[str, Counter[str]] = {}
-        self.num_seen: Counter[str] = Counter()
-        entries = extension.old.by_name
-        num_bytes = sum(shard.num_bytes for name in gone for shard in entries[name].all_shards)
-        self._gone = gone if num_bytes <= _MOST_COMPARED_BYTES else ()
-        known = (*names, *self._gone)
-        shards = {name: entries[name].all_shards for name in known if name in extension.given}
-        paths: Mapping[str, Path] = cache.fetch(
-            shard for of_class in shards.values() for shard in of_class
-        ).paths
-        self._digests: dict[str, set[bytes]] = {
-            name: set().union(*(image_digests(paths[shard.sha256]) for shard in of_class))
-            for name, of_class in shards.items()
-        }
-
-    def __contains__(self, decoded: Decoded) -> bool:
-        name = decoded.item.class_name
-        digests = self._digests.get(name)
-        if digests is None:
-            self._look_elsewhere(name, decoded)
-            return False
-        data = self._stored_form(decoded)
-        return data is not None and sha256(data).digest() in digests
-
-    def _look_elsewhere(self, name: str, decoded: Decoded) -> None:
-        """Note whether an image of a new class is stored as one of a class that is gone."""
-        self.num_seen[name] += 1
-        data = self._stored_form(decoded) if self._gone else None
-        if data is None:
-            return
-        digest = sha256(data).digest()
-        for other in self._gone:
-            if digest in self._digests[other]:
-                self.found.setdefault(name, Counter())[other] += 1
-
-    def _stored_form(self, decoded: Decoded) -> bytes | None:
-        """Return what a shard would have of an image, None where it is none for this data set."""
-        if self._base.image.encoding == "encoded":
-            return decoded.encoded
-        pixels = decoded.pixels
-        if pixels is None or pixels.shape[2] > self._base.image.channels:
-            return None
-        return with_channels(pixels, self._base.image.channels).tobytes()

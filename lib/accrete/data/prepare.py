@@ -5,6 +5,7 @@ its manifest again and moves nothing.
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,14 +22,17 @@ from accrete.config.plan import Plan, check_counts_match
 from accrete.config.run import BaseModel, ModelConfig, SourceConfig
 from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
+from accrete.core.units import format_counted
 from accrete.data._intake import Decoded, Intake, why_bad
+from accrete.data._stored_images import StoredImages
 from accrete.data.extension import Extension
 from accrete.data.images import DecodingBudget, Pixels, decode_image, resize_crop
 from accrete.data.inspection import look, understand
 from accrete.data.sources.opening import Counts, Item, Source, open_source
 from accrete.data.splits import Allotment, split_policy, training_counts
-from accrete.errors import BadImageError, ObjectMissingError
+from accrete.errors import BadImageError, ObjectMissingError, SourceError
 from accrete.store import keys
+from accrete.store.cache import NodeCache
 
 _CHUNK_ITEMS = 8
 """Images that a thread decodes at a time; a chunk always fits, so it is kept small."""
@@ -64,6 +68,7 @@ def prepare_dataset(
     meter: MakeMeter,
     *,
     extension: Extension | None = None,
+    cache: NodeCache | None = None,
     model: ModelConfig | None = None,
     say: Callable[[str], None] = lambda _: None,
     check_size: CheckSize | None = None,
@@ -77,6 +82,8 @@ def prepare_dataset(
         work_path: folder for temporary files, about twice the size of the images.
         meter: told how far it is.
         extension: what the source's classes are added to; its shards are not touched.
+        cache: where they are read, so that no image is stored twice; needed where the source may
+            have more images of old classes.
         model: the network to train, whose weights may say how images are scaled; None: they are
             scaled by their own statistics.
         say: told, before anything is decoded, what the source is understood to be.
@@ -84,7 +91,8 @@ def prepare_dataset(
             tell, and before anything is published, about the true one; None: any size is of use.
 
     Raises:
-        SourceError: of any kind; nothing is published then.
+        SourceError: of any kind, such as images that are stored already; nothing is published
+            then.
         CountsMismatchError: the source holds other counts than the plan was made from.
         ConfigError: the source has classes that the model to extend knows, or the network's
             weights are for other images.
@@ -110,10 +118,15 @@ def prepare_dataset(
     with spool_folder(work_path) as folder:
         base = extension.base if extension else None
         intake = Intake(folder, list(counts["train"]), config, base)
+        stored = _stored_images(extension, counts, cache)
+        again: Counter[str] = Counter()
         report = meter(sum(sum(of_split.values()) for of_split in counts.values()))
         for done, (decoded, split) in enumerate(allotted(source, config, counts, base), start=1):
+            if stored is not None and decoded in stored:
+                again[decoded.item.class_name] += 1
             intake.add(decoded, split)
             report(done)
+        _check_none_again(again, config)
         image = intake.image_format()
         if check_size:
             check_size(image.height, image.width)
@@ -124,6 +137,33 @@ def prepare_dataset(
         manifest = extension.merged(manifest)
     catalog.create_dataset(manifest, fingerprint)
     return Prepared(manifest=manifest, reused=False, notes=notes)
+
+
+def _stored_images(
+    extension: Extension | None, counts: Counts, cache: NodeCache | None
+) -> StoredImages | None:
+    """Return the images of old classes that a source has more of; None: of none."""
+    if extension is None or extension.old is None or not extension.more_images:
+        return None
+    assert cache is not None
+    return StoredImages(extension, counts["train"], (), cache)
+
+
+def _check_none_again(again: Counter[str], config: SourceConfig) -> None:
+    """Refuse images that are stored already, which may be test images there and are not here.
+
+    Raises:
+        SourceError: there are some.
+    """
+    if not again:
+        return
+    name, number = again.most_common(1)[0]
+    others = f" (and some of {len(again) - 1} other classes)" if len(again) > 1 else ""
+    raise SourceError(
+        f"{format_counted(number, 'image')} of class {name!r}{others} of "
+        f"{config.location or config.kind} are among those that the model was trained or tested "
+        "on: give a source of new images alone, or use `accrete watch`, which leaves them out"
+    )
 
 
 def _normalization(channels: int, model: ModelConfig | None) -> Normalization | None:

@@ -97,6 +97,7 @@ def prepare_step(
                         context.cache.work_path,
                         lambda total: context.journal.meter("prepare", total, "images"),
                         extension=extension_of(run, context.catalog),
+                        cache=context.cache,
                         model=run.model,
                         say=lambda line: context.journal.result(f"prepare: {line}"),
                         check_size=_size_check(runs),
