@@ -12,7 +12,7 @@ from accrete.cli._options import ClassOptions, CompileOptions, CostOptions, Plan
 from accrete.cli._placement import make_packing, make_placement
 from accrete.cli._weights import backbone_of, stored_backbone
 from accrete.config.classes import check_order, seeded_order
-from accrete.config.given_recipe import recipe_of
+from accrete.config.given_recipe import check_adds_classes, recipe_of
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
 from accrete.config.life import resolve_life
 from accrete.config.packing import Packing, steps_of
@@ -213,6 +213,7 @@ def run_config(
             "--class-level which folder of a path is the class"
         )
     plan = make_plan(options.plan, options.classes, options.costs.alone(), counts)
+    check_adds_classes(options.recipe, plan)
     return RunConfig(
         source=source,
         plan=plan,

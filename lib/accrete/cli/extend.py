@@ -31,7 +31,7 @@ from accrete.cli._placement import make_packing, make_placement
 from accrete.cli._request import packed, request_for, source_of, tell
 from accrete.cli._weights import scaling_in
 from accrete.cli.run import execute
-from accrete.config.given_recipe import extension_recipe
+from accrete.config.given_recipe import check_adds_classes, extension_recipe
 from accrete.config.known_networks import check_image_sides, check_image_size, check_network
 from accrete.config.run import BaseModel, ModelConfig, RunConfig, SourceConfig
 from accrete.core.options import Given, Option, option_fields
@@ -180,6 +180,7 @@ def make_extension(options: ExtendOptions, run: str | None, local: bool) -> Pipe
     )
     counts = counts_of_source(source, None if local else tell)
     plan = plan_extension(options.added.stages, extension, counts)
+    check_adds_classes(options.recipe, plan)
     recipe = extension_recipe(options.recipe, source, plan)
     check_image_sides(model.name, recipe.image_sides)
     config = RunConfig(

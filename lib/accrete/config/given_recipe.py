@@ -31,6 +31,22 @@ def recipe_of(given: Given[Recipe], source: SourceConfig, **defaults: Any) -> Re
     return given.over(recipe_named(given.values.get("name", "fast"), **defaults))
 
 
+def check_adds_classes(given: Given[Recipe], plan: Plan) -> None:
+    """Refuse what was typed for stages that add classes where there are none.
+
+    Raises:
+        ConfigError: names the option.
+    """
+    if any(stage.num_old_classes and stage.num_new_classes for stage in plan.stages):
+        return
+    for name in ("replay", "head_init"):
+        if name in given.typed:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} has no effect where no stage adds classes to others: "
+                "leave it out"
+            )
+
+
 def extension_recipe(given: Given[Recipe], source: SourceConfig, plan: Plan) -> Recipe:
     """Return the recipe: the fast one gets a schedule for a model that is trained already.
 

@@ -53,6 +53,7 @@ def never(_request: object) -> object:
         ),
         (["--step-overhead", "3"], "--step-overhead has no effect on a run on this machine"),
         (["--max-steps", "3"], "--max-steps has no effect on a run on this machine"),
+        (["--stages", "10", "--replay", "0.5"], "--replay has no effect where no stage adds"),
         (["--node-wait", "100"], "--node-wait has no effect without --nodes"),
         (["--initial", "2", "--stages", "2,8"], "--initial and --stages exclude each other"),
         (["--source", "cifar10", "--data", "x", "--test-fraction", "0.1"], "--test-fraction has"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from accrete.config.given_recipe import extension_recipe
+from accrete.config.given_recipe import check_adds_classes, extension_recipe
 from accrete.config.plan import Plan
 from accrete.config.recipe import PAPER, Recipe
 from accrete.config.run import SourceConfig
@@ -14,18 +14,36 @@ from accrete.core.serialization import to_json
 from accrete.errors import ConfigError
 
 
-def extended(*stage_sizes: int, num_images: int = 1000, **said: Any) -> Recipe:
-    """Return the recipe of an extension of four classes by some, of so many images each."""
-    num_classes = 4 + sum(stage_sizes)
-    plan = Plan(
+def extending_plan(*stage_sizes: int, num_images: int = 1000, num_given: int = 4) -> Plan:
+    """Return a plan that extends a model by some classes, of so many images each."""
+    num_classes = num_given + sum(stage_sizes)
+    return Plan(
         rule="",
         class_order=tuple(map(str, range(num_classes))),
         class_images=(num_images,) * num_classes,
         stage_sizes=stage_sizes,
-        num_given=4,
+        num_given=num_given,
     )
+
+
+def extended(*stage_sizes: int, num_images: int = 1000, **said: Any) -> Recipe:
+    """Return the recipe of an extension of four classes."""
     source = SourceConfig(kind="imagefolder", location="photos")
+    plan = extending_plan(*stage_sizes, num_images=num_images)
     return extension_recipe(Given(Recipe, said), source, plan)
+
+
+@pytest.mark.parametrize("name", ["replay", "head_init"])
+def test_what_old_and_new_classes_take_is_refused_where_a_stage_has_one_kind_alone(
+    name: str,
+) -> None:
+    typed = Given(Recipe, {name: getattr(Recipe(), name)}, frozenset({name}))
+    for plan in (extending_plan(0), extending_plan(3, num_given=0)):
+        with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} has no effect where"):
+            check_adds_classes(typed, plan)
+        check_adds_classes(Given(Recipe, typed.values), plan)  # of a variable
+    check_adds_classes(typed, extending_plan(1))
+    check_adds_classes(typed, extending_plan(1, 1, num_given=0))
 
 
 def test_an_extension_has_two_epochs_at_half_a_new_model_s_rate_and_replays_half() -> None:
@@ -46,8 +64,8 @@ def test_what_is_said_counts() -> None:
 
 def test_rounds_have_a_bound_for_each_stage() -> None:
     one, two = extended(6, until="0.9"), extended(3, 3, until="0.9")
-    assert (one.budget_epochs, one.epochs) == (16.0, None)
-    assert two.epochs == (16.0, 16.0)
+    assert (one.budget_epochs, one.epochs) == (32.0, None)
+    assert two.epochs == (32.0, 32.0)
     assert extended(3, 3, until="0.9", budget_epochs=5.0).epochs is None
 
 
