@@ -8,6 +8,7 @@ shown is the mean accuracy after the arrivals, on images that are held back from
 data's test images are not read. The ideas that paid are in the product, and are its own code here;
 the others are only here (`extending_ideas.py`).
 
+    make bench NAME=extending ARGS="--data CIFAR100 --part long"
     make bench NAME=extending ARGS="--document docs/lifecycle.md"
 """
 
@@ -16,12 +17,13 @@ import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from extending_data import Life, life_of
-from extending_ideas import IDEAS, Idea, train_arrival, train_whole
+from extending_ideas import IDEAS, LONG_IDEAS, Idea, train_arrival, train_whole
 from inputs import add_data_option, source_of
 from paper_text import with_figures
 from record import RESULTS, table, write_results
@@ -32,12 +34,32 @@ from accrete.core.units import format_percent
 SIZES = (20, 25, 30, 35, 40)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some ideas at some budgets."""
+
+    ideas: tuple[Idea, ...]
+    budgets: tuple[float, ...]
+    """In epochs of an arrival."""
+    scratch: float
+    """Epochs from scratch, of the first model too."""
+
+
+PARTS = {
+    "short": Part(ideas=IDEAS, budgets=(2, 8), scratch=40),
+    "long": Part(ideas=LONG_IDEAS, budgets=(32,), scratch=160),
+}
+FILES = {"short": "extending", "long": "extending_long"}
+"""What each part is recorded as."""
+
+
 def main() -> None:
     """Run what is asked for, or write the table of what was recorded into a document."""
     options = parse_options(sys.argv[1:])
     if options.document is not None:
-        recorded = json.loads((options.results / "extending.json").read_text())
-        text = with_figures(options.document.read_text(), extending_text(recorded), "ideas")
+        found = [options.results / f"{name}.json" for name in FILES.values()]
+        texts = [extending_text(json.loads(path.read_text())) for path in found if path.exists()]
+        text = with_figures(options.document.read_text(), "\n".join(texts), "ideas")
         options.document.write_text(text)
         return
     torch.set_num_threads(options.threads)
@@ -46,22 +68,22 @@ def main() -> None:
         life = life_of(source_of(options), seed, per_class=options.per_class, side=options.side)
         rows += _rows(life, options, seed)
     path = write_results(
-        "extending", options=vars(options), results={"rows": rows}, folder=options.results
+        FILES[options.part], options=vars(options), results={"rows": rows}, folder=options.results
     )
     print(extending_text(json.loads(path.read_text())))
 
 
 def _rows(life: Life, options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     """Return the accuracies of one seed, from scratch first."""
-    rows = []
+    rows, part = [], PARTS[options.part]
     for size in SIZES:
-        model = train_whole(life, size, options.scratch, seed)
-        rows.append(_row("from scratch", options.scratch, seed, [life.top1(model, size)], [size]))
+        model = train_whole(life, size, part.scratch, seed)
+        rows.append(_row("from scratch", part.scratch, seed, [life.top1(model, size)], [size]))
         print(rows[-1], flush=True)
         if size == SIZES[0]:
             first = model
-    for idea in IDEAS:
-        for budget in map(float, options.budgets.split(",")):
+    for idea in part.ideas:
+        for budget in part.budgets:
             rows.append(_row(idea.name, budget, seed, *_lived(life, idea, first, budget, seed)))
             print(rows[-1], flush=True)
     return rows
@@ -91,15 +113,17 @@ def extending_text(written: Mapping[str, Any]) -> str:
         written: as `extending.py` recorded it.
     """
     rows, options = written["results"]["rows"], written["options"]
+    part = PARTS[options.get("part", "short")]
+    before = part.ideas[0]
     budgets = sorted({row["budget"] for row in rows if row["name"] != "from scratch"})
     seeds = sorted({row["seed"] for row in rows})
     plain = {
         (row["budget"], row["seed"]): statistics.mean(row["top1s"])
         for row in rows
-        if row["name"] == IDEAS[0].name
+        if row["name"] == before.name
     }
     lines = []
-    for idea in IDEAS:
+    for idea in part.ideas:
         cells = [idea.title]
         for budget in budgets:
             mine = {
@@ -107,7 +131,8 @@ def extending_text(written: Mapping[str, Any]) -> str:
                 for row in rows
                 if (row["name"], row["budget"]) == (idea.name, budget)
             }
-            cells.append(_cell(mine, {seed: plain[budget, seed] for seed in mine}, idea))
+            against = {} if idea is before else {seed: plain[budget, seed] for seed in mine}
+            cells.append(_cell(mine, against))
         lines.append(cells)
     scratch = [
         row["top1s"][0]
@@ -117,7 +142,7 @@ def extending_text(written: Mapping[str, Any]) -> str:
     machine = written["machine"]
     return (
         table(["arrivals trained with", *(f"{budget:g} epochs" for budget in budgets)], lines)
-        + f"\nFrom scratch at each arrival, {options['scratch']:g} epochs: "
+        + f"\nFrom scratch at each arrival, {part.scratch:g} epochs: "
         f"{format_percent(statistics.mean(scratch))}. `small`, {options['per_class']} images a "
         f"class scaled to {options['side']} px, bf16, {len(seeds)} seeds, each with classes of its "
         "own; "
@@ -125,9 +150,9 @@ def extending_text(written: Mapping[str, Any]) -> str:
     )
 
 
-def _cell(mine: Mapping[int, float], plain: Mapping[int, float], idea: Idea) -> str:
+def _cell(mine: Mapping[int, float], plain: Mapping[int, float]) -> str:
     shown = format_percent(statistics.mean(mine.values()))
-    if idea is IDEAS[0]:
+    if not plain:
         return shown
     gains = [100 * (mine[seed] - plain[seed]) for seed in mine]
     return f"{shown} ({min(gains):+.1f} … {max(gains):+.1f})"
@@ -139,8 +164,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     add_data_option(parser)
     parser.add_argument("--per-class", type=int, default=100, help="training images")
     parser.add_argument("--side", type=int, default=16, help="px that images are scaled to")
-    parser.add_argument("--budgets", default="2,8", help="epochs of an arrival")
-    parser.add_argument("--scratch", type=float, default=40, help="epochs from scratch")
+    parser.add_argument("--part", choices=PARTS, default="short", help="which ideas and budgets")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=100, help="of seeds no other table uses")
     parser.add_argument("--threads", type=int, default=2)

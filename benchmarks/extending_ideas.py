@@ -10,7 +10,7 @@ from extending_data import NORMALIZATION, Life
 from torch import Tensor, nn
 from torch.nn import functional
 
-from accrete.config.extension import extension_rate
+from accrete.config.extension import extension_rate, extension_weight_decay
 from accrete.config.plan import Plan
 from accrete.config.recipe import Recipe
 from accrete.config.run import ModelConfig
@@ -27,12 +27,17 @@ from accrete.training.step import OptimizerStep
 MODEL = ModelConfig(name="small")
 
 _WEIGHT_DECAY = 1e-3
-"""Of all, from scratch too."""
+"""Of a new model."""
 
 
 def budget_rate(epochs: float) -> float:
     """Return the peak rate that `accrete extend` takes for a budget."""
     return extension_rate(Recipe().lr, epochs)
+
+
+def budget_decay(epochs: float) -> float:
+    """Return the weight decay that `accrete extend` takes for a budget."""
+    return extension_weight_decay(_WEIGHT_DECAY, epochs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +52,8 @@ class Idea:
     """What its recipe has otherwise."""
     rate: Callable[[float], float] = budget_rate
     """Peak learning rate by the budget in epochs."""
+    weight_decay: Callable[[float], float] = budget_decay
+    """Likewise, in effect from 16 epochs on."""
     begin: Callable[[Classifier, int], None] | None = None
     """Changes the grown model, in place; also told a seed."""
     loss: str = "adjusted"
@@ -84,7 +91,10 @@ _OURS = {"replay": 0.5, "head_init": "means"}
 
 IDEAS = (
     Idea(
-        name="before", title="as before: rate 0.1, all old images, random rows", rate=lambda _: 0.1
+        name="before",
+        title="as before: rate 0.1, all old images, random rows",
+        rate=lambda _: 0.1,
+        weight_decay=lambda _: _WEIGHT_DECAY,
     ),
     Idea(name="rate", title="rate by the budget: 0.05 times its epochs, up to 0.2"),
     Idea(name="rows", title="and new rows at class means", recipe={"head_init": "means"}),
@@ -124,10 +134,26 @@ IDEAS = (
 )
 """The first is what the others are held against."""
 
+_BEFORE, _EXTEND = IDEAS[0], IDEAS[3]
+
+LONG_IDEAS = (
+    _BEFORE,
+    replace(
+        _EXTEND,
+        name="steady",
+        title="what `extend` does, with a new model's weight decay",
+        weight_decay=lambda _: _WEIGHT_DECAY,
+    ),
+    replace(_EXTEND, title="and with up to twice of it: **what `extend` does**"),
+    replace(_EXTEND, name="shrunk", title="shrink and perturb (0.7, 0.1)", begin=_shrink(0.7, 0.1)),
+)
+"""Those that a long budget may tell apart."""
+
 
 def train_whole(life: Life, num_classes: int, epochs: float, seed: int) -> Classifier:
     """Return a model that was trained from scratch."""
-    (schedule,) = _schedules(life, (num_classes,), Recipe(budget_epochs=epochs))
+    recipe = Recipe(budget_epochs=epochs, weight_decay=_WEIGHT_DECAY)
+    (schedule,) = _schedules(life, (num_classes,), recipe)
     model = build_model(MODEL, channels=3, num_classes=num_classes, seed=seed)
     _train(life, model.to(memory_format=torch.channels_last), schedule, seed=seed, index=1)
     return model
@@ -145,7 +171,8 @@ def train_arrival(
 ) -> Classifier:
     """Return a model that was grown to more classes; the one before stays as it is."""
     num_old = before.head.out_features
-    recipe = Recipe(**{"lr": idea.rate(epochs), "lr_scope": "stage"} | dict(idea.recipe))
+    values = {"lr": idea.rate(epochs), "weight_decay": idea.weight_decay(epochs)}
+    recipe = Recipe(**values | {"lr_scope": "stage"} | dict(idea.recipe))
     sizes = (num_old, num_classes - num_old)
     _, schedule = _schedules(life, sizes, replace(recipe, epochs=(1.0, epochs)))
     model = copy.deepcopy(before)
@@ -168,7 +195,7 @@ def _schedules(life: Life, sizes: tuple[int, ...], recipe: Recipe) -> tuple[Stag
         class_images=tuple(counts),
         stage_sizes=sizes,
     )
-    recipe = replace(recipe, precision="bf16", weight_decay=_WEIGHT_DECAY)
+    recipe = replace(recipe, precision="bf16")
     return resolve(recipe, plan, life.train.images_NHWC.shape[1])
 
 

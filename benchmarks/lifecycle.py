@@ -31,10 +31,10 @@ from accrete.core.settings import home_path
 
 SCALES = {
     "cpu": (
-        *("--total", "40", "--schedules", "10*4/20,5*4"),
+        *("--total", "40", "--schedules", "10*4/20,5*4/15,1*5/10,15,5,10"),
         *("--image-size", "16", "--validation-fraction", "0.2", "--model", "small"),
         *("--precision", "bf16", "--weight-decay", "1e-3"),
-        *("--scratch-epochs", "20,40,80", "--first-epochs", "40", "--budgets", "4,8,16"),
+        *("--scratch-epochs", "40,80,160", "--first-epochs", "160", "--budgets", "4,8,16,32"),
         *("--seeds", "3"),
     ),
     "gpu": (

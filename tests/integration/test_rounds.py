@@ -34,11 +34,12 @@ def arriving(
     life = digits_run(5, 3, validation_fraction=validation_fraction, budget_epochs=4.0)
     arrival = dataclasses.replace(
         life.recipe,
-        budget_epochs=40.0,
+        budget_epochs=60.0,
         replay=0.5,
         head_init="means",
         until="retrained-accuracy",
         round_epochs=20.0,
+        round_growth=2,
     )
     life = dataclasses.replace(life, arrival=arrival)
     dataset = prepare_dataset(
@@ -54,13 +55,13 @@ def record_of(store: ObjectStore, stage: StageManifest) -> dict[str, object]:
     return record
 
 
-@pytest.mark.parametrize("ended_after", [1, 100, 144, 145, 250])
+@pytest.mark.parametrize("ended_after", [1, 100, 144, 145, 400])
 @pytest.mark.slow
 def test_an_arrival_that_is_ended_in_any_round_goes_on_to_the_same_weights(
     store: ObjectStore, tmp_path: Path, ended_after: int
 ) -> None:
     dataset, (first, second) = arriving(store, tmp_path)
-    assert (second.schedule.round_steps, second.schedule.num_steps) == (144, 288)
+    assert (second.schedule.round_steps, second.schedule.num_steps) == (144, 432)
     context = stage_context(Catalog(store), NodeCache(tmp_path / "cache", store))
     run_stage(first, dataset, context)
     whole = run_stage(second, dataset, context).manifest

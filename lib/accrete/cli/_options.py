@@ -268,7 +268,7 @@ class SpotOption:
 RECIPE_TITLE = "Recipe (how it is trained)"
 _RECIPES = Group(RECIPE_TITLE, RECIPES)
 _EXTENSION_DEFAULTS = {
-    "budget_epochs": "fast 2, at least 120 optimizer steps; with --until 16; paper 300",
+    "budget_epochs": "fast 2, at least 120 optimizer steps; with --until 45; paper 300",
     "lr": f"fast 0.05 times the epochs, at most {Recipe().lr}; paper {PAPER.lr}",
     "replay": f"fast {REPLAY}, paper 1",
     "head_init": "fast means, paper random",

@@ -132,8 +132,8 @@ def extend_command(build: Build) -> click.Command:
         The old classes' shards are taken from the store as they are; the new images are scaled and
         normalized as the model was trained. The fast recipe is another one here: 2 epochs over
         old and new images unless --budget-epochs says otherwise, at a rate that goes with them,
-        half of the old images in each, or rounds of 4 until validation accuracy says that it is
-        enough (--until). RUN@latest is the newest model of the life that RUN began.
+        half of the old images in each, or rounds of 3, 6, 12, 24 until validation accuracy says
+        that it is enough (--until). RUN@latest is the newest model of the life that RUN began.
 
         \b
         Examples:

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
-from accrete.config.extension import MAX_ROUNDS, REPLAY, ROUND_EPOCHS, extension_rate
+from accrete.config.extension import (
+    MAX_ROUNDS_EPOCHS,
+    REPLAY,
+    ROUND_EPOCHS,
+    ROUND_GROWTH,
+    extension_rate,
+    extension_weight_decay,
+)
 from accrete.config.recipe import RETRAINED_ACCURACY, Recipe
 from accrete.config.sweep import Cell, scratch_cells, seeded_cells
 from accrete.core.validation import check_choice
@@ -33,7 +40,7 @@ class Contestant:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """What its recipe of an arrival has otherwise than a new model's, the rate not counted."""
     has_own_rate: bool = False
-    """Whether its peak rate goes with the budget, as that of `accrete extend`."""
+    """Whether its peak rate and weight decay go with the budget, as those of `accrete extend`."""
     is_foil: bool = False
     """Whether no budget makes it as good as from scratch, so that it has but the least one."""
     is_adaptive: bool = False
@@ -54,7 +61,7 @@ CONTESTANTS = (
     Contestant(
         name="improved",
         title="as `accrete extend` does: half of the old images, new head rows at class means, "
-        "a rate that goes with the budget",
+        "a rate and a weight decay that go with the budget",
         changes={"replay": REPLAY, "head_init": "means"},
         has_own_rate=True,
     ),
@@ -66,6 +73,7 @@ CONTESTANTS = (
             "head_init": "means",
             "until": RETRAINED_ACCURACY,
             "round_epochs": ROUND_EPOCHS,
+            "round_growth": ROUND_GROWTH,
         },
         has_own_rate=True,
         is_adaptive=True,
@@ -176,11 +184,12 @@ def arrival_recipe(
         epochs: the budget, over old and new images.
         lr: peak learning rate of all; None: half of a new model's, or as the contestant has it.
     """
+    values: dict[str, Any] = {"epochs": None, "image_sides": None, "budget_epochs": epochs}
+    if contestant.has_own_rate:
+        values["weight_decay"] = extension_weight_decay(recipe.weight_decay, epochs)
     if lr is None:
-        of_round = min(epochs, ROUND_EPOCHS) if contestant.is_adaptive else epochs
-        lr = extension_rate(recipe.lr, of_round) if contestant.has_own_rate else recipe.lr / 2
-    values = {"epochs": None, "image_sides": None, "budget_epochs": epochs, "lr": lr}
-    return replace(recipe, **(values | dict(contestant.changes)))
+        lr = extension_rate(recipe.lr, epochs) if contestant.has_own_rate else recipe.lr / 2
+    return replace(recipe, **(values | {"lr": lr} | dict(contestant.changes)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,5 +231,5 @@ class Lifecycle:
 
     def _budgets_of(self, contestant: Contestant) -> tuple[float, ...]:
         if contestant.is_adaptive:
-            return (MAX_ROUNDS * ROUND_EPOCHS,)
+            return (MAX_ROUNDS_EPOCHS,)
         return self.budgets[:1] if contestant.is_foil else self.budgets

@@ -6,6 +6,7 @@ from accrete.config.extension import (
     extension_epochs,
     extension_rate,
     extension_values,
+    extension_weight_decay,
     round_values,
 )
 from accrete.config.plan import Plan
@@ -62,20 +63,20 @@ def extension_recipe(given: Given[Recipe], source: SourceConfig, plan: Plan) -> 
         return recipe_of(given, source)
     batch_size = given.values.get("batch_size") or Recipe().batch_size
     num_images = plan.stages[-1].num_images
-    until = given.values.get("until")
+    until, budget = given.values.get("until"), given.values.get("budget_epochs")
     if until is not None:
         _check_rounds(given)
-        values = round_values(until, batch_size, num_images)
+        values = round_values(until, batch_size, num_images, budget)
         if len(plan.stages) > 1 and "budget_epochs" not in given:
             values["epochs"] = (values["budget_epochs"],) * len(plan.stages)
         return recipe_of(given, source, **values)
-    budget = given.values.get("budget_epochs")
     if budget is None:
         budget = extension_epochs(batch_size, num_images)
     defaults = extension_values(budget)
     epochs = given.values.get("epochs")
     if epochs:
         defaults["lr"] = extension_rate(Recipe().lr, max(epochs))
+        defaults["weight_decay"] = extension_weight_decay(Recipe().weight_decay, max(epochs))
     return recipe_of(given, source, **defaults)
 
 

@@ -157,6 +157,8 @@ class Recipe:
     round_epochs: float = 1.0
     """Where there is `until`: a stage is trained in rounds of so many epochs over its images, each
     with the whole shape of the rate, and validated after each."""
+    round_growth: int = 1
+    """How many times as long as the round before each is; `round_epochs` is the first one's."""
     stop_gradient: Annotated[
         float | None,
         Option(
@@ -175,7 +177,7 @@ class Recipe:
     ] = None
 
     ADDED_FIELDS: ClassVar[frozenset[str]] = frozenset(
-        ("replay", "head_init", "trained", "until", "round_epochs")
+        ("replay", "head_init", "trained", "until", "round_epochs", "round_growth")
     )
 
     def __post_init__(self) -> None:
@@ -200,6 +202,7 @@ class Recipe:
         check_choice("head init", self.head_init, ("random", "means"))
         check_choice("trained", self.trained, ("all", "head"))
         check_range("round epochs", self.round_epochs, 1e-3, 1e5)
+        check_range("round growth", self.round_growth, 1, 16)
         if self.until is not None:
             validation_target(self.until)
         if self.image_sides == ():

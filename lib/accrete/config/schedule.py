@@ -80,10 +80,12 @@ class StageSchedule:
     until: str | None = None
     """See Recipe; None where there are no old classes."""
     round_steps: int | None = None
-    """Where there is `until`: optimizer steps of a round, of which num_steps are a multiple."""
+    """Where there is `until`: optimizer steps of the first round; num_steps are whole rounds."""
+    round_growth: int = 1
+    """See Recipe; 1 where there are no rounds."""
 
     ADDED_FIELDS: ClassVar[frozenset[str]] = frozenset(
-        ("replay", "head_init", "trained", "until", "round_steps")
+        ("replay", "head_init", "trained", "until", "round_steps", "round_growth")
     )
 
     @property
@@ -119,7 +121,7 @@ def resolve(recipe: Recipe, plan: Plan, image_side: int) -> tuple[StageSchedule,
             total_steps=ends[-1] if recipe.lr_scope == "plan" else end,
             image_side=side if side is None or side < image_side else None,
             round_steps=each_rounds and each_rounds[1],
-            **(shared | _without_effect(stage)),
+            **(shared | _without_effect(stage, recipe)),
         )
         for stage, (start, end), side, each_rounds in zip(
             plan.stages, pairwise((0, *ends)), sides, rounds, strict=True
@@ -127,9 +129,11 @@ def resolve(recipe: Recipe, plan: Plan, image_side: int) -> tuple[StageSchedule,
     )
 
 
-def _without_effect(stage: PlanStage) -> dict[str, Any]:
+def _without_effect(stage: PlanStage, recipe: Recipe) -> dict[str, Any]:
     """Return what has no effect in a stage, and so no part in its identity."""
-    values: dict[str, Any] = {} if stage.num_old_classes else {"until": None}
+    values: dict[str, Any] = {}
+    if recipe.until is None or not stage.num_old_classes:
+        values |= {"until": None, "round_growth": 1}
     if not (stage.num_old_classes and stage.num_new_classes):
         values |= {"replay": 1.0, "head_init": "random"}
     return values
@@ -184,7 +188,7 @@ def budget_epochs(recipe: Recipe, num_images: int) -> float:
 
 
 def _rounds(recipe: Recipe, stage: PlanStage, images: float) -> tuple[int, int] | None:
-    """Return how many rounds a stage may have, and the steps of one; None where it has none.
+    """Return a stage's steps as (number of the first round's lengths, its steps); None: no rounds.
 
     Args:
         recipe: of the stage.
@@ -195,8 +199,11 @@ def _rounds(recipe: Recipe, stage: PlanStage, images: float) -> tuple[int, int] 
         return None
     num_steps = max(1, int((images + 1e-6) / recipe.batch_size))
     wanted = round(images / (recipe.round_epochs * stage.num_images))
-    number = max(1, min(wanted, num_steps // MIN_ROUND_STEPS))
-    return number, num_steps // number
+    most = min(wanted, num_steps // MIN_ROUND_STEPS)
+    lengths, last = 1, recipe.round_growth
+    while lengths + last <= most:
+        lengths, last = lengths + last, last * recipe.round_growth
+    return lengths, num_steps // lengths
 
 
 def _stage_ends(
@@ -207,7 +214,7 @@ def _stage_ends(
     Args:
         stage_images: that each stage may see.
         batch_size: images of a step.
-        rounds: number of each stage's rounds and steps of one, where it has rounds.
+        rounds: of each stage, as `_rounds` has them.
     """
     ends: list[int] = []
     total = 0.0
@@ -222,10 +229,25 @@ def _stage_ends(
     return ends
 
 
+def round_of(schedule: StageSchedule, position: int) -> tuple[int, int]:
+    """Return at which step of its stage a round begins, and how many it has.
+
+    Args:
+        schedule: has rounds.
+        position: a step of the round, from 0 within the stage.
+    """
+    assert schedule.round_steps is not None
+    start, length = 0, schedule.round_steps
+    while position >= start + length:
+        start, length = start + length, length * schedule.round_growth
+    return start, length
+
+
 def lr_at(schedule: StageSchedule, step: int) -> float:
     """Return the learning rate of a global step, first_step <= step < first_step + num_steps."""
     if schedule.round_steps is not None:
-        position, length = (step - schedule.first_step) % schedule.round_steps, schedule.round_steps
+        start, length = round_of(schedule, step - schedule.first_step)
+        position = step - schedule.first_step - start
     elif schedule.lr_scope == "plan":
         position, length = step, schedule.total_steps
     else:

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from accrete.config.schedule import StageSchedule, lr_at
+from accrete.config.schedule import StageSchedule, lr_at, round_of
 from accrete.core.hashing import derive_seed
 from accrete.core.validation import check_choice, check_range
 from accrete.errors import TrainingDivergedError
@@ -162,7 +162,7 @@ def train(
                     state.history,
                     lambda: gradient_norm(optimizer, schedule, state.position),
                 )
-        if schedule.round_steps is not None and state.position % schedule.round_steps == 0:
+        if _ends_round(schedule, state.position):
             assert validate is not None
             assert schedule.until is not None
             state.round_top1s.append(validate())
@@ -173,6 +173,14 @@ def train(
             state.loss_sum = float(loss_sum)
             watcher.take_state(state)
     return state.history
+
+
+def _ends_round(schedule: StageSchedule, position: int) -> bool:
+    """Tell whether the steps that are done end with a round."""
+    if schedule.round_steps is None:
+        return False
+    start, length = round_of(schedule, position - 1)
+    return position == start + length
 
 
 def _fitting(

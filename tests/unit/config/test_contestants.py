@@ -104,14 +104,14 @@ def test_every_contestant_has_a_chain_for_each_budget_and_one_that_ends_by_itsel
     assert [(cell.name, cell.stage_sizes) for cell in cells] == [
         ("extend-1-1-s5", (2, 2, 2)),
         ("extend-1-4-s5", (2, 2, 2)),
-        ("adaptive-1-16-s5", (2, 2, 2)),
+        ("adaptive-1-45-s5", (2, 2, 2)),
         ("extend-2-1-s5", (4, 2)),
         ("extend-2-4-s5", (4, 2)),
-        ("adaptive-2-16-s5", (4, 2)),
+        ("adaptive-2-45-s5", (4, 2)),
     ]
     assert {cell.recipe.budget_epochs for cell in cells} == {16.0}
     arrivals = [cell.arrival for cell in cells if cell.arrival is not None]
-    assert [each.budget_epochs for each in arrivals] == [1.0, 4.0, 16.0] * 2
+    assert [each.budget_epochs for each in arrivals] == [1.0, 4.0, 45.0] * 2
     assert {each.lr for each in arrivals} == {0.1, 0.2}
     assert arrivals[2].until == "retrained-accuracy"
 
@@ -133,7 +133,7 @@ def test_only_improved_contestants_have_a_rate_that_goes_with_the_budget() -> No
     assert rates["extend-1-1-s0"] == rates["extend-1-8-s0"] == rates["naive-1-1-s0"] == 0.1
     assert rates["improved-1-1-s0"] == 0.05
     assert rates["improved-1-8-s0"] == 0.2
-    assert rates["adaptive-1-16-s0"] == 0.2
+    assert rates["adaptive-1-45-s0"] == 0.2
 
 
 def test_a_rate_that_is_given_is_everybody_s() -> None:

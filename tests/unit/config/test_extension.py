@@ -6,6 +6,7 @@ from accrete.config.extension import (
     extension_epochs,
     extension_rate,
     extension_values,
+    extension_weight_decay,
     round_values,
 )
 from accrete.config.recipe import Recipe, recipe_named
@@ -30,12 +31,26 @@ def test_extension_is_a_fast_recipe_with_its_own_values() -> None:
     assert recipe.weight_decay == Recipe().weight_decay
 
 
-def test_rounds_are_four_of_four_epochs_at_the_rate_of_one() -> None:
+@pytest.mark.parametrize(
+    ("epochs", "times"),
+    [(0.1, 1.0), (8.0, 1.0), (16.0, 1.0), (24.0, 1.5), (32.0, 2.0), (90.0, 2.0)],
+)
+def test_weight_decay_goes_with_long_budgets_up_to_twice(epochs: float, times: float) -> None:
+    assert extension_weight_decay(1e-3, epochs) == pytest.approx(times * 1e-3)
+
+
+def test_rounds_double_from_three_epochs_on() -> None:
     recipe = recipe_named("fast", **round_values("0.9", 128, 50_000))
-    assert (recipe.until, recipe.round_epochs, recipe.budget_epochs) == ("0.9", 4.0, 16.0)
-    assert recipe.lr == recipe_named("fast", **extension_values(4.0)).lr
+    assert (recipe.until, recipe.round_epochs, recipe.round_growth) == ("0.9", 3.0, 2)
+    assert (recipe.budget_epochs, recipe.lr, recipe.weight_decay) == (45.0, 0.2, 1e-3)
+
+
+def test_bound_of_rounds_decides_rate_and_decay() -> None:
+    recipe = recipe_named("fast", **round_values("0.9", 128, 50_000, 3.0))
+    assert (recipe.budget_epochs, recipe.weight_decay) == (3.0, 5e-4)
+    assert recipe.lr == pytest.approx(0.15)
 
 
 def test_few_images_get_rounds_of_120_steps() -> None:
     recipe = recipe_named("fast", **round_values("0.9", 128, 1_536))
-    assert (recipe.round_epochs, recipe.budget_epochs, recipe.lr) == (10.0, 40.0, 0.2)
+    assert (recipe.round_epochs, recipe.budget_epochs, recipe.lr) == (10.0, 150.0, 0.2)

@@ -64,9 +64,11 @@ def test_what_is_said_counts() -> None:
 
 def test_rounds_have_a_bound_for_each_stage() -> None:
     one, two = extended(6, until="0.9"), extended(3, 3, until="0.9")
-    assert (one.budget_epochs, one.epochs) == (32.0, None)
-    assert two.epochs == (32.0, 32.0)
-    assert extended(3, 3, until="0.9", budget_epochs=5.0).epochs is None
+    assert (one.budget_epochs, one.epochs) == (45.0, None)
+    assert two.epochs == (45.0, 45.0)
+    given = extended(3, 3, until="0.9", budget_epochs=5.0)
+    assert given.epochs is None
+    assert (given.weight_decay, one.weight_decay) == (5e-4, 1e-3)
 
 
 @pytest.mark.parametrize("name", ["stop_gradient", "stop_patience"])

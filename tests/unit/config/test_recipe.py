@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from accrete.config.plan import Plan, even_counts, sizes_by_alpha
 from accrete.config.recipe import Recipe, assumptions, recipe_named
-from accrete.config.schedule import MIN_DEFAULT_STEPS, StageSchedule, lr_at, resolve
+from accrete.config.schedule import MIN_DEFAULT_STEPS, StageSchedule, lr_at, resolve, round_of
 from accrete.core.serialization import to_json
 from accrete.errors import ConfigError
 
@@ -53,6 +53,7 @@ OTHER_VALUES: dict[str, Any] = {
     "head_init": "means",
     "trained": "head",
     "until": "0.75",
+    "round_growth": 2,
     "stop_gradient": 0.1,
     "stop_patience": 5,
 }
@@ -326,7 +327,10 @@ def test_what_is_about_old_classes_is_no_part_of_a_stage_without_any() -> None:
     first, second, _ = resolve(recipe, THREE_STAGES, 32)
     assert first == resolve(Recipe(lr_scope="stage"), THREE_STAGES, 32)[0]
     assert (second.replay, second.head_init, second.until) == (0.5, "means", "0.75")
-    assert not {"replay", "head_init", "until", "round_steps"} & to_json(first).keys()
+    rounds = {"until", "round_steps", "round_growth"}
+    assert not ({"replay", "head_init"} | rounds) & to_json(first).keys()
+    _, without, _ = resolve(Recipe(round_growth=2), THREE_STAGES, 32)
+    assert not rounds & to_json(without).keys()
 
 
 @pytest.mark.parametrize(
@@ -348,6 +352,30 @@ def test_rounds_are_as_many_as_fit_a_stage_s_budget_best(
     assert second.num_steps == rounds * second.round_steps
 
 
+@pytest.mark.parametrize(
+    ("epochs", "lengths", "windows"),
+    [
+        (2.0, 1, [(0, 285)]),
+        (3.0, 3, [(0, 142), (142, 284)]),
+        (6.0, 3, [(0, 285), (285, 570)]),
+        (7.0, 7, [(0, 142), (142, 284), (426, 568)]),
+    ],
+)
+def test_each_round_may_be_twice_as_long_as_the_one_before(
+    epochs: float, lengths: int, windows: list[tuple[int, int]]
+) -> None:
+    recipe = Recipe(
+        epochs=(2.0, epochs), until="0.9", round_epochs=1.0, round_growth=2, batch_size=8
+    )
+    first, second = resolve(recipe, make_plan((1, 1), (770, 370)), 32)
+    assert (first.round_growth, second.round_growth) == (1, 2)
+    assert second.round_steps is not None
+    assert second.num_steps == lengths * second.round_steps
+    found = [round_of(second, start + length - 1) for start, length in windows]
+    assert found == windows == [round_of(second, start) for start, _ in windows]
+    assert sum(windows[-1]) == second.num_steps
+
+
 def test_few_images_get_fewer_rounds_within_the_same_budget() -> None:
     recipe = Recipe(epochs=(2.0, 20.0), until="retrained-accuracy", batch_size=8)
     _, second = resolve(recipe, make_plan((1, 1), (77, 37)), 32)
@@ -366,6 +394,17 @@ def test_each_round_has_the_whole_shape_of_the_rate() -> None:
     assert found[:200] == found[200:400] == found[400:]
     assert max(found) == found[20] == 0.2
     assert found[199] < 0.01
+
+
+def test_a_longer_round_has_the_same_shape_drawn_out() -> None:
+    recipe = Recipe(epochs=(1.0, 3.0), until="0.9", batch_size=2, lr_scope="stage", round_growth=2)
+    _, second = resolve(recipe, make_plan((1, 1), (200, 200)), 32)
+    found = rates(second)
+    assert len(found) == 600
+    assert [max(found[:200]), max(found[200:])] == [0.2, 0.2]
+    assert (found.index(0.2), found.index(0.2, 200)) == (19, 200 + 39)
+    assert found[199] < 0.01
+    assert found[599] < 0.01
 
 
 REFUSED: list[tuple[str, Any, str]] = [
@@ -406,6 +445,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("until", "0", "until is '0': give"),
     ("until", "nan", "until is 'nan': give"),
     ("round_epochs", 0.0, "round epochs is 0.0:"),
+    ("round_growth", 0, "round growth is 0:"),
     ("stop_gradient", 0.0, "stop gradient is 0.0:"),
     ("stop_gradient", float("nan"), "stop gradient is nan:"),
     ("stop_patience", 0, "stop patience is 0:"),

@@ -88,6 +88,7 @@ RECIPE_CHANGES: dict[str, Any] = {
     "trained": "head",
     "until": "0.75",
     "round_epochs": 2.0,
+    "round_growth": 2,
     "stop_gradient": 0.1,
     "stop_patience": 5,
 }
