@@ -34,12 +34,12 @@ SCALES = {
         *("--total", "40", "--schedules", "10*4/20,5*4/15,1*5/10,15,5,10"),
         *("--image-size", "16", "--validation-fraction", "0.2", "--model", "small"),
         *("--precision", "bf16", "--weight-decay", "1e-3"),
-        *("--scratch-epochs", "40,80,160", "--first-epochs", "160", "--budgets", "4,8,16,32"),
+        *("--scratch-epochs", "40,80,160", "--budgets", "4,8,16,32"),
         *("--seeds", "3"),
     ),
     "gpu": (
         *("--schedules", "10*10/50,10*5/20*5/90,1*10/50,5,25,20", "--model", "vgg19"),
-        *("--scratch-epochs", "8,16,32", "--budgets", "0.5,1,2,4", "--seeds", "3"),
+        *("--scratch-epochs", "8,16,32", "--budgets", "1,2,4,8", "--seeds", "3"),
     ),
     "miniature": (
         *("--schedules", "4,3*2", "--contestants", "extend,improved", "--seeds", "1"),

@@ -4,6 +4,8 @@ import dataclasses
 import errno
 import time
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from digits import SOURCE, digits_run, stage_context
@@ -23,7 +25,7 @@ from accrete.stages.snapshots import Pace, SnapshotWatcher, newest_snapshot
 from accrete.store import keys
 from accrete.store.cache import NodeCache
 from accrete.store.object_store import ObjectStore
-from accrete.training.loop import TrainState
+from accrete.training.loop import HistoryPoint, TrainState
 from accrete.training.optimizer import Sgd
 
 STAGE, OTHER = "a" * 64, "b" * 64
@@ -147,3 +149,31 @@ def test_where_no_snapshot_can_be_kept_it_is_stored_all_the_same(
     assert snapshot.info.state.position == 1
     assert (kept, notices) == ([], [])
     assert [path.name for path in cache.work_path.iterdir()] == []
+
+
+def test_a_snapshot_is_of_the_moment_it_was_taken_however_late_it_is_written(
+    spec: StageSpec, store: ObjectStore, cache: NodeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = SnapshotWatcher(
+        STAGE, store, cache, pace=Pace(0.0), progress=lambda _done, _loss: None,
+        observer=StageObserver(), notice=lambda _: None,
+    )  # fmt: skip
+    goes_on, save = Event(), watcher._save
+
+    def late(snapshot: Any) -> None:
+        assert goes_on.wait(30)
+        save(snapshot)
+
+    monkeypatch.setattr(watcher, "_save", late)
+    model = build_model(ModelConfig(name="small"), channels=1, num_classes=2, seed=0)
+    state = TrainState(position=9, round_top1s=[0.5])
+    with watcher.watching(model, Sgd([], spec.schedule)):
+        watcher.take_state(state)
+        state.position += 1
+        state.round_top1s.append(0.6)
+        state.history.append(HistoryPoint(step=10, epoch=1.0, lr=0.1, loss=2.0))
+        goes_on.set()
+    snapshot = newest_snapshot(STAGE, store, cache)
+    assert snapshot is not None
+    taken = snapshot.info.state
+    assert (taken.position, taken.round_top1s, taken.history) == (9, [0.5], [])

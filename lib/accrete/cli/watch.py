@@ -24,7 +24,7 @@ from accrete.cli.run import run_here
 from accrete.config.arrivals import ArrivalRules, Watch, watch_parameter
 from accrete.config.cron import check_cron
 from accrete.config.placement import Placement
-from accrete.config.recipe import recipe_named
+from accrete.config.recipe import Recipe, recipe_named
 from accrete.core.environment import DEFAULT_STORE
 from accrete.core.options import Given, Option
 from accrete.core.settings import cache_path, kfp_endpoint
@@ -210,6 +210,19 @@ def watch_command(build_extension: Build, build_watch: BuildWatch) -> click.Comm
     return watch
 
 
+def _asked(given: Given[Recipe]) -> Given[Recipe]:
+    """Return the recipe's fields that arrivals are to have, without variables that cannot be meant.
+
+    Whoever looks later cannot tell a variable, which all commands see, from what was typed.
+    """
+    if "until" not in given:
+        return given
+    idle = {"stop_gradient", "stop_patience"} - given.typed
+    if given.values.get("name", "fast") != "fast" and "until" not in given.typed:
+        idle |= {"until"}
+    return given.without(idle)
+
+
 def _watch_of(options: WatchOptions, name: str) -> Watch:
     recipe = options.recipe.over(recipe_named(options.recipe.values.get("name", "fast")))
     return Watch(
@@ -217,7 +230,7 @@ def _watch_of(options: WatchOptions, name: str) -> Watch:
         source=source_of(options.source),
         rules=options.rules,
         recipe=recipe,
-        given_recipe=tuple(sorted(options.recipe.values)),
+        given_recipe=tuple(sorted(_asked(options.recipe).values)),
         seed=options.seed.seed,
         own_validation="validation_fraction" in options.source.values or None,
     )

@@ -91,7 +91,8 @@ class Watch:
     @property
     def asked_recipe(self) -> Given[Recipe]:
         """What the user says of the recipe."""
-        return Given(Recipe, {name: getattr(self.recipe, name) for name in self.given_recipe})
+        names = frozenset(self.given_recipe)
+        return Given(Recipe, {name: getattr(self.recipe, name) for name in names}, names)
 
 
 def watch_parameter(watch: Watch) -> dict[str, Any]:

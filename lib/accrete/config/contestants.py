@@ -10,10 +10,10 @@ from itertools import accumulate
 from typing import Any
 
 from accrete.config.extension import (
-    MAX_ROUNDS_EPOCHS,
+    FIRST_ROUND_SHARE,
     REPLAY,
-    ROUND_EPOCHS,
     ROUND_GROWTH,
+    ROUNDS_EPOCHS,
     extension_rate,
     extension_weight_decay,
 )
@@ -72,7 +72,7 @@ CONTESTANTS = (
             "replay": REPLAY,
             "head_init": "means",
             "until": RETRAINED_ACCURACY,
-            "round_epochs": ROUND_EPOCHS,
+            "round_epochs": ROUNDS_EPOCHS * FIRST_ROUND_SHARE,
             "round_growth": ROUND_GROWTH,
         },
         has_own_rate=True,
@@ -231,5 +231,5 @@ class Lifecycle:
 
     def _budgets_of(self, contestant: Contestant) -> tuple[float, ...]:
         if contestant.is_adaptive:
-            return (MAX_ROUNDS_EPOCHS,)
+            return (ROUNDS_EPOCHS,)
         return self.budgets[:1] if contestant.is_foil else self.budgets

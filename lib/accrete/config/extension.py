@@ -7,22 +7,24 @@ table.
 from typing import Any
 
 from accrete.config.recipe import Recipe
+from accrete.config.schedule import MIN_ROUND_STEPS
 
 REPLAY = 0.5
 """Share of the old classes' images in an epoch: they are known, the new ones are not."""
 
-ROUND_EPOCHS = 3.0
-"""Of the first round, where validation accuracy ends an extension."""
+ROUNDS_EPOCHS = 45.0
+"""Of all rounds, where validation accuracy does not end an extension: 3, 6, 12 and 24."""
+
+FIRST_ROUND_SHARE = 1 / 15
+"""Of the bound, so that there are four rounds, where there are enough steps."""
 
 ROUND_GROWTH = 2
 """Each round is twice as long as the one before: what it gains is then well above the noise of a
 few hundred validation images, and all but the last cost as much as the last alone."""
 
-MAX_ROUNDS_EPOCHS = 45.0
-"""Of an extension that validation accuracy does not end: rounds of 3, 6, 12 and 24."""
-
 _EPOCHS = 2.0
 _LEAST_STEPS = 120
+_LEAST_ROUNDS_STEPS = 7 * MIN_ROUND_STEPS
 
 _WHOLE_RATE_EPOCHS = 4.0
 """Budget at which a model that grows is trained at a new one's peak rate."""
@@ -50,7 +52,7 @@ def extension_rate(lr: float, epochs: float) -> float:
 
     Args:
         lr: of a new model.
-        epochs: the budget, over old and new images, or of each round of it.
+        epochs: the budget, over old and new images, in all rounds of it.
     """
     return lr * min(max(epochs / _WHOLE_RATE_EPOCHS, 0.25), 1.0)
 
@@ -91,11 +93,10 @@ def round_values(
     Args:
         until: as `Recipe` has it.
         batch_size: images per optimizer step.
-        num_images: old and new ones; few of them get rounds of 120 steps and more.
-        bound: epochs of all rounds at most; None: as many as four rounds have.
+        num_images: old and new ones; few of them get more epochs, so that there are three rounds.
+        bound: epochs of all rounds at most; None: 45.
     """
-    epochs = max(ROUND_EPOCHS, _LEAST_STEPS * batch_size / num_images)
     if bound is None:
-        bound = epochs * MAX_ROUNDS_EPOCHS / ROUND_EPOCHS
-    rounds = {"until": until, "round_epochs": epochs, "round_growth": ROUND_GROWTH}
-    return extension_values(bound) | rounds
+        bound = max(ROUNDS_EPOCHS, _LEAST_ROUNDS_STEPS * batch_size / num_images)
+    rounds = {"round_epochs": bound * FIRST_ROUND_SHARE, "round_growth": ROUND_GROWTH}
+    return extension_values(bound) | rounds | {"until": until}

@@ -1,17 +1,18 @@
 """Recipes from what a user says of one: the rest depends on the images and on what is trained."""
 
+import math
 from typing import Any
 
 from accrete.config.extension import (
+    ROUND_GROWTH,
     extension_epochs,
-    extension_rate,
     extension_values,
-    extension_weight_decay,
     round_values,
 )
 from accrete.config.plan import Plan
 from accrete.config.recipe import Recipe, recipe_named
 from accrete.config.run import SourceConfig
+from accrete.config.schedule import MIN_ROUND_STEPS
 from accrete.core.options import Given
 from accrete.errors import ConfigError
 
@@ -60,35 +61,68 @@ def extension_recipe(given: Given[Recipe], source: SourceConfig, plan: Plan) -> 
         ConfigError: a value is outside its range.
     """
     if given.values.get("name", "fast") != "fast":
-        return recipe_of(given, source)
+        _check_no_rounds(given)
+        return recipe_of(given.without({"until"}), source)
     batch_size = given.values.get("batch_size") or Recipe().batch_size
     num_images = plan.stages[-1].num_images
-    until, budget = given.values.get("until"), given.values.get("budget_epochs")
-    if until is not None:
-        _check_rounds(given)
-        values = round_values(until, batch_size, num_images, budget)
-        if len(plan.stages) > 1 and "budget_epochs" not in given:
-            values["epochs"] = (values["budget_epochs"],) * len(plan.stages)
-        return recipe_of(given, source, **values)
-    if budget is None:
-        budget = extension_epochs(batch_size, num_images)
-    defaults = extension_values(budget)
     epochs = given.values.get("epochs")
-    if epochs:
-        defaults["lr"] = extension_rate(Recipe().lr, max(epochs))
-        defaults["weight_decay"] = extension_weight_decay(Recipe().weight_decay, max(epochs))
-    return recipe_of(given, source, **defaults)
+    budget = max(epochs) if epochs else given.values.get("budget_epochs")
+    until = given.values.get("until")
+    if until is not None:
+        given = _without_stops(given)
+        values = round_values(until, batch_size, num_images, budget)
+        if not epochs and len(plan.stages) > 1:  # each stage has it, it is not split among them
+            given = given.without({"budget_epochs"})
+            values["epochs"] = (values["budget_epochs"],) * len(plan.stages)
+        if budget is not None:
+            _check_rounds(batch_size, plan.stages[0].num_images, min(epochs or (budget,)))
+        return recipe_of(given, source, **values)
+    values = extension_values(budget or extension_epochs(batch_size, num_images))
+    if budget is None:  # few images have many epochs of few steps, which is no long budget
+        values["weight_decay"] = Recipe().weight_decay
+    return recipe_of(given, source, **values)
 
 
-def _check_rounds(given: Given[Recipe]) -> None:
-    """Refuse what would end a stage that trains in rounds before a round is over.
+_STOPS = frozenset(("stop_gradient", "stop_patience"))
+
+
+def _without_stops(given: Given[Recipe]) -> Given[Recipe]:
+    """Return what is given without what would end a round before it is over, at a high rate.
 
     Raises:
-        ConfigError: it is asked for.
+        ConfigError: it was typed.
     """
-    for name in ("stop_gradient", "stop_patience"):
-        if given.values.get(name) is not None:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} would end a round of --until in its middle, at a high "
-                "rate: give one of them"
-            )
+    for name in sorted(_STOPS & given.typed):
+        raise ConfigError(
+            f"--{name.replace('_', '-')} would end a round of --until in its middle, at a high "
+            "rate: give one of them"
+        )
+    return given.without(_STOPS)
+
+
+def _check_no_rounds(given: Given[Recipe]) -> None:
+    """Refuse --until with a recipe that has no rounds.
+
+    Raises:
+        ConfigError: it was typed.
+    """
+    if "until" in given.typed:
+        raise ConfigError(
+            "--until trains in rounds, and --recipe paper is trained as it was published: leave "
+            "one of them out"
+        )
+
+
+def _check_rounds(batch_size: int, num_images: int, bound: float) -> None:
+    """Refuse a bound that leaves a single round, which nothing could end.
+
+    Raises:
+        ConfigError: it does.
+    """
+    least = (1 + ROUND_GROWTH) * MIN_ROUND_STEPS
+    if int(bound * num_images / batch_size + 1e-6) < least:
+        raise ConfigError(
+            f"--until has no effect within {bound:g} epochs of {num_images:,} images, which are "
+            f"{int(bound * num_images / batch_size)} steps: leave it out, or give at least "
+            f"--budget-epochs {math.ceil(least * batch_size / num_images)}"
+        )

@@ -15,7 +15,7 @@ from accrete.config.plan import Plan, PlanStage
 from accrete.config.recipe import PAPER_EPOCHS, Recipe
 from accrete.errors import ConfigError
 
-MIN_ROUND_STEPS = 120
+MIN_ROUND_STEPS = 60
 """A small data set gets fewer rounds: after fewer steps validation accuracy shows nothing."""
 
 MIN_DEFAULT_STEPS = 400

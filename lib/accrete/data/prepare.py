@@ -5,8 +5,7 @@ its manifest again and moves nothing.
 """
 
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from accrete.config.plan import Plan, check_counts_match
 from accrete.config.run import BaseModel, ModelConfig, SourceConfig
 from accrete.core.hashing import sha256_of_json
 from accrete.core.serialization import to_json
-from accrete.core.units import format_counted
+from accrete.core.units import format_counted, pluralize
 from accrete.data._intake import Decoded, Intake, why_bad
 from accrete.data._stored_images import StoredImages
 from accrete.data.extension import Extension
@@ -36,6 +35,9 @@ from accrete.store.cache import NodeCache
 
 _CHUNK_ITEMS = 8
 """Images that a thread decodes at a time; a chunk always fits, so it is kept small."""
+
+_NAMED = 3
+"""Places of images in a message."""
 
 _WINDOW_ITEMS = 256
 """Images that are handed to the threads at once."""
@@ -100,10 +102,11 @@ def prepare_dataset(
     source = open_source(config)
     for line in understand(source, config).lines(extends=extension is not None):
         say(line)
-    fingerprint = fingerprint_of(config, source, extension, model)
+    fingerprint = _compared(fingerprint_of(config, source, extension, model), extension)
     known = catalog.prepared_dataset(fingerprint)
     if known is None and model and model.weights:
-        known = _scaled_anew(catalog, fingerprint_of(config, source, extension, None), model)
+        unscaled = fingerprint_of(config, source, extension, None)
+        known = _scaled_anew(catalog, _compared(unscaled, extension), model)
         if known is not None:
             catalog.create_dataset(known, fingerprint)
     if known is not None:
@@ -119,11 +122,11 @@ def prepare_dataset(
         base = extension.base if extension else None
         intake = Intake(folder, list(counts["train"]), config, base)
         stored = _stored_images(extension, counts, cache)
-        again: Counter[str] = Counter()
+        again: dict[str, list[str]] = {}
         report = meter(sum(sum(of_split.values()) for of_split in counts.values()))
         for done, (decoded, split) in enumerate(allotted(source, config, counts, base), start=1):
             if stored is not None and decoded in stored:
-                again[decoded.item.class_name] += 1
+                again.setdefault(decoded.item.class_name, []).append(decoded.item.place)
             intake.add(decoded, split)
             report(done)
         _check_none_again(again, config)
@@ -139,6 +142,17 @@ def prepare_dataset(
     return Prepared(manifest=manifest, reused=False, notes=notes)
 
 
+_NONE_STORED = "no image is stored already"
+"""Tells a data set that grew from one by an earlier version, which stored images once more."""
+
+
+def _compared(fingerprint: str, extension: Extension | None) -> str:
+    """Return a fingerprint that also tells whether images were compared with stored ones."""
+    if extension is None or extension.old is None or not extension.more_images:
+        return fingerprint
+    return sha256_of_json([_NONE_STORED, fingerprint])
+
+
 def _stored_images(
     extension: Extension | None, counts: Counts, cache: NodeCache | None
 ) -> StoredImages | None:
@@ -149,20 +163,26 @@ def _stored_images(
     return StoredImages(extension, counts["train"], (), cache)
 
 
-def _check_none_again(again: Counter[str], config: SourceConfig) -> None:
+def _check_none_again(again: Mapping[str, list[str]], config: SourceConfig) -> None:
     """Refuse images that are stored already, which may be test images there and are not here.
+
+    Args:
+        again: where they are, by class.
+        config: the source.
 
     Raises:
         SourceError: there are some.
     """
     if not again:
         return
-    name, number = again.most_common(1)[0]
-    others = f" (and some of {len(again) - 1} other classes)" if len(again) > 1 else ""
+    name, places = max(again.items(), key=lambda each: len(each[1]))
+    shown = ", ".join(places[:_NAMED]) + (", …" if len(places) > _NAMED else "")
+    others = f", and some of {len(again) - 1} other classes," if len(again) > 1 else ""
     raise SourceError(
-        f"{format_counted(number, 'image')} of class {name!r}{others} of "
-        f"{config.location or config.kind} are among those that the model was trained or tested "
-        "on: give a source of new images alone, or use `accrete watch`, which leaves them out"
+        f"{format_counted(len(places), 'image')} of class {name!r} ({shown}){others} of "
+        f"{config.location or config.kind} {pluralize(len(places), 'is', 'are')} among those that "
+        "the model was trained or tested on: take them out, or use `accrete watch`, which leaves "
+        "them out by itself"
     )
 
 

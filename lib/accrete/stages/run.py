@@ -45,6 +45,7 @@ from accrete.training.batches import TrainingBatches
 from accrete.training.compilation import compile_trunk, compiling_pays
 from accrete.training.device import set_arithmetic
 from accrete.training.distributed import ALONE, Peers
+from accrete.training.early_stopping import what_was_missed
 from accrete.training.evaluation import BATCH_SIZE, Evaluation, evaluate
 from accrete.training.image_source import DataMemory
 from accrete.training.loop import train
@@ -246,6 +247,10 @@ class _Attempt:
                 f"{spec.name} ended after {learner.state.position:,} of "
                 f"{spec.schedule.num_steps:,} steps: {learner.state.stopped}"
             )
+        elif schedule.until is not None:
+            missed = what_was_missed(schedule.until, learner.state.round_top1s)
+            if missed is not None:
+                self._context.notice(f"{spec.name} used its whole budget, and {missed}")
 
     def _decided(self, learner: Learner, batches: TrainingBatches) -> StageSchedule:
         """Return the schedule with the precision that an earlier attempt had, or the quicker one;

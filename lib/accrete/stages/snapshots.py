@@ -213,6 +213,7 @@ class SnapshotWatcher:
                 state=replace(
                     state,
                     history=list(state.history),
+                    round_top1s=list(state.round_top1s),
                     train_s=state.train_s + began - self._began,
                 ),
             ),

@@ -79,7 +79,21 @@ def reason_to_end_rounds(until: str, top1s: Sequence[float]) -> str | None:
     best = max(top1s[:-1])
     if now - best >= LEAST_GAIN:
         return None
+    missed = f", though {target:.2%} was asked for" if target <= 1 else ""
     return (
         f"validation accuracy is {now:.2%} after {len(top1s)} rounds and was {best:.2%} before: "
-        "the last round gained less than half a point"
+        f"the last round gained less than half a point{missed}"
     )
+
+
+def what_was_missed(until: str, top1s: Sequence[float]) -> str | None:
+    """Return what a stage that used its budget missed; None: it did not, or nothing was asked for.
+
+    Args:
+        until: of the schedule.
+        top1s: validation accuracy after each round, 0 to 1; at least one.
+    """
+    target, now = validation_target(until), top1s[-1]
+    if target > 1 or now >= target:
+        return None
+    return f"validation accuracy is {now:.2%}, below the {target:.2%} asked for"

@@ -123,6 +123,14 @@ def test_stage_that_ended_early_says_why_and_what_that_saved() -> None:
     assert "ended before its budget" not in visible_text(page_of(2, 3))
 
 
+def test_rounds_are_shown_of_a_stage_that_used_its_budget_too() -> None:
+    report = make_report([2, 3])
+    report["stages"][-1] |= {"stopped": None, "round_top1s": [0.5, 0.6]}
+    text = visible_text(render_report(report))
+    assert "Stage 2 used its whole budget. Validation accuracy by round: 50.00 %, 60.00 %." in text
+    assert "used its whole budget" not in visible_text(page_of(2, 3))
+
+
 def test_reused_stage_bears_a_badge_in_both_stage_tables() -> None:
     assert page_of(2, 2, 4, 2).count(">reused<") == 2
     assert ">reused<" not in page_of(5)

@@ -18,7 +18,11 @@ from training_sample import (
 )
 
 from accrete.config.schedule import StageSchedule
-from accrete.training.early_stopping import reason_to_end_rounds, reason_to_stop
+from accrete.training.early_stopping import (
+    reason_to_end_rounds,
+    reason_to_stop,
+    what_was_missed,
+)
 from accrete.training.loop import HistoryPoint, TrainState, train
 from accrete.training.optimizer import make_optimizer, momentum_of
 
@@ -227,6 +231,19 @@ def test_rounds_end_with_the_target_or_when_one_gained_little(
     until: str, top1s: list[float], ends: bool
 ) -> None:
     assert (reason_to_end_rounds(until, top1s) is not None) == ends
+
+
+def test_a_target_that_was_missed_is_said() -> None:
+    plateau = reason_to_end_rounds("0.75", [0.6, 0.601])
+    assert plateau is not None
+    assert plateau.endswith("less than half a point, though 75.00% was asked for")
+    unasked = reason_to_end_rounds("retrained-accuracy", [0.6, 0.601])
+    assert unasked is not None
+    assert unasked.endswith("less than half a point")
+    missed = what_was_missed("0.75", [0.8, 0.7])
+    assert missed == "validation accuracy is 70.00%, below the 75.00% asked for"
+    assert what_was_missed("0.75", [0.75]) is None
+    assert what_was_missed("retrained-accuracy", [0.5]) is None
 
 
 ROUNDS = {"until": "retrained-accuracy", "round_steps": 10}
