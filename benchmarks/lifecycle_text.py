@@ -50,7 +50,7 @@ def _totals(schedules: Sequence[Mapping[str, Any]]) -> str:
         for schedule in schedules:
             each = next(other for other in schedule["contestants"] if other["name"] == name)
             row += [_ratio(each["needed"]["images"]), _ratio(each["needed"]["seconds"])]
-            row.append(_whole(each["one_budget"]["images"]))
+            row.append(MISSING if each["is_adaptive"] else _whole(each["one_budget"]["images"]))
         rows.append(row)
     heads = ["contestant"]
     for schedule in schedules:
@@ -75,7 +75,8 @@ def _arrivals(schedule: Mapping[str, Any], scratch: Mapping[int, Any]) -> str:
     contestants = schedule["contestants"]
     heads = ["classes", "from scratch", "images"]
     for each in contestants:
-        heads += [f"`{each['name']}`, {shown_budget(each):g} epochs", "lost on old", "needs"]
+        most = "up to " * each["is_adaptive"]
+        heads += [f"`{each['name']}`, {most}{shown_budget(each):g} epochs", "needs"]
     rows = []
     for place, number in enumerate(schedule["num_classes"]):
         tuned = scratch[number]["tuned"]
@@ -91,7 +92,7 @@ def _arrivals(schedule: Mapping[str, Any], scratch: Mapping[int, Any]) -> str:
 
 
 def _first(first: Mapping[str, Any]) -> list[str]:
-    return [format_percent(first["top1"], 1), MISSING, format_count(first["images"])]
+    return [format_percent(first["top1"], 1), format_count(first["images"])]
 
 
 def _arrival(each: Mapping[str, Any], place: int) -> list[str]:
@@ -101,4 +102,5 @@ def _arrival(each: Mapping[str, Any], place: int) -> list[str]:
     found = arrival["needed"]["images"]
     bound = "≤ " if found is not None and found["is_bound"] else ""
     needs = NOT_REACHED if found is None else f"{bound}{format_count(found['cost'])}"
-    return [format_percent(at["top1"], 1), format_percent(at["lost"], 1), needs]
+    lost = "" if at["lost"] is None else f" ({-100 * at['lost']:+.1f})"
+    return [f"{format_percent(at['top1'], 1)}{lost}", needs]
