@@ -66,6 +66,7 @@ def verified(catalog: Catalog) -> Verification:
     return verify_store(catalog, inventory, inventory.references())
 
 
+@pytest.mark.slow
 def test_what_a_run_names_stays_and_goes_with_the_run(run: Run, catalog: Catalog) -> None:
     run("kept", num_stages=2)
     before = remains(catalog)

@@ -101,6 +101,7 @@ def assert_refused(done: Any, *words: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_two_digits_join_a_model_of_eight(
     cli: Cli, extend: Any, trained: tuple[Catalog, StageManifest], tmp_path: Path
 ) -> None:

@@ -164,7 +164,9 @@ def test_the_same_network_gives_the_same_bytes_in_a_file_like_any_other(
     ]
 
 
-@pytest.mark.parametrize(("channels", "height"), [(1, 8), (3, 24)])
+@pytest.mark.parametrize(
+    ("channels", "height"), [(1, 8), pytest.param(3, 24, marks=pytest.mark.slow)]
+)
 def test_onnx_runtime_computes_pytorch_s_logits_from_pixels(
     channels: int, height: int, tmp_path: Path
 ) -> None:
@@ -201,6 +203,7 @@ def test_the_onnx_file_names_inputs_outputs_and_metadata(tmp_path: Path) -> None
     assert metadata == {}
 
 
+@pytest.mark.slow
 def test_the_documentation_s_lines_give_a_colour_model_what_predict_gives_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,6 +134,7 @@ def lose_worker(num_workers: int, busy_s: float) -> None:
         sys.stdout.write(f"{type(error).__name__}: {error}\n")
 
 
+@pytest.mark.slow
 def test_worker_that_is_killed_is_told_in_one_line() -> None:
     calls = "; ".join(f"lose_worker({n}, {busy_s})" for n in (1, 2) for busy_s in (0, 0.3))
     path = os.pathsep.join(entry for entry in sys.path if entry)
