@@ -120,9 +120,10 @@ def _check_rounds(batch_size: int, num_images: int, bound: float) -> None:
         ConfigError: it does.
     """
     least = (1 + ROUND_GROWTH) * MIN_ROUND_STEPS
-    if int(bound * num_images / batch_size + 1e-6) < least:
+    num_steps = int(bound * num_images / batch_size + 1e-6)
+    if num_steps < least:
         raise ConfigError(
             f"--until has no effect within {bound:g} epochs of {num_images:,} images, which are "
-            f"{int(bound * num_images / batch_size)} steps: leave it out, or give at least "
+            f"{num_steps} steps: leave it out, or give at least "
             f"--budget-epochs {math.ceil(least * batch_size / num_images)}"
         )

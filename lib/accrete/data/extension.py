@@ -44,6 +44,11 @@ class Extension:
             }
         )
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether images that come may be stored already: the old ones are, and more are wanted."""
+        return self.old is not None and self.more_images
+
     def planned_counts(self, counts: Mapping[str, int]) -> dict[str, int]:
         """Return the training images of each class when a source's are added.
 

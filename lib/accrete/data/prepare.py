@@ -148,7 +148,7 @@ _NONE_STORED = "no image is stored already"
 
 def _compared(fingerprint: str, extension: Extension | None) -> str:
     """Return a fingerprint that also tells whether images were compared with stored ones."""
-    if extension is None or extension.old is None or not extension.more_images:
+    if extension is None or not extension.is_compared:
         return fingerprint
     return sha256_of_json([_NONE_STORED, fingerprint])
 
@@ -157,7 +157,7 @@ def _stored_images(
     extension: Extension | None, counts: Counts, cache: NodeCache | None
 ) -> StoredImages | None:
     """Return the images of old classes that a source has more of; None: of none."""
-    if extension is None or extension.old is None or not extension.more_images:
+    if extension is None or not extension.is_compared:
         return None
     assert cache is not None
     return StoredImages(extension, counts["train"], (), cache)
