@@ -37,6 +37,7 @@ def in_pod(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return {"run_name": "by-hand", "store_uri": str(store.address)}
 
 
+@pytest.mark.slow
 def test_the_functions_make_a_run_without_a_runner(
     in_pod: dict[str, Any], tmp_path: Path, store: ObjectStore
 ) -> None:

@@ -147,9 +147,8 @@ def wait_until_alone(marker: str) -> None:
     assert not left
 
 
-@pytest.mark.parametrize(
-    "signum", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_is_ended_in_stage_three_continues_there(
     signum: signal.Signals, cli: Cli, cli_env: dict[str, str], store: ObjectStore, tmp_path: Path
 ) -> None:

@@ -159,12 +159,12 @@ def ends(how: str):
 @pytest.mark.parametrize(
     ("how", "is_threaded"),
     [
-        *(("well", False), ("kill", False), ("raise", True)),
+        ("kill", False),
+        *(pytest.param(how, False, marks=pytest.mark.slow) for how in ("well", "exit", "raise")),
         *(
-            pytest.param(how, is_threaded, marks=pytest.mark.slow)
-            for how, is_threaded in [("exit", False), ("raise", False)]
+            pytest.param(how, True, marks=pytest.mark.slow)
+            for how in ("well", "exit", "kill", "raise")
         ),
-        *(pytest.param(how, True, marks=pytest.mark.slow) for how in ("well", "exit", "kill")),
     ],
 )
 def test_each_step_is_a_process_of_its_own_however_it_ends(

@@ -246,7 +246,13 @@ def written(path: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(source, marks=() if source == "web identity" else pytest.mark.slow)
+        for source in SOURCES
+    ],
+)
 def test_no_answer_of_a_source_of_credentials_makes_us_repeat_a_secret(
     source: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,9 +277,8 @@ def test_no_answer_of_a_source_of_credentials_makes_us_repeat_a_secret(
             assert found == [], f"{number}: {echo.form.__name__} {echo.status}"
 
 
-@pytest.mark.parametrize(
-    "number", [0, *(pytest.param(each, marks=pytest.mark.slow) for each in range(1, 6))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(6))
 def test_no_command_prints_what_a_store_repeats(number: int, tmp_path: Path) -> None:
     echo = Echo(f"command {number}")
     echo.form = [as_xml, as_page, as_redirect, as_no_http, as_odd_head, as_odd_code][number]

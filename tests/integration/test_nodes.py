@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import HANGS_S
 from digits import SOURCE, digits_run
+from processes import wait_for_a_snapshot
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.identity import StageSpec, stage_chain
@@ -131,9 +132,7 @@ def test_nodes_that_are_told_to_end_leave_a_snapshot_and_new_ones_go_on(
     chain = prepared(catalog, config, tmp_path)
     nodes = started_nodes(catalog, tmp_path, 1, "1", ACCRETE_SNAPSHOT_INTERVAL_S="1")
     try:
-        deadline = time.monotonic() + HANGS_S
-        while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_for_a_snapshot(catalog.store, *nodes)
         for node in nodes:
             node.send_signal(signal.SIGTERM)
         _, err = nodes[0].communicate(timeout=HANGS_S)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import HANGS_S
 from digits import SOURCE, digits_run, stage_context
-from processes import command_line
+from processes import command_line, wait_for_a_snapshot
 from torch import distributed, multiprocessing
 from torch.nn import functional
 
@@ -209,9 +209,7 @@ def test_sigterm_saves_and_two_new_processes_go_on_from_there(
     config = digits_run(10, precision="fp32", lr=0.05, budget_epochs=40.0)
     step = Step(config, dataset, catalog.store, tmp_path)
     process = step.start(ACCRETE_SNAPSHOT_INTERVAL_S="1")
-    deadline = time.monotonic() + HANGS_S
-    while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_a_snapshot(catalog.store, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 75, err
@@ -306,9 +304,7 @@ def test_a_process_that_is_killed_in_training_is_told_in_the_journal_of_the_atte
     process = step.start(ACCRETE_SNAPSHOT_INTERVAL_S="1", ACCRETE_RESTARTS="0")
     torchrun = torchrun_of(process)
     peers = [peer_of(torchrun, rank) for rank in range(2)]
-    deadline = time.monotonic() + HANGS_S
-    while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_a_snapshot(catalog.store, process)
     (begun,) = step_documents(catalog.store, "peers")
     os.kill({"torchrun": torchrun, "the first": peers[0], "the second": peers[1]}[killed], 9)
     document = told_of(step, process, catalog.store)
@@ -329,9 +325,7 @@ def test_processes_one_of_which_is_killed_are_started_again_in_the_same_step(
     process = step.start(ACCRETE_SNAPSHOT_INTERVAL_S="1")
     torchrun = torchrun_of(process)
     peers = [peer_of(torchrun, rank) for rank in range(2)]
-    deadline = time.monotonic() + HANGS_S
-    while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_a_snapshot(catalog.store, process)
     who, _, how = killed.partition(", by ")
     pid = {"torchrun": torchrun, "the first": peers[0], "the second": peers[1]}[who]
     os.kill(pid, signal.SIGTERM if how else signal.SIGKILL)
@@ -376,11 +370,10 @@ def test_processes_whose_step_is_killed_save_and_end(
     process = step.start(ACCRETE_SNAPSHOT_INTERVAL_S="1")
     torchrun = torchrun_of(process)
     everyone = [torchrun, *(peer_of(torchrun, rank) for rank in range(2))]
-    deadline = time.monotonic() + HANGS_S
-    while not catalog.store.list_keys("snapshots/") and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_a_snapshot(catalog.store, process)
     process.kill()
     process.communicate(timeout=HANGS_S)
+    deadline = time.monotonic() + HANGS_S
     while any(map(command_line, everyone)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(command_line, everyone))

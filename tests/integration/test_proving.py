@@ -127,7 +127,11 @@ def together(*plans: Plan) -> Plan:
                 "writing": r"is not in the listing just after it was written: a run needs a store",
             },
         ),
-        (stale(), {"writing": r"reads as something else just after it was written: a run needs"}),
+        pytest.param(
+            stale(),
+            {"writing": r"reads as something else just after it was written: a run needs"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_a_store_lacks_is_a_line_that_says_what_to_do(

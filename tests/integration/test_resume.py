@@ -176,6 +176,7 @@ def test_a_stage_killed_at_any_moments_ends_bit_identical(
     assert snapshots(catalog.store) == []
 
 
+@pytest.mark.slow
 def test_sigterm_saves_once_more_and_ends_with_a_code_of_its_own(
     start: Start, catalog: Catalog, spec: StageSpec, undisturbed: StageManifest
 ) -> None:

@@ -440,6 +440,7 @@ def test_watch_ends_with_the_run_where_the_kubeconfig_hangs(
     assert not is_left(file)
 
 
+@pytest.mark.slow
 def test_what_the_store_knows_of_a_later_run_stands(cli: Cli, api: KfpApi) -> None:
     run_id = submitted(api)
     api.runs[run_id] |= {

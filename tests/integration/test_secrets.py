@@ -161,6 +161,7 @@ def test_a_run_on_the_embedded_store_writes_no_secret_but_in_its_own_files(tmp_p
         assert leaks(objects_of(ObjectStore(settings, parse_store_uri("s3://accrete")))) == []
 
 
+@pytest.mark.slow
 def test_no_traceback_has_a_signature(caplog: pytest.LogCaptureFixture) -> None:
     """What urllib3 raises and logs has the address of the request, and all causes are printed."""
     caplog.set_level("DEBUG")

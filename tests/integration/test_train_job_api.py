@@ -102,6 +102,7 @@ def test_a_job_that_is_deleted_meanwhile_is_created_anew_but_not_for_ever(cluste
     assert "was deleted 4 times while it was waited for" in str(waiting.ended())
 
 
+@pytest.mark.slow
 def test_an_api_that_fails_for_a_while_is_asked_again(cluster: Cluster) -> None:
     cluster.failures = 2
     waiting = Waiting()

@@ -529,6 +529,7 @@ def test_the_command_extends_and_says_what_it_waits_for(cli: Cli, place: Place) 
     assert again.stdout.splitlines()[-1] == "nothing to train"
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_make_one_run(cli: Cli, place: Place) -> None:
     put(place.folder, 3, 0, 40)
     look = ("watch", "life", "--data", str(place.folder), "--once", "--settle", "0s")

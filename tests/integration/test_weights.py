@@ -64,6 +64,7 @@ def begun_from(path: Path, store: ObjectStore, *sizes: int, **recipe: Any) -> Ru
     return dataclasses.replace(config, model=model)
 
 
+@pytest.mark.slow
 def test_the_first_stage_begins_from_the_file_s_trunk_and_only_the_first(
     resnet_file: Path, catalog: Catalog, cache: NodeCache, tmp_path: Path
 ) -> None:

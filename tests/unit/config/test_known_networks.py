@@ -17,7 +17,7 @@ from accrete.config.known_networks import (
 )
 from accrete.errors import ConfigError
 
-QUICK = ("alexnet", "vgg11", "googlenet", "swin_t", "resnet18", "vit_b_32")
+QUICK = ("alexnet", "googlenet", "resnet18", "vit_b_32")
 
 
 @pytest.mark.parametrize(

@@ -183,8 +183,10 @@ def test_an_exported_file_says_its_network_scaling_and_size(write: Any) -> None:
         read_backbone(request(write(state, **metadata), model=None, **scaling))
 
 
-@pytest.mark.parametrize("theirs", [1, 3])
-@pytest.mark.parametrize("ours", [1, 3])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(1, 3), (3, 1), *(pytest.param(same, same, marks=pytest.mark.slow) for same in (1, 3))],
+)
 def test_an_export_of_torchvision_s_begins_grey_and_colour_runs(
     write: Any, store: ObjectStore, cache: Any, theirs: int, ours: int
 ) -> None:

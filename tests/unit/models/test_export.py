@@ -242,7 +242,11 @@ def test_the_onnx_file_says_nothing_of_the_machine_that_made_it(tmp_path: Path) 
     ("trunk", "message"),
     [
         (CountsItsCalls(), "as ONNX differs from PyTorch by .* export it as safetensors"),
-        (ReadsItsImages(), "cannot be exported to ONNX .* export it as safetensors"),
+        pytest.param(
+            ReadsItsImages(),
+            "cannot be exported to ONNX .* export it as safetensors",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_network_that_onnx_cannot_hold_is_one_error_and_leaves_nothing(
@@ -256,6 +260,7 @@ def test_a_network_that_onnx_cannot_hold_is_one_error_and_leaves_nothing(
     assert (tmp_path / "a.onnx").read_bytes() == b"the one before"
 
 
+@pytest.mark.slow
 def test_the_check_sees_other_weights_and_graphs_that_do_not_fit(tmp_path: Path) -> None:
     trained = make_trained()
     write_onnx(trained, {}, tmp_path / "a.onnx")
