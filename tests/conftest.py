@@ -88,11 +88,11 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than CPUs, as many tests wait for processes and servers that they have started.
+    """Two more than CPUs, as many tests wait for processes and servers that they have started.
 
     Each worker has a store and a torch of its own; few gigabytes feed few of them.
     """
-    return min(4, available_cpus() + 1)
+    return min(4, available_cpus() + 2)
 
 
 @pytest.hookimpl(optionalhook=True)

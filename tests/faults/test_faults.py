@@ -7,7 +7,7 @@ MOST_SEEDS = 6
 """Some seeds plan what does not come about, such as a kill at a snapshot that is never made."""
 
 
-QUICK = ("kill inside a step", "connections cut", "shard damaged in store")
+QUICK = ("connections cut", "shard damaged in store")
 """Those that `make test` tries; `make test-slow` has the others."""
 
 

@@ -207,6 +207,7 @@ def test_kfp_run_of_another_file_is_one_line(cli: Cli, tmp_path: Path) -> None:
     assert "no.py does not exist" in cli("run", "no.py", script="kfp").stderr
 
 
+@pytest.mark.slow
 def test_doctor_sees_a_kfp_script_that_was_taken_back(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -292,6 +292,7 @@ def test_a_collector_that_was_held_up_removes_nothing_more(catalog: Catalog) -> 
         mark.beat()
 
 
+@pytest.mark.slow
 def test_a_collector_whose_mark_another_took_over_ends(catalog: Catalog) -> None:
     mark = CollectionMark(catalog.store, dead_after_s=2)
     CollectionMark(catalog.store, dead_after_s=2)

@@ -30,16 +30,8 @@ def test_plain_http_beyond_this_machine_and_cluster_is_remarked(
     assert ("without TLS" in _unprotected(endpoint)) == is_remarked
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        (0o644, "", 1),
-        *(
-            pytest.param(case, marks=pytest.mark.slow)
-            for case in ((0o600, "", 0), (0o640, "", 1), (0o644, "x", 0))
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [(0o644, "", 1), (0o600, "", 0), (0o640, "", 1), (0o644, "x", 0)])
 def test_a_credential_s_file_that_others_can_read_is_told_outside_of_pods(
     case: tuple[int, str, int], cli: Cli, store: ObjectStore, tmp_path: Path
 ) -> None:

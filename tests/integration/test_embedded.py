@@ -155,6 +155,7 @@ def test_a_store_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_second_user_joins_and_the_server_outlives_the_first(tmp_path: Path) -> None:
     first = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True

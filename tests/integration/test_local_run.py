@@ -174,10 +174,8 @@ def test_a_run_that_is_ended_in_stage_three_continues_there(
     assert len(set(store.list_keys("objects/")) - objects) == 4
 
 
-@pytest.mark.parametrize(
-    ("signum", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_ended_run_says_how_to_go_on_and_leaves_no_process(
     signum: signal.Signals, code: int, cli_env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -228,6 +226,7 @@ def test_a_corrupt_image_ends_a_run_in_one_line(
     assert store.list_keys("datasets/") == []
 
 
+@pytest.mark.slow
 def test_a_tampered_shard_ends_a_run_in_one_line(cli: Cli, first: Finished, tmp_path: Path) -> None:
     store = first.store
     stages = store.list_keys("stages/")

@@ -261,6 +261,7 @@ def test_a_diverged_stage_is_pushed_as_such_and_its_alert_fires(
     assert (labels["run"], labels["step"]) == ("watched", STEP)
 
 
+@pytest.mark.slow
 def test_a_lost_shard_is_pushed_as_a_failure_of_the_store(steps: Steps, gateway: str) -> None:
     config = digits_run(10)
     lost = steps.dataset.classes[0].train[0].sha256

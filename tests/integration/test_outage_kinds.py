@@ -72,7 +72,7 @@ def others_slow(number: int, *kinds: tuple[Any, ...]) -> list[Any]:
 @pytest.mark.parametrize(
     ("answer", "words"),
     others_slow(
-        2,
+        1,
         (
             reply(502, PAGE, content_type="text/html", server="nginx"),
             "keeps failing (502 a page called '502 Bad Gateway' from nginx): look at it and at",
@@ -381,7 +381,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("soon")
-@pytest.mark.parametrize("wait_s", [0.0, 60.0])
+@pytest.mark.parametrize("wait_s", [0.0, pytest.param(60.0, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["PUT", "GET"])
 def test_a_store_that_hangs_is_heard_of_after_one_round(
     method: str, wait_s: float, store: ObjectStore
@@ -532,6 +532,7 @@ def test_an_outage_of_the_source_s_own_store_is_in_the_journal(
     assert shown.count("cannot be reached") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ending_soon")  # which clears it
 def test_a_store_that_hangs_holds_up_no_process_that_is_told_to_end(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch

@@ -112,7 +112,13 @@ ASKED: dict[str, tuple[Ask, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("range", "create", "upload") else pytest.mark.slow)
+        for name in ASKED
+    ],
+)
 def test_whatever_is_asked_waits_for_the_store(name: str, gate: Gate, tmp_path: Path) -> None:
     gate.store.write_note("before", CONTENT)
     ask, expected = ASKED[name]

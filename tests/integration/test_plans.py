@@ -305,6 +305,7 @@ def test_a_clone_with_a_name_that_is_taken_leaves_the_other_run_as_it_is(
     assert {key: store.read_note(key) for key in store.list_keys("")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_away", [False, True])
 def test_a_name_that_may_be_another_run_s_keeps_its_journal(
     is_away: bool,

@@ -45,6 +45,7 @@ def spec(dataset: DatasetManifest) -> StageSpec:
     return stage_chain(digits_run(10, budget_epochs=6.0), dataset)[0]
 
 
+@pytest.mark.slow
 def test_the_time_of_attempts_before_counts_in_a_stage_s_own(
     spec: StageSpec, dataset: DatasetManifest, catalog: Catalog, cache: NodeCache
 ) -> None:

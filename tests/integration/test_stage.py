@@ -134,6 +134,7 @@ def test_what_cannot_be_fetched_ahead_is_no_reason_to_fail(
         run_stage(chain[1], dataset, stage_context(catalog, cache))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bf16", "fp32"])
 def test_a_stage_whose_precision_is_open_says_what_it_was_trained_in(
     run: Run, dataset: DatasetManifest, monkeypatch: pytest.MonkeyPatch, name: str

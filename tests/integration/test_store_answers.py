@@ -210,7 +210,15 @@ def test_a_conflict_that_does_not_end_is_not_taken_for_success(
     assert store.read_note("one") is None
 
 
-SELDOM = ("InternalError", "an operation", "a timeout", "throttled", "too late")
+SELDOM = (
+    "InternalError",
+    "a conflict",
+    "a gateway",
+    "an operation",
+    "a timeout",
+    "throttled",
+    "too late",
+)
 
 NOT_NOW = {
     "429": reply(429, "slow", content_type="text/plain"),

@@ -34,6 +34,7 @@ def command(*arguments: str) -> Result:
     return CliRunner().invoke(accrete, arguments)
 
 
+@pytest.mark.slow
 def test_a_forgotten_run_is_collected_when_it_is_old_enough(trained: Catalog) -> None:
     before = trained.store.list_keys("")
     assert "would remove" in command("forget", "done").output

@@ -193,6 +193,7 @@ def test_the_right_key_is_let_in_and_no_other(store_pod: StorePod) -> None:
                 store_pod.store(access_key, secret_key).check()
 
 
+@pytest.mark.slow
 def test_only_the_s3_gateway_can_be_reached_from_outside_the_pod(store_pod: StorePod) -> None:
     assert store_pod.start_credentials().returncode == 0
     with store_pod.running() as process:
@@ -203,6 +204,7 @@ def test_only_the_s3_gateway_can_be_reached_from_outside_the_pod(store_pod: Stor
     assert others == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_no_key_is_in_the_log_the_command_line_or_the_environment(store_pod: StorePod) -> None:
     done = store_pod.start_credentials()
     config = store_pod.volumes["/config"] / "s3.json"

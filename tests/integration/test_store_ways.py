@@ -253,6 +253,7 @@ def test_which_proxy_leads_there(endpoint: str, env: dict[str, str], variable: s
     assert (proxy.variable if proxy else None) == variable
 
 
+@pytest.mark.slow
 def test_a_bucket_may_be_part_of_the_host_s_name(
     server: SeaweedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +281,7 @@ def below(path: str) -> Plan:
     return lambda _: Fault(rewrite=taken_off)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "/"])
 def test_an_endpoint_may_have_a_path(end: str, server: SeaweedServer, tmp_path: Path) -> None:
     with Proxy(f"http://127.0.0.1:{server.port}", below("/storage/v1/s3")) as proxy:

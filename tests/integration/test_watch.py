@@ -512,6 +512,7 @@ def test_a_life_that_nobody_began_is_refused(place: Place) -> None:
         look_for_arrival(replace(place.watch(), name="nobody"), place.viewpoint())
 
 
+@pytest.mark.slow
 def test_the_command_extends_and_says_what_it_waits_for(cli: Cli, place: Place) -> None:
     put(place.folder, 3, 0, 40)
     put(place.folder, 4, 0, 5)

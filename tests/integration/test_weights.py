@@ -259,7 +259,11 @@ def test_an_export_begins_a_run_which_is_extended_and_compared(cli: Cli, tmp_pat
         ),
         (("--weights", "FILE"), "do not say what network they are of: give --model torchvision"),
         (("--weights", "FILE", "--model", "vgg19"), "and --model vgg19 takes exported files alone"),
-        (("--weights", "FILE", "--model", "torchvision:resnet34"), "do not fit torchvision:"),
+        pytest.param(
+            ("--weights", "FILE", "--model", "torchvision:resnet34"),
+            "do not fit torchvision:",
+            marks=pytest.mark.slow,
+        ),
         (
             ("--weights", "FILE", "--weights-std", "1,1"),
             "--weights-mean and --weights-std go together: give both",

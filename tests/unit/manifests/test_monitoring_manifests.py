@@ -86,6 +86,7 @@ def test_every_object_fits_its_schema(documents: list[Document]) -> None:
                 kubernetes_validate.validate(document, version, strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "path", "value"),
     [

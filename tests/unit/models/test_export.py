@@ -186,6 +186,7 @@ def test_onnx_runtime_computes_pytorch_s_logits_from_pixels(
         np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_the_onnx_file_names_inputs_outputs_and_metadata(tmp_path: Path) -> None:
     trained = make_trained(channels=3)
     export_model(trained, tmp_path / "a.onnx", "onnx")

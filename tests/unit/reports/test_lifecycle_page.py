@@ -21,6 +21,10 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
+MANY = ("two schedules", "one by one")
+"""Shapes of so many stages that they are tried among the slow tests."""
+
+
 def visible_text(page: str) -> str:
     """Return a page's text without its markup, non-breaking spaces as spaces."""
     return html.unescape(re.sub(r"<[^>]+>", " ", page)).replace("\xa0", " ")
@@ -88,7 +92,10 @@ def test_a_life_that_begins_with_a_worse_model_says_so() -> None:
     assert "2*3: the first stage is 7.50 points behind from scratch" in lines[-1]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(shape, marks=pytest.mark.slow if shape in MANY else ()) for shape in SHAPES],
+)
 def test_page_shows_what_was_measured_whatever_its_shape(shape: str) -> None:
     data = make_life(**SHAPES[shape])
     assert json.loads(json.dumps(data)) == data
