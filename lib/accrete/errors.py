@@ -113,7 +113,7 @@ class TrainingDivergedError(AccreteError):
 
 
 class OutOfMemoryError(AccreteError):
-    """An optimizer step does not fit the device's memory, however small its parts."""
+    """A batch does not fit the device's memory, however small its parts."""
 
 
 class WorkerLostError(AccreteError):

@@ -54,9 +54,12 @@ def test_staged_training_is_set_beside_training_from_scratch(cli: Cli, tmp_path:
     assert "'both' is a comparison with another configuration" in run.stderr
 
 
-@pytest.mark.slow
-def test_a_life_of_the_digits_is_set_beside_training_from_scratch(cli: Cli, tmp_path: Path) -> None:
-    contestants = ["extend", "improved"]
+@pytest.mark.parametrize(
+    "contestants", [["improved"], pytest.param(["extend", "improved"], marks=pytest.mark.slow)]
+)
+def test_a_life_of_the_digits_is_set_beside_training_from_scratch(
+    contestants: list[str], cli: Cli, tmp_path: Path
+) -> None:
     options = ("--schedules", "2*5", "--contestants", ",".join(contestants), *QUICK)
     budgets = ("--scratch-epochs", "4,12", "--budgets", "2,12")
     done = cli("study", "lifecycle", *options, *budgets, "--name", "life")

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from accrete.config.image_format import Normalization
-from accrete.training.augmentation import normalize
 from accrete.training.device import autocast
 from accrete.training.distributed import ALONE, Peers
 from accrete.training.image_source import ImageSource
+from accrete.training.inference import Inference
 
 BATCH_SIZE = 1024
 
@@ -62,10 +62,14 @@ def evaluate(
         normalization: the data set's.
         precision: `bf16` or `fp32`, as in training.
         peers: the processes that share the work; all get the result.
+
+    Raises:
+        OutOfMemoryError: not a single image fits the device.
     """
     if not images.num_images:
         return None
     model.eval()
+    logits_of = Inference(model, normalization)
     device = images.device
     confusion = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=device)
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
@@ -76,7 +80,7 @@ def evaluate(
     for indices_B, images_BHWC in zip(picks, images.batches(picks), strict=True):
         labels_B = labels_N[indices_B.to(labels_N.device)].to(device)
         with autocast(device, precision):
-            logits_BK = model(normalize(images_BHWC, normalization))
+            logits_BK = logits_of(images_BHWC)
         loss_sum += functional.cross_entropy(logits_BK.float(), labels_B, reduction="sum")
         predicted_B = logits_BK.argmax(1)
         right_N[indices_B.to(device)] = (predicted_B == labels_B).to(torch.uint8)
