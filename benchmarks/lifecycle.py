@@ -34,7 +34,7 @@ SCALES = {
         *("--total", "40", "--schedules", "10*4/20,5*4"),
         *("--image-size", "16", "--validation-fraction", "0.2", "--model", "small"),
         *("--precision", "bf16", "--weight-decay", "1e-3"),
-        *("--scratch-epochs", "40,80,160", "--budgets", "4,8,16,32"),
+        *("--scratch-epochs", "40,80,160", "--budgets", "4,8,16,32,64"),
         *("--seeds", "3"),
     ),
     "gpu": (
