@@ -3,9 +3,10 @@
     make bench NAME=extend ARGS="--data CIFAR100"
 
 For each seed: a model of the first 80 classes (in that seed's order) is trained and finished; then
-the other 20 arrive, as a source of their own, and the model is extended at several budgets, as
-`accrete extend` does it, each time from the same finished model. The other side is the same
-network with the same recipe trained from random weights on all 100 classes, at several budgets.
+the other 20 arrive, as a source of their own, and the model is extended at several budgets, each
+time from the same finished model, as `accrete extend --replay 1 --head-init random --lr 0.1` does
+it. The other side is the same network with the same recipe trained from random weights on all 100
+classes, at several budgets.
 
 The ratio at a budget is how many images the from-scratch side needs for the accuracy that the
 extended model reached, over the images seen while extending; accrete.reports.statistics has the

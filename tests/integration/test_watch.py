@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from arriving import Place, put
@@ -440,6 +441,26 @@ def test_an_extension_by_hand_is_waited_for_while_it_trains_and_named_after(plac
         assert (found is None) == (age_s == 5)
         what = "extends this model and is being trained" if found is None else "left out: run mine"
         assert any(what in line and "mine" in line for line in place.said)
+
+
+def test_an_extension_by_hand_that_is_recorded_during_a_look_forks_no_life(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    assert record is not None
+    place.catalog.store.delete("runs/life-a1/run.json")
+    put(place.folder, 3, 40, 44)
+    grow = arrivals.grow_dataset
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        create_record(place.catalog.store, replace(record, name="mine"))
+        return grow(*arguments, **options)
+
+    monkeypatch.setattr(arrivals, "grow_dataset", meanwhile)
+    assert place.look() is None
+    assert place.said[-1] == "run mine was recorded meanwhile: this arrival waits for its end"
+    assert set(records_of(place.catalog)) == {"life", "mine"}
 
 
 def test_a_life_that_forks_has_no_newest_model(place: Place) -> None:

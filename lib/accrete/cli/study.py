@@ -190,6 +190,12 @@ def _refuse_others(options: StudyOptions, purpose: str) -> None:
                     f"--{name.replace('_', '-')} has no effect on lifecycle, whose contestants "
                     "differ in it: leave it out, and choose among them with --contestants"
                 )
+        for name in ("stop_gradient", "stop_patience"):
+            if name in options.recipe.typed:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} has no effect on lifecycle, which measures what "
+                    "whole budgets come to: leave it out"
+                )
     given: Given[Any] = options.grid if purpose == "lifecycle" else options.life
     for each in option_fields(given.kind):
         if each.name in given.typed and each.name not in ("total", "seeds"):

@@ -167,9 +167,14 @@ def default_schedule(num_classes: int) -> tuple[int, ...]:
 
 
 def whole_recipe(recipe: Recipe) -> Recipe:
-    """Return how whole models are trained, without what belongs to arrivals, or to one plan."""
+    """Return how whole models are trained.
+
+    Without what belongs to arrivals or to one plan, and without what would end a budget, or a
+    round of it, before it is over.
+    """
     plain = Recipe()
-    values = {name: getattr(plain, name) for name in ("replay", "head_init", "trained", "until")}
+    others = ("replay", "head_init", "trained", "until", "stop_gradient", "stop_patience")
+    values = {name: getattr(plain, name) for name in others}
     return replace(recipe, epochs=None, budget_epochs=None, image_sides=None, **values)
 
 

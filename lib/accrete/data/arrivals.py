@@ -281,6 +281,11 @@ def _recorded(
             viewpoint.say(f"{has_come} of these are new, the others stored already: too few")
             return None
         config = _config(watch, source, extension, newest, grown)
+        if other := _other_since(life, watch, catalog):
+            viewpoint.say(
+                f"run {other.name} was recorded meanwhile: this arrival waits for its end"
+            )
+            return None
         names = (arrival_name(watch.name, number) for number in itertools.count(len(life.lived)))
         free = (name for name in names if name not in taken)
         record = _claimed(free, config, grown.manifest, viewpoint)
@@ -290,6 +295,17 @@ def _recorded(
         )
         if not collections.was_disturbed():
             return record
+
+
+def _other_since(life: Life, watch: Watch, catalog: Catalog) -> RunRecord | None:
+    """Return a run that somebody else recorded since as an extension of the newest model: beside
+    it, another would fork the life. Other looks record theirs under the name that is claimed."""
+    known = {each.name for each in life.begun}
+    for record in records_of(catalog).values():
+        is_new = record.name not in known and not is_arrival_name(record.name, watch.name)
+        if is_new and extends(record, life.newest.stage.digest):
+            return record
+    return None
 
 
 def _config(

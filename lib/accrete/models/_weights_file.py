@@ -6,6 +6,7 @@ only, and only after its SHA-256 was found to be the one given.
 """
 
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ from accrete.models.checkpoint import read_tensors
 
 _EXPORT_FORMAT = 1
 _NESTED = ("state_dict", "model_state_dict", "model")
+
+_AUXILIARY = re.compile(r"(AuxLogits|aux[12])\.")
+"""Heads of Inception and GoogLeNet that train them alone."""
+
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+"""How torchvision's own files of DenseNets name what its networks call norm1, conv1, …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,3 +153,13 @@ def _exported(metadata: Any, place: str) -> Exported:
         image=from_json(ImageFormat, image, f"{place}: image"),
         normalization=from_json(Normalization, metadata.get("normalization"), f"{place}: scale"),
     )
+
+
+def torchvision_state(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state of a torchvision network by the names that torchvision has now, without
+    heads that only train it."""
+    return {
+        _OLD_DENSENET.sub(r"\1\2", name): tensor
+        for name, tensor in tensors.items()
+        if not _AUXILIARY.match(name)
+    }

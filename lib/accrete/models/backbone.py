@@ -5,7 +5,6 @@ timm calls otherwise is another network here: its ResNets, ResNeXts, Wide ResNet
 Inception v3 have torchvision's names.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from accrete.models._weights_file import (
     State,
     read_state,
     refuse_scaling_of_exported,
+    torchvision_state,
 )
 from accrete.models.checkpoint import read_tensors
 from accrete.models.networks import Classifier, build_model, head_name, weighted_part
@@ -33,12 +33,6 @@ from accrete.store.object_store import ObjectStore
 
 _USUAL_SIDE = 224
 """Pixels of the images that most of torchvision's and timm's weights were trained on."""
-
-_AUXILIARY = re.compile(r"(AuxLogits|aux[12])\.")
-"""Heads of Inception and GoogLeNet that train them alone."""
-
-_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
-"""How torchvision's own files of DenseNets name what its networks call norm1, conv1, …"""
 
 _COUNTER = "num_batches_tracked"
 """Of batch norm: what it counts is used by nothing here, and some files leave it out."""
@@ -204,9 +198,9 @@ def _without_head(model: ModelConfig, tensors: Mapping[str, Tensor]) -> dict[str
     """Return the trunk of a torchvision network's state, by the names that torchvision has now."""
     head = head_name(model) + "."
     return {
-        _OLD_DENSENET.sub(r"\1\2", name): tensor
-        for name, tensor in tensors.items()
-        if not name.startswith(head) and not _AUXILIARY.match(name)
+        name: tensor
+        for name, tensor in torchvision_state(tensors).items()
+        if not name.startswith(head)
     }
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import FORMAT
 from accrete.config.image_format import ImageFormat, Normalization
-from accrete.config.known_networks import IMAGENET
+from accrete.config.known_networks import scaling_of_weights
 from accrete.config.run import BaseModel, ModelConfig
 from accrete.core.hashing import sha256_of_file
 from accrete.errors import CheckpointMismatchError, ConfigError, InputError
@@ -21,6 +21,7 @@ from accrete.models._weights_file import (
     Exported,
     read_state,
     refuse_scaling_of_exported,
+    torchvision_state,
 )
 from accrete.models.checkpoint import CheckpointInfo, save_checkpoint
 from accrete.models.networks import Classifier, build_model, head_name
@@ -145,11 +146,11 @@ def _of_torchvision(request: WeightsRequest, state: dict[str, Tensor]) -> Weight
             f"weights {request.path} do not name their classes: give a file with one name a "
             "line, in the order of the outputs (--weights-classes)"
         )
-    normalization = request.normalization or IMAGENET
+    normalization = request.normalization or scaling_of_weights(model.name)
     channels = len(normalization.mean)
     last = head_name(model)
     ours = {}
-    for name, tensor in state.items():
+    for name, tensor in torchvision_state(state).items():
         owner, _, leaf = name.rpartition(".")
         ours[f"head.{leaf}" if owner == last else f"trunk.{name}"] = tensor
     return Weights(

@@ -35,7 +35,8 @@ from accrete.reports.lifecycle import (
 METHOD = (
     "From scratch is trained on each number of classes at each budget of a ladder; the smallest "
     "budget whose mean accuracy on validation images is within {margin:g} points of the ladder's "
-    "best is its tuned one, and the test accuracy there is what the others are held to. A "
+    "best is its tuned one (where a larger budget had less, both have their mean, since chance "
+    "alone makes one budget better), and the test accuracy there is what the others are held to. A "
     "contestant trains one first stage, and then each arrival as an extension of its own, a chain "
     "for each budget. It is as good at an arrival where its mean test accuracy is at most "
     "{margin:g} points lower; what that costs is interpolated between its budgets in the logarithm "

@@ -6,7 +6,7 @@ A composer: joins store and cache with model and training. A stage that exists i
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -295,7 +295,8 @@ class _Attempt:
         head, peers = learner.model.head, self._context.peers
         if peers.is_main:
             normalization = self._dataset.normalization
-            set_new_rows(learner.model, split, self._spec.num_old_classes, normalization)
+            with _uncompiled(learner):
+                set_new_rows(learner.model, split, self._spec.num_old_classes, normalization)
         peers.broadcast([head.weight.data, head.bias.data])
 
     def _batches(self, split: Split) -> TrainingBatches:
@@ -351,8 +352,7 @@ class _Attempt:
         spec, state = self._spec, learner.state
         assert state.precision is not None
         split = self._split(split_name, pulled, BATCH_SIZE)
-        # Compiled code is for the shapes of training; compiling for these too would not pay.
-        with torch.compiler.set_stance("force_eager") if state.compiled else nullcontext():
+        with _uncompiled(learner):
             evaluation = evaluate(
                 learner.model,
                 split.images,
@@ -368,3 +368,15 @@ class _Attempt:
                 f"{spec.schedule.lr:.4g}: lower --lr"
             )
         return evaluation
+
+
+def _uncompiled(learner: Learner) -> AbstractContextManager[object]:
+    """Return what has a network run as it is in Python.
+
+    Compiled code is for the shapes of training. Compiling for each other one would not pay, and
+    from the eighth on torch compiles nothing more, training's own shape included.
+    """
+    if not learner.state.compiled:
+        return nullcontext()
+    eager: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return eager

@@ -125,6 +125,10 @@ def test_variable_s_gpus_count_where_they_are(
             ["lifecycle", "--replay", "0.5"],
             "--replay has no effect on lifecycle, whose contestants",
         ),
+        (
+            ["lifecycle", "--stop-patience", "2"],
+            "--stop-patience has no effect on lifecycle, which measures what whole budgets",
+        ),
         (["lifecycle", "--contestants", "extend,best"], "contestant is 'best': choose one of"),
         (["lifecycle", "--contestants", "scratch"], "there is no contestant beside scratch"),
         (["lifecycle", "--schedules", "2*6"], "schedule 2*6 needs 12 classes, but there are 10"),

@@ -49,6 +49,23 @@ def test_a_torchvision_state_computes_what_torchvision_does(network: Any, state_
     assert (weights.image.height, weights.image.width, weights.image.channels) == (64, 64, 3)
 
 
+@pytest.mark.parametrize("with_auxiliary", [False, True])
+def test_a_googlenet_is_known_with_its_scaling_and_training_heads(
+    tmp_path: Path, with_auxiliary: bool
+) -> None:
+    from torchvision import models
+
+    torch.manual_seed(0)
+    network = models.googlenet(num_classes=3, aux_logits=with_auxiliary, init_weights=False).eval()
+    save_file(network.state_dict(), tmp_path / "a.safetensors")
+    model = ModelConfig(name="torchvision:googlenet")
+    weights = read_weights(request(tmp_path / "a.safetensors", model=model))
+    assert weights.normalization == Normalization(mean=(0.5,) * 3, std=(0.5,) * 3)
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(weights.network.eval()(images), network(images))
+
+
 @pytest.mark.parametrize("nested", [None, "state_dict", "model"])
 def test_a_pickle_is_read_where_its_hash_is_given(
     network: Any, tmp_path: Path, nested: str | None

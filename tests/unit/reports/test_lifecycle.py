@@ -65,6 +65,21 @@ def test_test_accuracy_chooses_nothing() -> None:
     assert (found.budget, found.top1) == (8.0, 0.60)
 
 
+def test_a_budget_that_was_better_by_chance_is_no_easy_reference() -> None:
+    """Two of the first three have less than the one before: all have their mean, 0.53."""
+    found = tuned(
+        ladder((8, 0.545, 0.54), (16, 0.51, 0.55), (32, 0.535, 0.56), (64, 0.548, 0.57)), ONE
+    )
+    assert found is not None
+    assert (found.budget, found.top1) == (64.0, 0.57)
+
+
+def test_of_budgets_that_are_as_good_as_each_other_the_smallest_is_taken() -> None:
+    found = tuned(ladder((8, 0.50, 0.5), (16, 0.56, 0.6), (32, 0.54, 0.7), (64, 0.55, 0.7)), ONE)
+    assert found is not None
+    assert (found.budget, found.top1) == (16.0, 0.6)
+
+
 def test_without_validation_or_test_images_there_is_no_reference() -> None:
     assert tuned({8.0: {0: at(800, 0.7, None)}}, ONE) is None
     assert tuned({8.0: {0: at(800, None, 0.7)}}, ONE) is None
