@@ -245,6 +245,42 @@ def test_a_class_with_another_name_is_no_new_one(place: Place) -> None:
     assert record.config.plan.class_order[-1] == "uno"
 
 
+def move(place: Place, number: int, source: str, target: str) -> None:
+    (place.folder / target).mkdir(exist_ok=True)
+    for path in sorted((place.folder / source).iterdir())[:number]:
+        path.rename(place.folder / target / f"{source}-{path.name}")
+
+
+@pytest.mark.parametrize("target", ["wolf", "0"])
+def test_images_whose_label_was_corrected_are_not_trained_on_as_both(
+    place: Place, target: str
+) -> None:
+    move(place, 30, "1", target)
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    assert record is not None
+    assert record.config.plan.class_order == ("0", "1", "2", "3")
+    assert num_images(place, record) == {"0": 40, "1": 40, "2": 40, "3": 40}
+    (line,) = [line for line in place.said if "labels were corrected" in line]
+    assert line.startswith(
+        f"all 30 images that came to {target} are stored as class 1, of which the source has fewer "
+        "now (10): they would be trained on as both."
+    )
+
+
+def test_a_few_images_of_another_class_are_told(place: Place) -> None:
+    move(place, 2, "1", "0")
+    put(place.folder, 0, 40, 60)
+    put(place.folder, 3, 0, 40)
+    record = place.look()
+    assert record is not None
+    assert num_images(place, record) == {"0": 62, "1": 40, "2": 40, "3": 40}
+    assert any(
+        line.startswith("2 of 22 images that came to 0 are stored as class 1 too, of which the")
+        for line in place.said
+    )
+
+
 def test_old_classes_that_grew_come_along_with_new_ones_unless_never_is_said(place: Place) -> None:
     put(place.folder, 0, 40, 44)
     put(place.folder, 3, 0, 40)

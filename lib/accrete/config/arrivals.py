@@ -122,8 +122,9 @@ class Sight:
     grown: Mapping[str, int]
     """Classes of the model with more images in the source than it was trained on, and how many
     more; of all splits."""
-    gone: tuple[str, ...]
-    """Classes of the model of which the source has no image."""
+    fewer: Mapping[str, int]
+    """Classes of the model of which the source has fewer images than it was trained on, maybe
+    none, and how many it has: images may have gone to another class."""
     num_known: int
     """Images of the model's classes, of all splits."""
     rules: ArrivalRules
@@ -154,8 +155,12 @@ class Sight:
         return (*self.ready, *(self.grown if self.rules.refresh_share else ()))
 
     def without(self, name: str) -> "Sight":
-        """Return the same, with a new class that is not taken."""
-        return replace(self, ready={each: n for each, n in self.ready.items() if each != name})
+        """Return the same, with a class that is not taken."""
+
+        def others(classes: Mapping[str, int]) -> dict[str, int]:
+            return {each: number for each, number in classes.items() if each != name}
+
+        return replace(self, ready=others(self.ready), grown=others(self.grown))
 
     def lines(self) -> list[str]:
         """Return what is taken, and what is waited for, a line each."""
@@ -203,7 +208,7 @@ def sight_of(
             for name in totals
             if name in known and totals[name] > known[name]
         },
-        gone=tuple(name for name in known if not totals.get(name)),
+        fewer={name: found for name in known if (found := totals.get(name, 0)) < known[name]},
         num_known=sum(known.values()),
         rules=rules,
     )

@@ -44,7 +44,7 @@ from accrete.data.extension import (
 from accrete.data.growing import (
     ChangedSourceError,
     Grown,
-    RenamedClassError,
+    MovedImagesError,
     grow_dataset,
 )
 from accrete.data.prepare import MakeMeter
@@ -169,7 +169,7 @@ def _new_arrival(
         except ChangedSourceError as error:
             say(str(error))
             return None
-        except RenamedClassError as error:
+        except MovedImagesError as error:
             say(str(error))
             sight = sight.without(error.name)
     say("nothing to train")
@@ -268,7 +268,7 @@ def _recorded(
             catalog,
             viewpoint.cache,
             viewpoint.meter,
-            gone=sight.gone,
+            fewer=sight.fewer,
             say=viewpoint.say,
         )
         for note in grown.notes:

@@ -6,6 +6,7 @@ known by the bytes that a shard has of it, pixels or file, whatever its name is 
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from accrete.catalog.catalog import Catalog
 from accrete.catalog.manifests import SPLITS, DatasetManifest
@@ -46,8 +47,8 @@ class ChangedSourceError(SourceError):
     """The source changed while it was read: what was read may be half of something."""
 
 
-class RenamedClassError(SourceError):
-    """A new class has the images of one that is known: its folder may have a new name."""
+class MovedImagesError(SourceError):
+    """A class has images of another one: its folder has a new name, or labels were corrected."""
 
     def __init__(self, message: str, name: str) -> None:
         """Tell which class is not to be taken."""
@@ -62,7 +63,7 @@ def grow_dataset(
     cache: NodeCache,
     meter: MakeMeter,
     *,
-    gone: Collection[str] = (),
+    fewer: Mapping[str, int] = MappingProxyType({}),
     say: Callable[[str], None] = lambda _: None,
 ) -> Grown:
     """Store the images that a source has more than a data set, as shards beside the old ones.
@@ -73,12 +74,14 @@ def grow_dataset(
         catalog: where manifests and objects go.
         cache: where the old shards are read.
         meter: told how far it is.
-        gone: old classes that the source has no more; new ones may be these under another name.
+        fewer: old classes of which the source has fewer images than the data set, and how many:
+            the others may be in the source under another class's name.
         say: told, before anything is decoded, what the source is understood to be.
 
     Raises:
         ChangedSourceError: it changed meanwhile; nothing is published then.
-        RenamedClassError: most images of a new class are those of one that is gone; likewise.
+        MovedImagesError: most images that came to a class are stored as those of another one, of
+            which the source has fewer; likewise.
         SourceError: of any other kind; likewise.
         StoreError: the old shards cannot be read, or the new ones not stored.
     """
@@ -94,7 +97,7 @@ def grow_dataset(
     known = catalog.prepared_dataset(note)
     if known is not None:
         return _grown(known, old, counts["train"])
-    stored = StoredImages(extension, list(counts["train"]), gone, cache)
+    stored = StoredImages(extension, list(counts["train"]), list(fewer), cache)
     with spool_folder(cache.work_path) as folder:
         intake = Intake(folder, list(counts["train"]), config, extension.base)
         report = meter(sum(sum(of_split.values()) for of_split in counts.values()))
@@ -108,13 +111,13 @@ def grow_dataset(
                 f"{config.location or config.kind} changed while it was read: it is looked at "
                 "again later"
             )
-        _check_names(stored)
+        notes: tuple[str, ...] = _moved_notes(stored, fewer)
         manifest = old
-        notes: tuple[str, ...] = ()
         if intake.num_spooled:
             image = intake.image_format(may_lack=extension.given)
             grown = intake.publish(image, split_policy(counts, config), catalog, None)
-            manifest, notes = extension.merged(grown, is_whole=True), intake.notes(image)
+            manifest = extension.merged(grown, is_whole=True)
+            notes += intake.notes(image)
     catalog.create_dataset(manifest, note)
     return _grown(manifest, old, counts["train"], notes)
 
@@ -141,14 +144,33 @@ def _num_images(dataset: DatasetManifest, names: Collection[str], *splits: str) 
     return sum(entry.num_images(split) for entry in entries for split in splits)
 
 
-def _check_names(stored: StoredImages) -> None:
-    """Refuse a new class that has more than half of its images from one that is gone."""
+def _moved_notes(stored: StoredImages, fewer: Mapping[str, int]) -> tuple[str, ...]:
+    """Return a line for each class to which a few images of another one came.
+
+    Raises:
+        MovedImagesError: more than half of those that came are another one's.
+    """
+    notes = []
     for name, known in stored.found.items():
         (other, num_same), num_all = known.most_common(1)[0], stored.num_seen[name]
-        if num_same * 2 > num_all:
-            some = f"all {num_all:,}" if num_same == num_all else f"{num_same:,} of {num_all:,}"
-            raise RenamedClassError(
+        some = f"all {num_all:,}" if num_same == num_all else f"{num_same:,} of {num_all:,}"
+        if num_same * 2 <= num_all:
+            notes.append(
+                f"{some} images that came to {name} are stored as class {other} too, of which the "
+                "source has fewer now: they are trained on as both"
+            )
+        elif fewer[other]:
+            raise MovedImagesError(
+                f"{some} images that came to {name} are stored as class {other}, of which the "
+                f"source has fewer now ({fewer[other]:,}): they would be trained on as both. If "
+                "labels were corrected, begin a new run on the corrected images; until then leave "
+                f"{name} out (--exclude)",
+                name,
+            )
+        else:
+            raise MovedImagesError(
                 f"{some} images of {name} are stored as class {other}, which the source has no "
                 f"more: if it was renamed, name it {other} again; if not, leave it out (--exclude)",
                 name,
             )
+    return tuple(notes)
