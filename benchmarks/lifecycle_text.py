@@ -7,6 +7,7 @@ from record import table
 
 from accrete.core.units import MISSING, format_count, format_percent
 from accrete.reports._lifecycle_figures import shown_budget
+from accrete.reports._lifecycle_page import shown_spread
 
 NOT_REACHED = "not reached"
 
@@ -61,9 +62,7 @@ def _totals(schedules: Sequence[Mapping[str, Any]]) -> str:
 def _ratio(total: Mapping[str, Any] | None) -> str:
     if total is None:
         return NOT_REACHED
-    spread = total["interval"]
-    between = "" if spread is None else f" ({spread[0]:.2f}–{spread[1]:.2f})"
-    return f"{total['ratio']:.2f}×{between}"
+    return f"{total['ratio']:.2f}×{shown_spread(total, '–')}"
 
 
 def _whole(total: Mapping[str, Any] | None) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accrete.core.units import format_count, format_counted, format_seconds
+from accrete.core.units import format_count, format_counted, format_percent, format_seconds
 from accrete.reports import _lifecycle_figures as figures
 from accrete.reports._page import check_rendered_format, inline, render_page
 
@@ -51,9 +51,22 @@ def _outcome(schedule: Mapping[str, Any], each: Mapping[str, Any]) -> str:
 
 
 def _times(total: Mapping[str, Any]) -> str:
-    interval = total["interval"]
-    spread = "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
-    return f"{total['ratio']:.2f}×{spread}"
+    return f"{total['ratio']:.2f}×{shown_spread(total, ' to ')}"
+
+
+def shown_spread(total: Mapping[str, Any], between: str) -> str:
+    """Return the interval of a ratio in brackets, and in how many of the draws it is reached.
+
+    Args:
+        total: as `lifecycle_figures` has it.
+        between: its ends.
+    """
+    drawn = total["drawn"]
+    if drawn is None:
+        return ""
+    low, high = drawn["interval"]
+    some = "" if total["interval"] else f" in {format_percent(drawn['share'], 0)} of draws"
+    return f" ({low:.2f}{between}{high:.2f}{some})"
 
 
 def _remarks(data: Mapping[str, Any]) -> list[str]:

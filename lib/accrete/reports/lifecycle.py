@@ -242,6 +242,15 @@ Drawn = Callable[[Seeds, Seeds], float | None]
 """A figure of seeds of the runs from scratch, and of seeds of a contestant's."""
 
 
+class Spread(NamedTuple):
+    """What draws of seeds say of a figure."""
+
+    share: float
+    """Of the draws that have one, above 0 to 1."""
+    interval: list[float]
+    """The 5th and 95th percentile of those."""
+
+
 class Intervals:
     """Draws of seeds, the same for every figure."""
 
@@ -265,15 +274,25 @@ class Intervals:
         Returns:
             None with one seed, or where more than a twentieth of the draws give no figure.
         """
+        spread = self.spread(figure)
+        return None if spread is None or spread.share < 0.95 else spread.interval
+
+    def spread(self, figure: Drawn) -> Spread | None:
+        """Return in which share of the draws there is a figure, and its percentiles there.
+
+        Returns:
+            None with one seed, or where no draw gives a figure.
+        """
         found = [(figure(*seeds), weight) for seeds, weight in self._weights.items()]
         inside = sorted((value, weight) for value, weight in found if value is not None)
         total = sum(weight for _, weight in inside)
-        if not self._draws or total < 0.95 * len(self._draws):
+        if not total:
             return None
         sums = list(accumulate(weight for _, weight in inside))
-        return [
+        interval = [
             next(
                 value for (value, _), upto in zip(inside, sums, strict=True) if upto > share * total
             )
             for share in (0.05, 0.95)
         ]
+        return Spread(total / len(self._draws), interval)

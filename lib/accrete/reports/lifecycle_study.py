@@ -43,7 +43,8 @@ METHOD = (
     "of the cost, each arrival coming after earlier ones of the same budget. ≤ marks the least "
     "budget, where it is good enough already. Beyond the budgets tried there is no figure. "
     "Intervals are the 5th to 95th percentile over draws of the seeds, with replacement, from "
-    "scratch and the contestant apart. All seeds share one class order and one split."
+    "scratch and the contestant apart; where a ratio is that of some draws, the contestant is not "
+    "as good at every arrival in the others. All seeds share one class order and one split."
 )
 
 
@@ -273,7 +274,12 @@ def _total(
     found = total(life.chains, life.references(life.seeds), life.seeds, measure)
     if found is None:
         return None
-    return found._asdict() | {"ratio": found.ratio, "interval": life.intervals.of(ratio)}
+    spread = life.intervals.spread(ratio)
+    return found._asdict() | {
+        "ratio": found.ratio,
+        "interval": life.intervals.of(ratio),
+        "drawn": None if spread is None else spread._asdict(),
+    }
 
 
 def _cell(cell: Cell, stages: Sequence[StageManifest]) -> dict[str, Any]:

@@ -159,3 +159,13 @@ def test_one_seed_and_figures_that_mostly_fail_have_no_interval() -> None:
     two = Intervals((0, 1), num_draws=400)
     assert two.of(lambda scratch, _: None if scratch == (1, 1) else 1.0) is None
     assert two.of(lambda _, __: 1.0) == [1.0, 1.0]
+
+
+def test_of_a_figure_that_some_draws_have_their_share_is_known() -> None:
+    two = Intervals((0, 1), num_draws=4000)
+    found = two.spread(lambda scratch, _: None if scratch == (1, 1) else float(sum(scratch)))
+    assert found is not None
+    assert found.share == pytest.approx(0.75, abs=0.03)
+    assert found.interval == [0.0, 1.0]
+    assert two.spread(lambda _, __: None) is None
+    assert Intervals((0,)).spread(lambda _, __: 1.0) is None

@@ -113,6 +113,14 @@ def test_page_shows_what_was_measured_whatever_its_shape(shape: str) -> None:
     assert render_lifecycle(data) == page
 
 
+def test_a_ratio_that_some_draws_of_seeds_lack_says_so() -> None:
+    data = make_life(contestants=["improved"])
+    total = data["schedules"][0]["contestants"][0]["needed"]["images"]
+    total |= {"interval": None, "drawn": {"share": 0.81, "interval": [4.5, 6.0]}}
+    assert "5.57× (4.50 to 6.00 in 81 % of draws) the images" in lifecycle_lines(data)[0]
+    assert "5.57× (4.50× to 6.00× in 81.00 % of draws)" in visible_text(render_lifecycle(data))
+
+
 def test_every_text_is_escaped() -> None:
     data = make_life()
     data["sweep"]["name"] = "<script>alert(1)</script>"
