@@ -55,13 +55,17 @@ def test_staged_training_is_set_beside_training_from_scratch(cli: Cli, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "contestants", [["improved"], pytest.param(["extend", "improved"], marks=pytest.mark.slow)]
+    ("contestants", "scratch"),
+    [
+        (["improved"], "12"),
+        pytest.param(["extend", "improved"], "4,12", marks=pytest.mark.slow),
+    ],
 )
 def test_a_life_of_the_digits_is_set_beside_training_from_scratch(
-    contestants: list[str], cli: Cli, tmp_path: Path
+    contestants: list[str], scratch: str, cli: Cli, tmp_path: Path
 ) -> None:
     options = ("--schedules", "2*5", "--contestants", ",".join(contestants), *QUICK)
-    budgets = ("--scratch-epochs", "4,12", "--budgets", "2,12")
+    budgets = ("--scratch-epochs", scratch, "--budgets", "2,12")
     done = cli("study", "lifecycle", *options, *budgets, "--name", "life")
     assert done.returncode == 0, done.stderr
     report = report_of(tmp_path, "life")
@@ -82,7 +86,7 @@ def test_a_life_of_the_digits_is_set_beside_training_from_scratch(
         assert each["arrivals"][-1]["budgets"][1]["top1"] > 0.6  # all ten, from two at a time
 
     by_name = {cell["name"]: cell for cell in report["cells"]}
-    assert len(by_name) == 5 * 2 + 2 * len(contestants)
+    assert len(by_name) == 5 * len(scratch.split(",")) + 2 * len(contestants)
     firsts = {cell["stages"][0]["seconds"] for cell in report["cells"] if len(cell["stages"]) > 1}
     assert firsts == {by_name["scratch-2-12-s0"]["stages"][0]["seconds"]}  # one training, shared
     assert "2*5  improved: " in done.stderr

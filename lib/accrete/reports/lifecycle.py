@@ -242,7 +242,7 @@ Drawn = Callable[[Seeds, Seeds], float | None]
 """A figure of seeds of the runs from scratch, and of seeds of a contestant's."""
 
 
-class Spread(NamedTuple):
+class DrawnFigure(NamedTuple):
     """What draws of seeds say of a figure."""
 
     share: float
@@ -277,7 +277,7 @@ class Intervals:
         spread = self.spread(figure)
         return None if spread is None or spread.share < 0.95 else spread.interval
 
-    def spread(self, figure: Drawn) -> Spread | None:
+    def spread(self, figure: Drawn) -> DrawnFigure | None:
         """Return in which share of the draws there is a figure, and its percentiles there.
 
         Returns:
@@ -295,4 +295,4 @@ class Intervals:
             )
             for share in (0.05, 0.95)
         ]
-        return Spread(total / len(self._draws), interval)
+        return DrawnFigure(total / len(self._draws), interval)
