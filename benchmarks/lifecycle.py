@@ -31,7 +31,7 @@ from accrete.core.settings import home_path
 
 SCALES = {
     "cpu": (
-        *("--total", "40", "--schedules", "10*4/20,5*4"),
+        *("--total", "40", "--schedules", "10*4/20,5*4/10,15,5,10/15,1*5"),
         *("--image-size", "16", "--validation-fraction", "0.2", "--model", "small"),
         *("--precision", "bf16", "--weight-decay", "1e-3"),
         *("--scratch-epochs", "40,80,160", "--budgets", "4,8,16,32,64"),
