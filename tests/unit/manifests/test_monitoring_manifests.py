@@ -71,6 +71,7 @@ def check_custom_resource(document: Document) -> None:
     assert again == document
 
 
+@pytest.mark.slow
 def test_every_object_fits_its_schema(documents: list[Document]) -> None:
     kinds = [document["kind"] for document in documents]
     assert sorted(kinds) == [

@@ -97,6 +97,7 @@ def test_model_in_channels_last_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "plain").read_bytes() == (tmp_path / "channels_last").read_bytes()
 
 
+@pytest.mark.slow
 def test_same_content_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     saved(tmp_path / "here")
     program = "import sys, test_checkpoint; from pathlib import Path; "

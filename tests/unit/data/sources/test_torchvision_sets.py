@@ -94,6 +94,7 @@ def fashion_mnist(root: Path) -> SourceConfig:
     return SourceConfig(kind="fashion-mnist", location=str(root))
 
 
+@pytest.mark.slow
 def test_torchvision_s_files_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:
     source = open_source(fashion_mnist(tmp_path))
     counted = Counter((item.split, item.class_name) for item in source.items())
