@@ -184,18 +184,16 @@ def _refuse_others(options: StudyOptions, purpose: str) -> None:
         ConfigError: names the option.
     """
     if purpose == "lifecycle":
-        for name in ("replay", "head_init", "trained"):
+        theirs = (
+            "whose contestants differ in it: leave it out, and choose among them with --contestants"
+        )
+        whole = "which measures what whole budgets come to: leave it out"
+        why = dict.fromkeys(("replay", "head_init", "trained"), theirs)
+        why |= dict.fromkeys(("stop_gradient", "stop_patience"), whole)
+        for name, reason in why.items():
             if name in options.recipe.typed:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} has no effect on lifecycle, whose contestants "
-                    "differ in it: leave it out, and choose among them with --contestants"
-                )
-        for name in ("stop_gradient", "stop_patience"):
-            if name in options.recipe.typed:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} has no effect on lifecycle, which measures what "
-                    "whole budgets come to: leave it out"
-                )
+                flag = name.replace("_", "-")
+                raise ConfigError(f"--{flag} has no effect on lifecycle, {reason}")
     given: Given[Any] = options.grid if purpose == "lifecycle" else options.life
     for each in option_fields(given.kind):
         if each.name in given.typed and each.name not in ("total", "seeds"):

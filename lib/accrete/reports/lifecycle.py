@@ -250,6 +250,11 @@ class DrawnFigure(NamedTuple):
     interval: list[float]
     """The 5th and 95th percentile of those."""
 
+    @property
+    def nearly_always(self) -> list[float] | None:
+        """The interval; None where more than a twentieth of the draws have no figure."""
+        return self.interval if self.share >= 0.95 else None
+
 
 class Intervals:
     """Draws of seeds, the same for every figure."""
@@ -275,7 +280,7 @@ class Intervals:
             None with one seed, or where more than a twentieth of the draws give no figure.
         """
         spread = self.spread(figure)
-        return None if spread is None or spread.share < 0.95 else spread.interval
+        return None if spread is None else spread.nearly_always
 
     def spread(self, figure: Drawn) -> DrawnFigure | None:
         """Return in which share of the draws there is a figure, and its percentiles there.

@@ -277,7 +277,7 @@ def _total(
     spread = life.intervals.spread(ratio)
     return found._asdict() | {
         "ratio": found.ratio,
-        "interval": life.intervals.of(ratio),
+        "interval": None if spread is None else spread.nearly_always,
         "drawn": None if spread is None else spread._asdict(),
     }
 

@@ -42,7 +42,7 @@ class Inference:
             OutOfMemoryError: not a single image fits.
         """
         while True:
-            most = self._most or len(images_BHWC)
+            most = min(self._most or len(images_BHWC), len(images_BHWC))
             try:
                 outputs = [self._output(part) for part in torch.split(images_BHWC, most)]
                 return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
